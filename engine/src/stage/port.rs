@@ -1,0 +1,54 @@
+use super::ArtifactKind;
+
+/// A place where a stage takes an artifact in.
+#[derive(Debug, Clone, Copy)]
+pub struct InputPort {
+    /// The name under `inputs:`.
+    pub name: &'static str,
+    /// Any of these kinds fits.
+    pub kinds: &'static [ArtifactKind],
+    /// Whether the stage cannot run without it.
+    pub required: bool,
+    /// One line for the manual.
+    pub doc: &'static str,
+}
+
+impl InputPort {
+    /// A port that must be wired.
+    pub const fn required(name: &'static str, kinds: &'static [ArtifactKind], doc: &'static str) -> Self {
+        Self { name, kinds, required: true, doc }
+    }
+
+    /// A port that may be left out.
+    pub const fn optional(name: &'static str, kinds: &'static [ArtifactKind], doc: &'static str) -> Self {
+        Self { name, kinds, required: false, doc }
+    }
+}
+
+/// What a stage hands out under one name: one file or one folder.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputPort {
+    /// The name after the dot in `stage.port`.
+    pub name: &'static str,
+    /// The kind of artifact.
+    pub kind: ArtifactKind,
+    /// One line for the manual.
+    pub doc: &'static str,
+}
+
+impl OutputPort {
+    /// An output; every step of the kind writes all of them.
+    pub const fn new(name: &'static str, kind: ArtifactKind, doc: &'static str) -> Self {
+        Self { name, kind, doc }
+    }
+}
+
+/// What a step occupies while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// One of the `-j` slots.
+    Cpu,
+    /// One of the `-j` slots and the accelerator, which only one step holds at a time.
+    /// Without a GPU the CPU's cores are the accelerator.
+    Accelerator,
+}

@@ -1,0 +1,1 @@
+//! Text metrics and paired statistics: BLEU, ROUGE, exact match, bootstrap, sign test.

@@ -1,0 +1,10 @@
+//! The stage kinds of refit, one folder each, and the one list that registers them.
+
+pub mod records;
+
+use refit_engine::stage::Registry;
+
+/// Every kind, in the order of the manual. Adding a kind is one folder and one line here.
+pub fn registry() -> Registry {
+    Registry::new(vec![])
+}
