@@ -1,0 +1,49 @@
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::{InputRef, PipelineError, SourceUri, StageGraph};
+
+/// A pipeline whose names, ports, artifact kinds and parameters have all been checked.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// `name`, or the folder's name.
+    pub name: String,
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
+    /// The folder that holds it, absolute; paths in the file start here.
+    pub folder: PathBuf,
+    /// What the author says about it.
+    pub description: Option<String>,
+    /// `params`, after overrides.
+    pub params: Map<String, Value>,
+    /// Everything from outside, in the file's order.
+    pub sources: IndexMap<String, SourceRef>,
+    /// The stages.
+    pub stages: StageGraph,
+    /// What is copied out after a good run, in the file's order.
+    pub outputs: Vec<Export>,
+    /// What is odd but not wrong, such as a parameter that is never used.
+    pub warnings: Vec<PipelineError>,
+}
+
+/// A named thing from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRef {
+    /// Its key under `sources`.
+    pub name: String,
+    /// Where it comes from.
+    pub uri: SourceUri,
+    /// The digest it must have, if it is pinned.
+    pub digest: Option<String>,
+}
+
+/// An artifact that is copied out after a good run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Where to, relative to the pipeline's folder and inside it.
+    pub to: PathBuf,
+    /// What.
+    pub from: InputRef,
+}

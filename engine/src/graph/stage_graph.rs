@@ -1,0 +1,244 @@
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque},
+    fmt,
+};
+
+use petgraph::{
+    Direction,
+    algo::tarjan_scc,
+    graph::{DiGraph, NodeIndex},
+    visit::EdgeRef,
+};
+use serde_json::Value;
+
+use crate::stage::StageKind;
+
+/// Where an input or an export comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InputRef {
+    /// A source, by its name.
+    Source(String),
+    /// An output of a stage.
+    Output {
+        /// The stage's name.
+        stage: String,
+        /// The output port's name.
+        port: String,
+    },
+}
+
+impl fmt::Display for InputRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(name) => f.write_str(name),
+            Self::Output { stage, port } => write!(f, "{stage}.{port}"),
+        }
+    }
+}
+
+/// A stage, ready to be planned.
+#[derive(Clone)]
+pub struct StageNode {
+    /// Its key under `stages`.
+    pub name: String,
+    /// What it does.
+    pub kind: StageKind,
+    /// Its parameters with every default filled in.
+    pub with: Value,
+    /// What is wired to each input port; optional ports may be missing.
+    pub inputs: BTreeMap<String, InputRef>,
+    /// What the author says about it.
+    pub description: Option<String>,
+}
+
+impl fmt::Debug for StageNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageNode")
+            .field("name", &self.name)
+            .field("kind", &self.kind.name)
+            .field("with", &self.with)
+            .field("inputs", &self.inputs)
+            .field("description", &self.description)
+            .finish()
+    }
+}
+
+/// One wire of a cycle: `stage` takes the output `port` of `from` in at `input`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CycleEdge {
+    /// Who needs the output.
+    pub stage: String,
+    /// The input port it is wired to.
+    pub input: String,
+    /// Whose output it is.
+    pub from: String,
+}
+
+/// Stages that wait for each other: each edge's `from` is the next edge's `stage`, the last one's the first's.
+pub type Cycle = Vec<CycleEdge>;
+
+/// The stages and what flows between them: a directed acyclic graph.
+#[derive(Debug, Clone, Default)]
+pub struct StageGraph {
+    /// An edge runs from the stage that makes an output to the one that takes it and carries the input port's name.
+    graph: DiGraph<StageNode, String>,
+    /// Topological; among equals as in the file.
+    order: Vec<NodeIndex>,
+    index: HashMap<String, NodeIndex>,
+}
+
+impl StageGraph {
+    /// Links stages, given in the file's order and with different names, by their inputs. An input that names no
+    /// stage of the list makes no edge.
+    ///
+    /// # Errors
+    /// One shortest cycle of every group of stages that wait for each other.
+    pub fn new(stages: Vec<StageNode>) -> Result<Self, Vec<Cycle>> {
+        let mut graph = DiGraph::with_capacity(stages.len(), stages.len() * 2);
+        let mut index = HashMap::with_capacity(stages.len());
+        for stage in stages {
+            let name = stage.name.clone();
+            index.insert(name, graph.add_node(stage));
+        }
+        for at in graph.node_indices() {
+            let wires: Vec<_> = graph[at]
+                .inputs
+                .iter()
+                .filter_map(|(port, from)| match from {
+                    InputRef::Output { stage, .. } => index.get(stage).map(|&from| (from, port.clone())),
+                    InputRef::Source(_) => None,
+                })
+                .collect();
+            for (from, port) in wires {
+                graph.add_edge(from, at, port);
+            }
+        }
+        let cycles: Vec<Cycle> = tarjan_scc(&graph)
+            .into_iter()
+            .filter(|group| group.len() > 1 || graph.contains_edge(group[0], group[0]))
+            .filter_map(|group| shortest_cycle(&graph, &group))
+            .collect();
+        if !cycles.is_empty() {
+            return Err(cycles);
+        }
+        let order = topological(&graph);
+        Ok(Self { graph, order, index })
+    }
+
+    /// All stages, each after everything it needs; among equals as in the file.
+    pub fn stages(&self) -> impl ExactSizeIterator<Item = &StageNode> + Clone {
+        self.order.iter().map(|&at| &self.graph[at])
+    }
+
+    /// How many stages there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is no stage.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The stage of that name.
+    pub fn get(&self, name: &str) -> Option<&StageNode> {
+        self.index.get(name).map(|&at| &self.graph[at])
+    }
+
+    /// The stages whose outputs it takes, in topological order. Empty for a name that is no stage's.
+    pub fn dependencies(&self, name: &str) -> Vec<&str> {
+        self.neighbours(name, Direction::Incoming)
+    }
+
+    /// The stages that take its outputs, in topological order. Empty for a name that is no stage's.
+    pub fn dependents(&self, name: &str) -> Vec<&str> {
+        self.neighbours(name, Direction::Outgoing)
+    }
+
+    /// Everything it needs, near and far, in topological order, without itself.
+    pub fn ancestors(&self, name: &str) -> Vec<&str> {
+        self.reachable(name, Direction::Incoming)
+    }
+
+    /// Everything that needs it, near and far, in topological order, without itself.
+    pub fn descendants(&self, name: &str) -> Vec<&str> {
+        self.reachable(name, Direction::Outgoing)
+    }
+
+    fn neighbours(&self, name: &str, direction: Direction) -> Vec<&str> {
+        let found = self.index.get(name).map(|&at| self.graph.neighbors_directed(at, direction).collect());
+        self.names_of(&found.unwrap_or_default())
+    }
+
+    fn reachable(&self, name: &str, direction: Direction) -> Vec<&str> {
+        let mut found = HashSet::new();
+        let mut waiting: Vec<_> = self.index.get(name).copied().into_iter().collect();
+        while let Some(at) = waiting.pop() {
+            waiting.extend(self.graph.neighbors_directed(at, direction).filter(|&next| found.insert(next)));
+        }
+        self.names_of(&found)
+    }
+
+    fn names_of(&self, set: &HashSet<NodeIndex>) -> Vec<&str> {
+        self.order.iter().filter(|at| set.contains(at)).map(|&at| self.graph[at].name.as_str()).collect()
+    }
+}
+
+/// Kahn's algorithm with a heap, which keeps the file's order among stages that are ready at once.
+fn topological(graph: &DiGraph<StageNode, String>) -> Vec<NodeIndex> {
+    let mut missing: Vec<usize> =
+        graph.node_indices().map(|at| graph.edges_directed(at, Direction::Incoming).count()).collect();
+    let mut ready: BinaryHeap<_> =
+        graph.node_indices().filter(|at| missing[at.index()] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(graph.node_count());
+    while let Some(Reverse(at)) = ready.pop() {
+        order.push(at);
+        for edge in graph.edges(at) {
+            let left = &mut missing[edge.target().index()];
+            *left -= 1;
+            if *left == 0 {
+                ready.push(Reverse(edge.target()));
+            }
+        }
+    }
+    order
+}
+
+/// Breadth first against the edges from the group's first stage in the file back to itself.
+fn shortest_cycle(graph: &DiGraph<StageNode, String>, group: &[NodeIndex]) -> Option<Cycle> {
+    let inside: HashSet<_> = group.iter().copied().collect();
+    let start = *group.iter().min()?;
+    let mut reached: HashMap<NodeIndex, (NodeIndex, &str)> = HashMap::new();
+    let mut waiting = VecDeque::from([start]);
+    while let Some(at) = waiting.pop_front() {
+        let mut edges: Vec<_> = graph.edges_directed(at, Direction::Incoming).collect();
+        edges.sort_by_key(|edge| edge.id());
+        for edge in edges {
+            let from = edge.source();
+            if inside.contains(&from) && !reached.contains_key(&from) {
+                reached.insert(from, (at, edge.weight()));
+                waiting.push_back(from);
+            }
+        }
+        if reached.contains_key(&start) {
+            break;
+        }
+    }
+    let mut cycle = Vec::new();
+    let mut from = start;
+    loop {
+        let &(stage, input) = reached.get(&from)?;
+        cycle.push(CycleEdge {
+            stage: graph[stage].name.clone(),
+            input: input.to_owned(),
+            from: graph[from].name.clone(),
+        });
+        if stage == start {
+            break;
+        }
+        from = stage;
+    }
+    cycle.reverse();
+    Some(cycle)
+}
