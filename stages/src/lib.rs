@@ -1,5 +1,7 @@
 //! The stage kinds of refit, one folder each, and the one list that registers them.
 
+pub mod lines;
+pub mod predictions;
 pub mod records;
 
 use refit_engine::stage::Registry;
