@@ -3,6 +3,7 @@
 pub mod lines;
 pub mod predictions;
 pub mod records;
+pub mod similarity;
 
 use refit_engine::stage::Registry;
 
