@@ -1,8 +1,13 @@
-//! Engine of refit: pipeline file, graph, plan, schedule, worker processes, report.
+//! Engine of refit: pipeline file, graph, plan, run, worker processes.
 //!
-//! Data flows one way: [`source`] → [`spec`] → [`graph`] → [`plan`] → [`schedule`] → [`worker`] → store → [`report`].
+//! Data flows one way: [`source`] → [`spec`] → [`graph`] → [`plan`] → [`run`] → [`worker`] → store → the run's report.
 //! What the engine knows of a stage kind is its contract in [`stage`]; it knows no kind by name, and no burn.
 
+pub mod fetch;
 pub mod graph;
+pub mod location;
+pub mod plan;
+pub mod run;
 pub mod spec;
 pub mod stage;
+pub mod worker;

@@ -1,0 +1,62 @@
+//! What differs between a step as it was last time and as it is now.
+
+use std::collections::BTreeMap;
+
+use refit_cache::{Digest, Manifest, canonical::canonical};
+use serde_json::Value;
+
+use super::Reason;
+use crate::{graph::StageNode, stage::StageKind};
+
+/// Every difference between the last finished step of a stage and the one about to run, nearest causes first:
+/// the kind, its version, the parameters, the inputs.
+pub(super) fn differences(node: &StageNode, inputs: &BTreeMap<String, Digest>, last: &Manifest) -> Vec<Reason> {
+    let kind: &StageKind = &node.kind;
+    if last.kind != kind.name {
+        return vec![Reason::KindChanged { old: last.kind.clone(), new: kind.name.into() }];
+    }
+    let mut reasons = Vec::new();
+    if last.version != kind.version {
+        reasons.push(Reason::KindVersion { old: last.version, new: kind.version });
+    }
+    let (old, new) = (leaves(&last.params), leaves(&node.with));
+    for path in old.keys().chain(new.keys().filter(|path| !old.contains_key(*path))) {
+        let (before, after) = (old.get(path), new.get(path));
+        if before.map(|value| canonical(value)) != after.map(|value| canonical(value)) {
+            reasons.push(Reason::Parameter {
+                path: path.clone(),
+                old: before.map(|value| (*value).clone()),
+                new: after.map(|value| (*value).clone()),
+            });
+        }
+    }
+    for port in last.inputs.keys().chain(inputs.keys().filter(|port| !last.inputs.contains_key(*port))) {
+        let (before, after) = (last.inputs.get(port).copied(), inputs.get(port).copied());
+        if before != after {
+            let cause = node.inputs.get(port).map(ToString::to_string);
+            reasons.push(Reason::Input { port: port.clone(), old: before, new: after, cause });
+        }
+    }
+    reasons
+}
+
+/// The leaves of a parameter tree by dotted path. A list is one leaf: its items have no names to tell them apart.
+fn leaves(value: &Value) -> BTreeMap<String, &Value> {
+    fn walk<'v>(path: &str, value: &'v Value, found: &mut BTreeMap<String, &'v Value>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, value, found);
+                }
+            }
+            Value::Null => {}
+            leaf => {
+                found.insert(path.to_owned(), leaf);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk("", value, &mut found);
+    found
+}

@@ -1,0 +1,14 @@
+//! What would run, and why: keys from the sources down, each looked up in the store.
+
+mod difference;
+mod history;
+mod planner;
+mod reason;
+mod sources;
+mod step;
+
+pub use history::History;
+pub use planner::{Decision, Force, Planner, plan};
+pub use reason::{Reason, sentence};
+pub use sources::{LockFile, LockedSource, SourceError, Sources};
+pub use step::{Plan, Step, StepState};

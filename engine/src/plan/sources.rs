@@ -1,0 +1,244 @@
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use miette::Diagnostic;
+use refit_cache::{Digest, Store, StoreError, StoreLock};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    fetch::{FetchError, Fetched, Fetcher},
+    graph::{Pipeline, SourceRef, SourceUri},
+};
+
+/// What is known of every source of a pipeline: its content, and where it lies on this machine.
+///
+/// A source that was fetched once is known by `refit.lock` even where its files are not here, so that a plan needs no
+/// download, and a run needs one only when a step that reads the source must run.
+pub struct Sources {
+    known: BTreeMap<String, Known>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    reference: SourceRef,
+    path: Option<PathBuf>,
+    digest: Option<Digest>,
+    revision: Option<String>,
+}
+
+/// Why a source cannot be used.
+#[derive(Debug, Error, Diagnostic)]
+pub enum SourceError {
+    /// Its content is not what was pinned.
+    #[error("the source `{name}` ({uri}) is not what it was: expected {expected}, found {found}")]
+    #[diagnostic(code(source::mismatch), help("{way_out}"))]
+    Mismatch {
+        /// The source's name.
+        name: String,
+        /// Where it comes from.
+        uri: String,
+        /// The digest pinned.
+        expected: Digest,
+        /// The digest found.
+        found: Digest,
+        /// What to do.
+        way_out: String,
+    },
+    /// It could not be fetched.
+    #[error("the source `{name}` could not be fetched")]
+    #[diagnostic(code(source::fetch))]
+    Fetch {
+        /// The source's name.
+        name: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        error: FetchError,
+    },
+    /// It could not be read.
+    #[error("the source `{name}` could not be read")]
+    #[diagnostic(code(source::read))]
+    Read {
+        /// The source's name.
+        name: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        error: StoreError,
+    },
+    /// `refit.lock` could not be used.
+    #[error("{} cannot be used: {message}", file.display())]
+    #[diagnostic(code(source::lock_file), help("correct it, or delete it to record the sources anew"))]
+    LockFile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+impl Sources {
+    /// Looks at every source without fetching anything.
+    ///
+    /// With the store's lock, files that did not change since they were last read are not read again.
+    pub fn look(
+        pipeline: &Pipeline,
+        store: &Store,
+        lock: Option<&StoreLock>,
+        fetcher: &Fetcher,
+    ) -> Result<Self, SourceError> {
+        let lock_file = LockFile::read(&LockFile::path(pipeline))?;
+        let mut sources = Self { known: BTreeMap::new() };
+        for reference in pipeline.sources.values() {
+            let fetched = match &reference.uri {
+                SourceUri::Path(path) => Some(Fetched { path: path.clone(), revision: None }),
+                uri => fetcher.cached(uri),
+            };
+            let locked = lock_file.get(reference);
+            let mut known = Known {
+                reference: reference.clone(),
+                path: None,
+                digest: reference
+                    .digest
+                    .as_deref()
+                    .and_then(|digest| digest.parse().ok())
+                    .or(locked.map(|locked| locked.digest)),
+                revision: locked.and_then(|locked| locked.revision.clone()),
+            };
+            if let Some(fetched) = fetched {
+                known.take(fetched, store, lock)?;
+            }
+            sources.known.insert(reference.name.clone(), known);
+        }
+        Ok(sources)
+    }
+
+    /// The content of a source, as far as it is known without fetching.
+    pub fn digest(&self, name: &str) -> Option<Digest> {
+        self.known.get(name)?.digest
+    }
+
+    /// Where a source lies on this machine, if it is here.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        self.known.get(name)?.path.as_deref()
+    }
+
+    /// Where a source is to be fetched from.
+    pub fn uri(&self, name: &str) -> Option<&SourceUri> {
+        self.known.get(name).map(|known| &known.reference.uri)
+    }
+
+    /// Takes a source that was just fetched.
+    pub fn arrived(
+        &mut self,
+        name: &str,
+        fetched: Fetched,
+        store: &Store,
+        lock: &StoreLock,
+    ) -> Result<(), SourceError> {
+        self.known.get_mut(name).map_or(Ok(()), |known| known.take(fetched, store, Some(lock)))
+    }
+
+    /// What `refit.lock` should hold: every source that came from elsewhere and is known.
+    pub fn lock_file(&self) -> LockFile {
+        let remote = self.known.values().filter(|known| !matches!(known.reference.uri, SourceUri::Path(_)));
+        let sources = remote.filter_map(|known| {
+            let from = known.reference.uri.to_string();
+            Some((
+                known.reference.name.clone(),
+                LockedSource { from, digest: known.digest?, revision: known.revision.clone() },
+            ))
+        });
+        LockFile { version: LockFile::VERSION, sources: sources.collect() }
+    }
+}
+
+impl Known {
+    fn take(&mut self, fetched: Fetched, store: &Store, lock: Option<&StoreLock>) -> Result<(), SourceError> {
+        let name = &self.reference.name;
+        let found =
+            store.measure(&fetched.path, lock).map_err(|error| SourceError::Read { name: name.clone(), error })?.digest;
+        if let Some(expected) = self.digest.filter(|expected| *expected != found) {
+            let way_out = if self.reference.digest.is_some() {
+                format!("if the change is meant, pin the new content: digest: b3:{found}")
+            } else {
+                format!("if the change is meant, delete the entry `{name}` from {}", LockFile::NAME)
+            };
+            let uri = self.reference.uri.to_string();
+            return Err(SourceError::Mismatch { name: name.clone(), uri, expected, found, way_out });
+        }
+        self.digest = Some(found);
+        self.path = Some(fetched.path);
+        self.revision = fetched.revision.or(self.revision.take());
+        Ok(())
+    }
+}
+
+/// `refit.lock`: what the sources from elsewhere were when they were first used. Sorted, without times, to be committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockFile {
+    version: u32,
+    sources: BTreeMap<String, LockedSource>,
+}
+
+/// One source in `refit.lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSource {
+    /// The source's URI; another URI under the same name is another source.
+    pub from: String,
+    /// Its content.
+    pub digest: Digest,
+    /// The commit it was resolved to, where there is such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl LockFile {
+    /// The file's name, beside the pipeline file.
+    pub const NAME: &'static str = "refit.lock";
+    const VERSION: u32 = 1;
+    const HEAD: &'static str =
+        "# What the sources of this pipeline were when they were first used. Written by refit; commit it.\n";
+
+    /// Where the lock file of a pipeline lies.
+    pub fn path(pipeline: &Pipeline) -> PathBuf {
+        pipeline.folder.join(Self::NAME)
+    }
+
+    /// Reads a lock file; one that is not there is empty.
+    pub fn read(path: &Path) -> Result<Self, SourceError> {
+        let wrong = |message: String| SourceError::LockFile { file: path.to_owned(), message };
+        let text = match fs_err::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { version: Self::VERSION, sources: BTreeMap::new() });
+            }
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        let read: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if read.version != Self::VERSION {
+            return Err(wrong(format!("version {} is not known to this refit", read.version)));
+        }
+        Ok(read)
+    }
+
+    /// Writes the file if it holds anything and differs from what is there.
+    pub fn write(&self, path: &Path) -> Result<(), SourceError> {
+        let wrong = |message: String| SourceError::LockFile { file: path.to_owned(), message };
+        if self.sources.is_empty() || Self::read(path).is_ok_and(|there| there == *self) {
+            return Ok(());
+        }
+        let body = serde_yaml::to_string(self).map_err(|error| wrong(error.to_string()))?;
+        refit_cache::write_atomic(path, format!("{}{body}", Self::HEAD).as_bytes())
+            .map_err(|error| wrong(error.to_string()))
+    }
+
+    fn get(&self, reference: &SourceRef) -> Option<&LockedSource> {
+        self.sources.get(&reference.name).filter(|locked| locked.from == reference.uri.to_string())
+    }
+}

@@ -1,0 +1,56 @@
+use std::collections::BTreeMap;
+
+use refit_cache::{StepKey, Tree};
+use serde::Serialize;
+
+use super::Reason;
+
+/// What becomes of a stage in this plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Its result is in the store.
+    Cached,
+    /// It must run, or depends on one that must.
+    Run,
+    /// It cannot run: a source it needs cannot be had.
+    Blocked,
+}
+
+/// One stage of a plan.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The stage's name.
+    pub stage: String,
+    /// The kind's name.
+    pub kind: &'static str,
+    /// Reuse or run.
+    pub state: StepState,
+    /// Known once every input is.
+    pub key: Option<StepKey>,
+    /// Why it must run; empty when it must not.
+    pub reasons: Vec<Reason>,
+    /// The outputs, where they are in the store.
+    pub outputs: BTreeMap<String, Tree>,
+    /// What it took the last time it ran, in seconds.
+    pub last_seconds: Option<f64>,
+}
+
+/// Every stage, in the order of the graph.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// One step a stage.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Whether nothing has to run.
+    pub fn is_fresh(&self) -> bool {
+        self.steps.iter().all(|step| step.state == StepState::Cached)
+    }
+
+    /// What the steps that must run took last time, in seconds; none while one of them is not known.
+    pub fn estimate(&self) -> Option<f64> {
+        self.steps.iter().filter(|step| step.state == StepState::Run).map(|step| step.last_seconds).sum()
+    }
+}

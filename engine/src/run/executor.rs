@@ -1,0 +1,93 @@
+use std::{
+    io::Write,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use fs_err::File;
+use refit_cache::{Store, StoreLock};
+use tokio::sync::watch;
+
+use super::{
+    Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, record::RunPlan, session::Session, step::Workshop,
+};
+use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile};
+
+/// A run starts over when the store turns out to be damaged; more often than this, and the disk is to blame.
+const MOST_ATTEMPTS: usize = 5;
+
+/// What a run works with and never changes.
+pub(super) struct Scene<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) workshop: Workshop<'a>,
+    pub(super) fetcher: &'a Fetcher,
+    pub(super) interrupt: watch::Receiver<bool>,
+    observer: &'a dyn Observer,
+    log: Mutex<File>,
+}
+
+impl Scene<'_> {
+    /// Shows an event and, unless it is mere progress, records it.
+    pub(super) fn tell(&self, event: &RunEvent) {
+        self.observer.observe(event);
+        if matches!(event, RunEvent::Progress { .. } | RunEvent::Fetching { .. }) {
+            return;
+        }
+        if let Ok(mut line) = serde_json::to_vec(event) {
+            line.push(b'\n');
+            // The log explains later runs; a disk too full for it fails the step that needs the space, with a reason.
+            let _ = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+        }
+    }
+}
+
+/// Runs a pipeline and returns its report; also an interrupted run and one with a failed stage has one.
+///
+/// `interrupt` turns true when the user wants the run to end: workers are stopped, what is finished is kept.
+pub async fn run(
+    pipeline: &Pipeline,
+    store: &Store,
+    lock: &StoreLock,
+    fetcher: &Fetcher,
+    options: &RunOptions,
+    interrupt: watch::Receiver<bool>,
+    observer: &dyn Observer,
+) -> Result<RunReport, RunError> {
+    let begun = Instant::now();
+    let started = jiff::Timestamp::now();
+    let selected = options.selection.stages(pipeline)?;
+    let id = store.create_run(lock)?;
+    let folder = store.run_folder(&id);
+    fs_err::create_dir_all(&folder)?;
+    fs_err::write(folder.join("plan.json"), json(&RunPlan::of(pipeline, options, started))?)?;
+    let log = Mutex::new(File::create(folder.join("events.jsonl"))?);
+
+    let scene =
+        Scene { pipeline, workshop: Workshop { store, lock, options, run: id }, fetcher, interrupt, observer, log };
+    let mut session = Session::new(&scene, selected)?;
+    session.fetch_unknown()?;
+    let mut attempts = 0;
+    while let Some(object) = session.attempt().await? {
+        attempts += 1;
+        if attempts == MOST_ATTEMPTS {
+            return Err(RunError::StoreDecays { object });
+        }
+        scene.tell(&RunEvent::Replanned { object });
+        session.forget_unfinished();
+    }
+    let mut report = session.report(started);
+    if report.status == RunStatus::Ok {
+        session.export(&mut report)?;
+    }
+    // Also a failed run has fetched its sources; what they were must not change before the next one.
+    if let Err(error) = session.sources().lock_file().write(&LockFile::path(pipeline)) {
+        scene.tell(&RunEvent::Warning { stage: None, message: error.to_string() });
+    }
+    report.seconds = begun.elapsed().as_secs_f64();
+    refit_cache::write_atomic(&folder.join("report.json"), &json(&report)?)?;
+    Ok(report)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, RunError> {
+    Ok(serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?)
+}

@@ -1,0 +1,103 @@
+use std::{collections::BTreeSet, path::PathBuf};
+
+use miette::Diagnostic;
+use refit_cache::StoreError;
+use thiserror::Error;
+
+use crate::{
+    graph::Pipeline,
+    plan::{Force, SourceError},
+    stage::Settings,
+};
+
+/// Which stages a run is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// These and what they need.
+    pub to: Vec<String>,
+    /// These and what depends on them.
+    pub from: Vec<String>,
+    /// These only.
+    pub only: Vec<String>,
+}
+
+impl Selection {
+    /// The names of the stages selected; all of them when nothing was asked for.
+    pub fn stages(&self, pipeline: &Pipeline) -> Result<BTreeSet<String>, RunError> {
+        let graph = &pipeline.stages;
+        for name in self.to.iter().chain(&self.from).chain(&self.only) {
+            if graph.get(name).is_none() {
+                return Err(RunError::UnknownStage {
+                    name: name.clone(),
+                    known: graph.stages().map(|node| node.name.clone()).collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        let mut selected: BTreeSet<String> = graph.stages().map(|node| node.name.clone()).collect();
+        let mut keep = |some: BTreeSet<&str>| selected.retain(|name| some.contains(name.as_str()));
+        if !self.only.is_empty() {
+            keep(self.only.iter().map(String::as_str).collect());
+        }
+        if !self.to.is_empty() {
+            keep(self.to.iter().flat_map(|name| graph.ancestors(name).into_iter().chain([name.as_str()])).collect());
+        }
+        if !self.from.is_empty() {
+            keep(
+                self.from.iter().flat_map(|name| graph.descendants(name).into_iter().chain([name.as_str()])).collect(),
+            );
+        }
+        Ok(selected)
+    }
+}
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Steps at a time.
+    pub jobs: usize,
+    /// Whether independent stages go on after a failure.
+    pub keep_going: bool,
+    /// What runs even though its result is in the store.
+    pub force: Force,
+    /// Which stages.
+    pub selection: Selection,
+    /// What steps are told about the machine.
+    pub settings: Settings,
+    /// The program that is started for each step, called as `PROGRAM exec-step PLAN STAGE`.
+    pub worker: PathBuf,
+    /// `-S` as given, for the record.
+    pub overrides: Vec<String>,
+}
+
+/// Why a run could not be carried out. A stage that failed is no such error: the report tells of it.
+#[derive(Debug, Error, Diagnostic)]
+pub enum RunError {
+    /// A name given on the command line is no stage.
+    #[error("there is no stage `{name}`")]
+    #[diagnostic(code(run::unknown_stage), help("stages of this pipeline: {known}"))]
+    UnknownStage {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The store could not be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Store(#[from] StoreError),
+    /// A source could not be had.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Source(#[from] SourceError),
+    /// Reading or writing failed.
+    #[error("the run's record could not be written")]
+    #[diagnostic(code(run::io), help("the store needs space and the right to write; finished stages are kept"))]
+    Io(#[from] std::io::Error),
+    /// The store goes on losing what is put into it.
+    #[error("the store lost results again and again, last: {object}")]
+    #[diagnostic(code(run::store_decays), help("check the disk; `refit cache verify` lists what is damaged"))]
+    StoreDecays {
+        /// What was lost last.
+        object: String,
+    },
+}

@@ -1,0 +1,131 @@
+use std::{collections::BTreeMap, path::PathBuf};
+
+use refit_cache::{Digest, RunId, StepKey};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::RunOptions;
+use crate::{graph::Pipeline, plan::Reason, stage::StageError};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Every stage asked for has its result.
+    Ok,
+    /// A stage failed.
+    Failed,
+    /// It was interrupted.
+    Interrupted,
+}
+
+/// What became of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageState {
+    /// Its result was in the store.
+    Cached,
+    /// It ran.
+    Ran,
+    /// It failed.
+    Failed,
+    /// It could not run because of another stage.
+    Blocked,
+    /// It was not asked for, or the run ended before its turn.
+    Skipped,
+}
+
+/// One output of a stage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Content of the file or folder.
+    pub digest: Digest,
+    /// Size of all its files.
+    pub bytes: u64,
+    /// Where it was copied out, if the pipeline's `outputs` name it.
+    pub path: Option<PathBuf>,
+}
+
+/// One stage of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StageReport {
+    /// The stage's name.
+    pub name: String,
+    /// The kind's name.
+    pub kind: String,
+    /// What became of it.
+    pub state: StageState,
+    /// Its key, when every input was known.
+    pub key: Option<StepKey>,
+    /// Why it ran, in one line.
+    pub reason: Option<String>,
+    /// Why it ran, for scripts.
+    pub reasons: Vec<Reason>,
+    /// Wall time in seconds: of this run when it ran, of the run that made the result when it was cached.
+    pub seconds: Option<f64>,
+    /// Peak resident memory of the worker in bytes, likewise.
+    pub peak_memory: Option<u64>,
+    /// Its outputs by port.
+    pub outputs: BTreeMap<String, OutputReport>,
+    /// What a person should know, also of a cached result.
+    pub warnings: Vec<String>,
+    /// Facts such as the device.
+    pub facts: BTreeMap<String, Value>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<StageError>,
+}
+
+/// A run as it is kept and as `--json` prints it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The run.
+    pub run: RunId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// How it ended.
+    pub status: RunStatus,
+    /// When it started.
+    pub started: jiff::Timestamp,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Every stage, in the order of the graph.
+    pub stages: Vec<StageReport>,
+    /// What was copied out: path relative to the pipeline's folder → `stage.port`.
+    pub exported: BTreeMap<String, String>,
+}
+
+/// What a run set out to do, written before its first step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RunPlan {
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    /// Its file.
+    pub(super) file: PathBuf,
+    /// `-S` as given.
+    pub(super) overrides: Vec<String>,
+    /// The version of refit.
+    pub(super) refit: String,
+    /// When the run started.
+    pub(super) started: jiff::Timestamp,
+    /// Kind, parameters and wiring of every stage.
+    pub(super) stages: BTreeMap<String, Value>,
+}
+
+impl RunPlan {
+    pub(super) fn of(pipeline: &Pipeline, options: &RunOptions, started: jiff::Timestamp) -> Self {
+        let stages = pipeline.stages.stages().map(|node| {
+            let inputs: BTreeMap<&String, String> =
+                node.inputs.iter().map(|(port, input)| (port, input.to_string())).collect();
+            (node.name.clone(), serde_json::json!({ "uses": node.kind.name, "with": node.with, "inputs": inputs }))
+        });
+        Self {
+            pipeline: pipeline.name.clone(),
+            file: pipeline.file.clone(),
+            overrides: options.overrides.clone(),
+            refit: env!("CARGO_PKG_VERSION").into(),
+            started,
+            stages: stages.collect(),
+        }
+    }
+}

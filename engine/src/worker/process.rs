@@ -1,0 +1,130 @@
+use std::{
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::stage::{Event, StageError};
+
+/// How a worker ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why it failed, if it did.
+    pub result: Result<(), StageError>,
+    /// The worker's own peak resident memory in bytes; 0 if it could not tell.
+    pub peak_memory: u64,
+}
+
+/// The engine's side of a worker process.
+pub struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Between asking a worker to end and ending it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Lines of a crashed worker's log that go into the error.
+const LAST_LINES: usize = 12;
+
+impl Worker {
+    /// Starts `PROGRAM exec-step PLAN STAGE` in a process group of its own, its standard error going to `log`.
+    pub fn spawn(program: &Path, plan: &Path, stage: &str, log: PathBuf) -> Result<Self, StageError> {
+        let errors = fs_err::File::create(&log)?;
+        let child = Command::new(program)
+            .arg("exec-step")
+            .arg(plan)
+            .arg(stage)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(errors.into_file()))
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                StageError::new("engine::no_worker", "the worker could not be started").caused_by(&error)
+            })?;
+        Ok(Self { child, log })
+    }
+
+    /// Passes the worker's events on until it ends.
+    pub async fn watch(&mut self, mut on_event: impl FnMut(Event)) -> Outcome {
+        let mut ended: Option<Outcome> = None;
+        if let Some(output) = self.child.stdout.take() {
+            let mut lines = BufReader::new(output).split(b'\n');
+            // What is not an event was printed by a driver or a library; the log is the place for it.
+            while let Ok(Some(line)) = lines.next_segment().await {
+                match serde_json::from_slice(&line) {
+                    Ok(Event::Done { peak_memory }) => ended = Some(Outcome { result: Ok(()), peak_memory }),
+                    Ok(Event::Failed { error, peak_memory }) => {
+                        ended = Some(Outcome { result: Err(error), peak_memory });
+                    }
+                    Ok(event) => on_event(event),
+                    Err(_) => {}
+                }
+            }
+        }
+        let status = self.child.wait().await;
+        match (ended, status) {
+            (Some(Outcome { result: Ok(()), peak_memory }), Ok(status)) if !status.success() => {
+                Outcome { result: Err(self.crash(status)), peak_memory }
+            }
+            (Some(outcome), _) => outcome,
+            (None, Ok(status)) => Outcome { result: Err(self.crash(status)), peak_memory: 0 },
+            (None, Err(error)) => Outcome { result: Err(error.into()), peak_memory: 0 },
+        }
+    }
+
+    /// Asks the whole process group to end, and ends it after a grace.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            // Nothing is left to do about a process that even KILL does not end.
+            let _ = self.child.wait().await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // It may have ended by itself in the meantime.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    fn crash(&self, status: ExitStatus) -> StageError {
+        let log = fs_err::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let mut error = StageError::new("engine::worker_died", format!("the worker died ({})", how(status)))
+            .help(way_out(status))
+            .at(&self.log);
+        error.causes.extend(lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string));
+        error
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "no exit code".into(),
+    }
+}
+
+fn way_out(status: ExitStatus) -> &'static str {
+    const KILL: i32 = 9;
+    if status.signal() == Some(KILL) {
+        "something killed it; when that was the system's out-of-memory killer, a smaller batch_size or max_length needs \
+         less. Run again: a training step goes on from its last checkpoint"
+    } else {
+        "its log may say why; with a GPU, `--device cpu` tells whether the driver is at fault. Run again: a training step \
+         goes on from its last checkpoint"
+    }
+}
