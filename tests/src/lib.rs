@@ -1,1 +1,8 @@
-//! End-to-end tests that drive the real binary.
+//! What the end-to-end tests stand on: a sandbox for the real binary, and a tiny model that trains in a second.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a failing expectation is how a test fails")]
+
+mod sandbox;
+mod tiny_model;
+
+pub use sandbox::{Outcome, Sandbox, binary};
+pub use tiny_model::{write_tiny_model, write_questions};

@@ -1,0 +1,4 @@
+//! End-to-end tests: the real binary, real files, a real model.
+#![allow(clippy::unwrap_used, reason = "a failing expectation is how a test fails")]
+
+mod cache;
