@@ -1,1 +1,32 @@
 //! Models as they lie on disk: configuration, weights (safetensors, GGUF), tokenizer, chat template.
+//!
+//! ```text
+//! path ─► Checkpoint::open ─┬─► config()         ModelConfig
+//!                           ├─► tensor(name)     HostTensor, by Hugging Face names whatever the file
+//!                           ├─► tokenizer()      Tokenizer
+//!                           └─► chat_template()  ChatTemplate ─► conversation::encode_conversation
+//! ```
+//! Nothing here knows a tensor library. Every file is taken as hostile: sizes are checked against the file before
+//! anything is allocated, and every mistake is a [`CheckpointError`] with a code, the file and a way out.
+
+mod blocks;
+mod checkpoint;
+mod config;
+pub mod conversation;
+mod error;
+mod family;
+mod folder;
+mod gguf;
+mod map;
+mod safetensor;
+mod template;
+mod tensor;
+mod tokenizer;
+
+pub use checkpoint::Checkpoint;
+pub use config::{ModelConfig, RopeScaling};
+pub use error::CheckpointError;
+pub use family::Family;
+pub use template::{ChatTemplate, Message};
+pub use tensor::HostTensor;
+pub use tokenizer::{EncodedText, Tokenizer};

@@ -1,0 +1,89 @@
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{GgufFile, file::TensorEntry};
+use crate::{CheckpointError, HostTensor, ModelConfig, config::GgufFacts, family::gguf_name};
+
+/// A model in a GGUF file, seen by Hugging Face names.
+#[derive(Debug)]
+pub(crate) struct GgufModel {
+    file: GgufFile,
+}
+
+impl GgufModel {
+    pub(crate) fn open(path: &Path) -> Result<(Self, ModelConfig), CheckpointError> {
+        let model = Self { file: GgufFile::open(path)? };
+        let facts = GgufFacts {
+            embedding: model.shape("model.embed_tokens.weight"),
+            has_head: model.shape("lm_head.weight").is_some(),
+            rope_factors: model.rope_factors(),
+        };
+        let config = facts.lower(&model.file).map_err(|error| error.at(path))?;
+        Ok((model, config))
+    }
+
+    pub(crate) fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
+    fn entry(&self, name: &str) -> Option<&TensorEntry> {
+        self.file.entry(&gguf_name(name)?)
+    }
+
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.entry(name)?.shape.clone())
+    }
+
+    /// Decodes a tensor, rows in Hugging Face's order.
+    pub(crate) fn tensor(&self, name: &str, config: &ModelConfig) -> Result<Option<HostTensor>, CheckpointError> {
+        let Some(entry) = self.entry(name) else { return Ok(None) };
+        let values = entry.format.decode(self.file.bytes(entry));
+        let mut tensor = HostTensor { shape: entry.shape.clone(), values };
+        if config.family.gguf_interleaves_rotary_rows() {
+            let heads = match name.rsplit_once('.').map_or(name, |(part, _)| part) {
+                part if part.ends_with("q_proj") => Some(config.heads),
+                part if part.ends_with("k_proj") => Some(config.kv_heads),
+                _ => None,
+            };
+            if let Some(heads) = heads {
+                tensor.values = half_split_rows(&tensor, heads);
+            }
+        }
+        tensor.check_finite(name).map(Some).map_err(|error| error.at(self.file.path()))
+    }
+
+    fn rope_factors(&self) -> Option<Vec<f64>> {
+        let entry = self.file.entry("rope_freqs.weight")?;
+        Some(entry.format.decode(self.file.bytes(entry)).into_iter().map(f64::from).collect())
+    }
+}
+
+/// Undoes llama.cpp's row order: pair `i` of a head lies in its rows `2 i` and `2 i + 1`, and belongs into `i` and
+/// `head_dim / 2 + i`.
+fn half_split_rows(tensor: &HostTensor, heads: usize) -> Vec<f32> {
+    let rows = tensor.shape[0];
+    let width = tensor.values.len() / rows;
+    let head_dim = rows / heads;
+    let half = head_dim / 2;
+    let mut out = vec![0.0; tensor.values.len()];
+    out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
+        let (head, at) = (row / head_dim, row % head_dim);
+        let from = head * head_dim + at % half * 2 + at / half;
+        out.copy_from_slice(&tensor.values[from * width..(from + 1) * width]);
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_in_halves() {
+        // Two heads of four rows; the values say where each row belongs after the converter's
+        // `reshape(2, 2, 2, 1).swapaxes(1, 2)`.
+        let tensor = HostTensor { shape: vec![8, 1], values: vec![0., 2., 1., 3., 4., 6., 5., 7.] };
+        assert_eq!(half_split_rows(&tensor, 2), [0., 1., 2., 3., 4., 5., 6., 7.]);
+    }
+}

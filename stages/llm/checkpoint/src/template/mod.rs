@@ -1,0 +1,8 @@
+//! Chat templates: Jinja as transformers runs it.
+
+mod chat;
+mod functions;
+mod source;
+
+pub use chat::{ChatTemplate, Message};
+pub(crate) use source::{from_folder, from_gguf, specials_of_folder, specials_of_gguf};
