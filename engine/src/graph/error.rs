@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, path::Path, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
@@ -69,9 +69,9 @@ pub struct PipelineErrors {
 }
 
 impl PipelineErrors {
-    /// Mistakes of the file at `file`.
-    pub(crate) fn new(file: &Path, errors: Vec<PipelineError>) -> Self {
-        Self { file: file.display().to_string(), errors }
+    /// Mistakes of the file that is called `file`.
+    pub fn new(file: impl Into<String>, errors: Vec<PipelineError>) -> Self {
+        Self { file: file.into(), errors }
     }
 
     /// The mistakes, in the order of the file.

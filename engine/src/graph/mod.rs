@@ -1,11 +1,23 @@
 //! The only valid form of a pipeline: names resolved, ports and artifact kinds checked, no cycle.
 
 mod error;
+mod fit;
+mod load;
+mod lower;
+mod origin;
+mod outputs;
+mod params;
 mod pipeline;
+mod place;
+mod sources;
 mod stage_graph;
 mod uri;
+mod wiring;
+mod with;
+mod wording;
 
 pub use error::{PipelineError, PipelineErrors};
+pub use load::{PIPELINE_FILE, load, load_text};
 pub use pipeline::{Export, Pipeline, SourceRef};
 pub use stage_graph::{Cycle, CycleEdge, InputRef, StageGraph, StageNode};
 pub use uri::{SCHEMES, SourceUri, UriError};

@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::{InputRef, PipelineError, SourceUri, StageGraph};
+use refit_cache::Digest;
+
+use super::{InputRef, PipelineError, SourceUri, StageGraph, origin::Origin};
+use crate::source::{Mistake, Path};
 
 /// A pipeline whose names, ports, artifact kinds and parameters have all been checked.
 #[derive(Debug, Clone)]
@@ -26,6 +29,23 @@ pub struct Pipeline {
     pub outputs: Vec<Export>,
     /// What is odd but not wrong, such as a parameter that is never used.
     pub warnings: Vec<PipelineError>,
+    /// Where everything is written.
+    pub(super) origin: Origin,
+}
+
+impl Pipeline {
+    /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it
+    /// that is written. The first label says `label`.
+    pub fn error_at(
+        &self,
+        keys: &[&str],
+        code: &'static str,
+        message: impl Into<String>,
+        label: &str,
+        help: Option<String>,
+    ) -> PipelineError {
+        self.origin.error_at(&Path::of(keys), Mistake::new(code, message).maybe_help(help), label)
+    }
 }
 
 /// A named thing from outside.
@@ -36,7 +56,7 @@ pub struct SourceRef {
     /// Where it comes from.
     pub uri: SourceUri,
     /// The digest it must have, if it is pinned.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
 }
 
 /// An artifact that is copied out after a good run.

@@ -29,7 +29,7 @@ pub enum OverrideError {
     #[error("the path of `{text}` {problem}")]
     #[diagnostic(
         code("override::bad_path"),
-        help("a path is keys joined by dots: `params.rank`; a key that holds a dot stands in quotation marks: `outputs.\"out/a.html\"`")
+        help("a path is keys joined by dots: `params.rank`; a key that holds a dot stands in quotation marks: `params.\"a.b\"`")
     )]
     BadPath {
         /// As it was given.
@@ -55,6 +55,12 @@ pub(crate) struct PathKey {
     pub(crate) range: Range<usize>,
 }
 
+impl PathKey {
+    fn is_outputs(&self) -> bool {
+        self.key == "outputs"
+    }
+}
+
 /// The path of an override and where its value begins.
 pub(crate) fn split(text: &str) -> Result<(Vec<PathKey>, usize), OverrideError> {
     let bad = |problem| OverrideError::BadPath { text: text.to_owned(), problem };
@@ -66,7 +72,9 @@ pub(crate) fn split(text: &str) -> Result<(Vec<PathKey>, usize), OverrideError> 
             let end = quoted.find('"').ok_or_else(|| bad("has a quotation mark that is not closed"))?;
             (&quoted[..end], at..at + end + 2)
         } else {
-            let end = rest.find(['.', '=']).unwrap_or(rest.len());
+            // The keys of `outputs` are paths, and paths have dots.
+            let in_outputs = matches!(keys.as_slice(), [first] if PathKey::is_outputs(first));
+            let end = rest.find(|c| c == '=' || c == '.' && !in_outputs).unwrap_or(rest.len());
             (&rest[..end], at..at + end)
         };
         at = range.end;
@@ -114,6 +122,7 @@ mod tests {
             ("name=a=b", vec!["name"], json!("a=b")),
             ("name=", vec!["name"], json!(null)),
             ("outputs.\"out/a.html\"=x.report", vec!["outputs", "out/a.html"], json!("x.report")),
+            ("outputs.out/a.html=x.report", vec!["outputs", "out/a.html"], json!("x.report")),
             ("stages.训练.with.名=值", vec!["stages", "训练", "with", "名"], json!("值")),
         ] {
             let read = Override::parse(text).unwrap();

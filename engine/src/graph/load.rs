@@ -1,0 +1,137 @@
+use std::{
+    collections::HashSet,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+};
+
+use miette::Severity;
+
+use super::{Pipeline, PipelineError, PipelineErrors, lower::lower, origin::Origin};
+use crate::{
+    source::{Mistake, Node, Shape, SourceFile, Span},
+    spec::{self, Override},
+    stage::Registry,
+};
+
+/// What a pipeline file in a folder is called.
+pub const PIPELINE_FILE: &str = "pipeline.yaml";
+/// More mistakes than this are counted, not shown.
+const SHOWN: usize = 50;
+
+/// Reads a pipeline: a file, or a folder that holds `pipeline.yaml`. The overrides take the place of what the file says.
+///
+/// # Errors
+/// Every mistake in the file and in the overrides, in the order of the text.
+pub fn load(file: &FilePath, overrides: &[Override], registry: &Registry) -> Result<Pipeline, PipelineErrors> {
+    let file = match pipeline_file(file) {
+        Ok(file) => file,
+        Err(mistake) => return Err(failed(file, vec![*mistake])),
+    };
+    let (source, mistakes) = SourceFile::read(&file);
+    lower_source(&source, mistakes, overrides, registry)
+}
+
+/// The same for a text that stands for the file at `file`.
+pub fn load_text(
+    file: &FilePath,
+    text: &str,
+    overrides: &[Override],
+    registry: &Registry,
+) -> Result<Pipeline, PipelineErrors> {
+    let (source, mistakes) = SourceFile::parse(file, text);
+    lower_source(&source, mistakes, overrides, registry)
+}
+
+fn lower_source(
+    source: &SourceFile,
+    mut mistakes: Vec<Mistake>,
+    overrides: &[Override],
+    registry: &Registry,
+) -> Result<Pipeline, PipelineErrors> {
+    let mut texts = vec![source.text.clone()];
+    let Some(root) = source.root().filter(|root| !root.is_null()) else {
+        if mistakes.is_empty() {
+            let place = Span::new(0, 0..0);
+            let empty = Mistake::new("pipeline::empty", "the pipeline file is empty")
+                .help("`refit new DIR` writes a commented starter");
+            mistakes.push(if source.text.is_empty() { empty } else { empty.at(place, "nothing but comments from here on") });
+        }
+        let nothing = Arc::new(Node::new(Span::default(), Shape::Scalar(serde_json::Value::Null)));
+        let origin = Origin::new(&source.path, nothing, texts);
+        return Err(errors(&origin, mistakes));
+    };
+    let mut root = root.clone();
+    for given in overrides {
+        let (changed, text) = spec::apply(&root, given, texts.len(), &mut mistakes);
+        root = changed;
+        texts.push(text.text);
+    }
+    let mut origin = Origin::new(&source.path, root, texts);
+    let file = absolute(&source.path);
+    let (pipeline, warnings) = lower(&mut origin, &file, registry, &mut mistakes);
+    match pipeline {
+        Some(mut pipeline) if mistakes.is_empty() => {
+            pipeline.warnings = in_order(warnings).map(|warning| origin.error(warning, Severity::Warning)).collect();
+            Ok(pipeline)
+        }
+        _ => Err(errors(&origin, mistakes)),
+    }
+}
+
+/// The file meant by a path to a file or a folder.
+fn pipeline_file(given: &FilePath) -> Result<PathBuf, Box<Mistake>> {
+    if !given.is_dir() {
+        return Ok(given.to_owned());
+    }
+    let file = given.join(PIPELINE_FILE);
+    if file.is_file() {
+        return Ok(file);
+    }
+    let others: Vec<String> = fs_err::read_dir(given)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| has_yaml_extension(name))
+        .collect();
+    let help = match others.as_slice() {
+        [only] => format!("name the file: `{}`", given.join(only).display()),
+        _ => "`refit new DIR` writes a commented starter".to_owned(),
+    };
+    Err(Box::new(
+        Mistake::new("pipeline::unreadable", format!("the folder holds no `{PIPELINE_FILE}`")).help(help),
+    ))
+}
+
+fn has_yaml_extension(name: &str) -> bool {
+    FilePath::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn absolute(path: &FilePath) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn failed(file: &FilePath, mistakes: Vec<Mistake>) -> PipelineErrors {
+    let nothing = Arc::new(Node::new(Span::default(), Shape::Scalar(serde_json::Value::Null)));
+    errors(&Origin::new(file, nothing, Vec::new()), mistakes)
+}
+
+fn errors(origin: &Origin, mistakes: Vec<Mistake>) -> PipelineErrors {
+    let mut errors: Vec<PipelineError> =
+        in_order(mistakes).map(|mistake| origin.error(mistake, Severity::Error)).collect();
+    if errors.len() > SHOWN {
+        let hidden = errors.len() - SHOWN;
+        errors.truncate(SHOWN);
+        let more = Mistake::new("pipeline::more_mistakes", format!("{hidden} more mistakes are not shown"));
+        errors.push(origin.error(more.help("they show once some of these are mended"), Severity::Error));
+    }
+    PipelineErrors::new(origin.name.clone(), errors)
+}
+
+/// In the order of the texts, each once: what stands behind an anchor is looked at for every alias.
+fn in_order(mut mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
+    mistakes.sort_by_key(|mistake| mistake.labels.first().map_or(Span::default(), |label| label.span));
+    let mut seen = HashSet::new();
+    mistakes
+        .into_iter()
+        .filter(move |mistake| seen.insert((mistake.labels.first().map(|label| label.span), mistake.message.clone())))
+}

@@ -1,0 +1,298 @@
+//! `${params.NAME}` inside `with`.
+
+use std::{collections::HashSet, sync::Arc};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use crate::{
+    source::{Entry, Mistake, Node, Path, Shape, Span, did_you_mean, list, nearest},
+    spec::is_name,
+};
+
+/// What begins a reference.
+pub(super) const OPEN: &str = "${";
+/// What stands for a plain `${`.
+const ESCAPED: &str = "$${";
+
+/// Puts parameters into a tree.
+pub(super) struct Substitution<'a> {
+    /// The text of each source, for places within a value.
+    pub(super) texts: &'a [Arc<str>],
+    pub(super) params: &'a IndexMap<String, Entry>,
+    /// The parameters that were used.
+    pub(super) used: HashSet<String>,
+    /// The values with references that lead nowhere.
+    pub(super) unresolved: HashSet<Path>,
+    pub(super) mistakes: &'a mut Vec<Mistake>,
+}
+
+/// A piece of a text: as it is, or a parameter's name.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'t> {
+    Text(&'t str),
+    Reference { name: &'t str, written: &'t str },
+}
+
+/// A `${` that is no reference.
+#[derive(Debug, PartialEq, Eq)]
+struct BadReference<'t> {
+    written: &'t str,
+    problem: String,
+    help: String,
+}
+
+impl Substitution<'_> {
+    /// The tree with the references in the `with` of every stage replaced.
+    pub(super) fn pipeline(&mut self, root: &Arc<Node>) -> Arc<Node> {
+        let path = Path::of(&["stages"]);
+        changed(root, "stages", &mut |stages| {
+            self.each(stages, &path, &mut |own, stage, path| {
+                let path = path.join("with");
+                changed(stage, "with", &mut |with| own.node(with, &path))
+            })
+        })
+    }
+
+    /// The tree with every reference replaced. A bad reference is noted and stays as it is written.
+    fn node(&mut self, node: &Arc<Node>, path: &Path) -> Arc<Node> {
+        match &node.shape {
+            Shape::Scalar(Value::String(text)) if text.contains(OPEN) => match self.text(node.span, text) {
+                Some(shape) => Arc::new(Node::new(node.span, shape)),
+                None => {
+                    self.unresolved.insert(path.clone());
+                    node.clone()
+                }
+            },
+            Shape::Alias(inner) => {
+                let new = self.node(inner, path);
+                if Arc::ptr_eq(&new, inner) { node.clone() } else { Arc::new(Node::new(node.span, Shape::Alias(new))) }
+            }
+            _ => self.each(node, path, &mut |own, child, path| own.node(child, path)),
+        }
+    }
+
+    /// The collection with each of its values changed; the same node when none was.
+    fn each(
+        &mut self,
+        node: &Arc<Node>,
+        path: &Path,
+        change: &mut dyn FnMut(&mut Self, &Arc<Node>, &Path) -> Arc<Node>,
+    ) -> Arc<Node> {
+        let shape = match &node.shape {
+            Shape::Sequence(items) => {
+                let new: Vec<_> =
+                    items.iter().enumerate().map(|(index, item)| change(self, item, &path.join(index))).collect();
+                if new.iter().zip(items).all(|(new, old)| Arc::ptr_eq(new, old)) {
+                    return node.clone();
+                }
+                Shape::Sequence(new)
+            }
+            Shape::Mapping(entries) => {
+                let new: Vec<_> =
+                    entries.iter().map(|(key, entry)| change(self, &entry.value, &path.join(key))).collect();
+                if new.iter().zip(entries.values()).all(|(new, old)| Arc::ptr_eq(new, &old.value)) {
+                    return node.clone();
+                }
+                let pairs = entries.iter().zip(new);
+                Shape::Mapping(pairs.map(|((key, old), value)| (key.clone(), Entry { value, ..old.clone() })).collect())
+            }
+            Shape::Alias(inner) => {
+                let new = self.each(inner, path, change);
+                if Arc::ptr_eq(&new, inner) {
+                    return node.clone();
+                }
+                Shape::Alias(new)
+            }
+            _ => return node.clone(),
+        };
+        Arc::new(Node::new(node.span, shape))
+    }
+
+    fn text(&mut self, span: Span, text: &str) -> Option<Shape> {
+        let pieces = match pieces(text) {
+            Ok(pieces) => pieces,
+            Err(bad) => {
+                self.refuse(span, bad, None);
+                return None;
+            }
+        };
+        if let [Piece::Reference { name, written }] = pieces.as_slice() {
+            let definition = self.definition(span, name, written)?;
+            return Some(Shape::Parameter { name: (*name).to_owned(), definition });
+        }
+        let mut finished = String::new();
+        let mut parameters = Vec::new();
+        let mut good = true;
+        for piece in &pieces {
+            match piece {
+                Piece::Text(text) => finished.push_str(text),
+                Piece::Reference { name, written } => match self.definition(span, name, written) {
+                    Some(definition) => {
+                        good &= self.append(&mut finished, span, name, written, &definition);
+                        parameters.push(((*name).to_owned(), definition));
+                    }
+                    None => good = false,
+                },
+            }
+        }
+        good.then_some(Shape::Template { text: finished, parameters })
+    }
+
+    fn definition(&mut self, span: Span, name: &str, written: &str) -> Option<Arc<Node>> {
+        if let Some(entry) = self.params.get(name) {
+            self.used.insert(name.to_owned());
+            return Some(entry.value.clone());
+        }
+        let known = self.params.keys().map(String::as_str);
+        let help = match did_you_mean(name, known.clone()) {
+            Some(help) => help,
+            None if self.params.is_empty() => format!("add it: `params: {{ {name}: … }}`"),
+            None => format!("the parameters are {}", list(known)),
+        };
+        let problem = format!("there is no parameter `{name}`");
+        self.refuse(span, BadReference { written, problem, help }, None);
+        None
+    }
+
+    /// Appends a parameter within a text, which only a single value can be.
+    fn append(&mut self, finished: &mut String, span: Span, name: &str, written: &str, definition: &Node) -> bool {
+        match definition.to_value() {
+            Value::String(text) => finished.push_str(&text),
+            value @ (Value::Bool(_) | Value::Number(_)) => finished.push_str(&value.to_string()),
+            _ => {
+                let problem = format!("`{name}` is no single value and cannot stand within a text");
+                let help = format!("a value that is nothing but `{written}` may be a list or a map");
+                self.refuse(span, BadReference { written, problem, help }, Some((name, definition.target().span)));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn refuse(&mut self, span: Span, bad: BadReference<'_>, definition: Option<(&str, Span)>) {
+        let mut mistake = Mistake::new("pipeline::bad_reference", bad.problem)
+            .at(within(self.texts, span, bad.written), "this reference")
+            .help(bad.help);
+        if let Some((name, span)) = definition {
+            mistake = mistake.at(span, format!("`{name}` is defined here"));
+        }
+        self.mistakes.push(mistake);
+    }
+}
+
+/// A mapping with the value of one key changed, also behind aliases.
+fn changed(node: &Arc<Node>, key: &str, change: &mut dyn FnMut(&Arc<Node>) -> Arc<Node>) -> Arc<Node> {
+    let shape = match &node.shape {
+        Shape::Mapping(entries) => {
+            let Some(old) = entries.get(key) else { return node.clone() };
+            let new = change(&old.value);
+            if Arc::ptr_eq(&new, &old.value) {
+                return node.clone();
+            }
+            let mut entries = entries.clone();
+            entries.insert(key.to_owned(), Entry { value: new, ..old.clone() });
+            Shape::Mapping(entries)
+        }
+        Shape::Alias(inner) => {
+            let new = changed(inner, key, change);
+            if Arc::ptr_eq(&new, inner) {
+                return node.clone();
+            }
+            Shape::Alias(new)
+        }
+        _ => return node.clone(),
+    };
+    Arc::new(Node::new(node.span, shape))
+}
+
+/// Where `written` stands in a value, or the whole value when escapes hide it.
+pub(super) fn within(texts: &[Arc<str>], span: Span, written: &str) -> Span {
+    let value = texts.get(span.text).and_then(|text| text.get(span.range()));
+    match value.and_then(|value| value.find(written)) {
+        Some(at) => Span { start: span.start + at, end: span.start + at + written.len(), ..span },
+        None => span,
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadReference<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(OPEN) {
+        if at > 0 && rest[at - 1..].starts_with(ESCAPED) {
+            pieces.push(Piece::Text(&rest[..at - 1]));
+            pieces.push(Piece::Text(OPEN));
+            rest = &rest[at + OPEN.len()..];
+            continue;
+        }
+        if at > 0 {
+            pieces.push(Piece::Text(&rest[..at]));
+        }
+        let (name, written) = reference(&rest[at..])?;
+        pieces.push(Piece::Reference { name, written });
+        rest = &rest[at + written.len()..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    Ok(pieces)
+}
+
+/// The name in the reference that `text` begins with, and the reference as it is written.
+fn reference(text: &str) -> Result<(&str, &str), BadReference<'_>> {
+    let Some(end) = text.find('}') else {
+        return Err(BadReference {
+            written: text.trim_end(),
+            problem: "the `${` is not closed with `}`".into(),
+            help: "write `${params.NAME}`, or `$${` for a plain `${`".into(),
+        });
+    };
+    let written = &text[..=end];
+    let inside = text[OPEN.len()..end].trim();
+    if inside.contains(OPEN) {
+        return Err(BadReference {
+            written,
+            problem: "references cannot be nested".into(),
+            help: "name one parameter: `${params.NAME}`".into(),
+        });
+    }
+    let Some(name) = inside.strip_prefix("params.").filter(|name| !name.is_empty()) else {
+        let scope = inside.split_once('.').map_or(inside, |(scope, _)| scope);
+        let help = match (nearest(scope, ["params"]), inside.split_once('.')) {
+            (Some(_), Some((_, name))) if !name.is_empty() => format!("did you mean `${{params.{name}}}`?"),
+            (None, None) if is_name(inside) => format!("did you mean `${{params.{inside}}}`?"),
+            _ => "write `${params.NAME}`, or `$${` for a plain `${`".to_owned(),
+        };
+        return Err(BadReference { written, problem: format!("`{written}` refers to no parameter"), help });
+    };
+    Ok((name, written))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_fall_into_pieces() {
+        let reference = |name, written| Piece::Reference { name, written };
+        assert_eq!(pieces("${params.a}").unwrap(), [reference("a", "${params.a}")]);
+        assert_eq!(
+            pieces("x ${ params.名 }-${params.b}").unwrap(),
+            [
+                Piece::Text("x "),
+                reference("名", "${ params.名 }"),
+                Piece::Text("-"),
+                reference("b", "${params.b}")
+            ]
+        );
+        assert_eq!(pieces("$${a} $5 {}").unwrap(), [Piece::Text(""), Piece::Text("${"), Piece::Text("a} $5 {}")]);
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        for text in ["${", "a ${params.x", "${}", "${x}", "${params}", "${params.}", "${param.x}", "${params.${params.x}}"] {
+            assert!(pieces(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Lowers `with`: the kind's schema, its defaults and its own checks. References are replaced by then.
+
+use std::collections::hash_map;
+
+use serde_json::{Map, Value};
+
+use super::{
+    fit::{Fit, Subject},
+    lower::Lowering,
+};
+use crate::{
+    source::{Mistake, Node, Path, Shape, Step},
+    stage::StageKind,
+};
+
+impl Lowering<'_> {
+    /// The completed parameters of a stage; `None` when there is a mistake in them.
+    pub(super) fn with(&mut self, name: &str, kind: &StageKind) -> Option<Value> {
+        let path = Path::of(&["stages", name, "with"]);
+        if self.broken.contains(&path) {
+            return None;
+        }
+        let written = self.places.root.get("stages").and_then(|stages| stages.get(name)?.get("with"));
+        let value = match written.map(|node| node.to_value()) {
+            None | Some(Value::Null) => Value::Object(Map::new()),
+            Some(value) => value,
+        };
+        let quoted = format!("`{}`", kind.name);
+        let fit = match self.fits.entry(kind.name) {
+            hash_map::Entry::Occupied(found) => found.into_mut(),
+            hash_map::Entry::Vacant(place) => match Fit::new(kind.schema().to_value()) {
+                Ok(fit) => place.insert(fit),
+                Err(problem) => {
+                    let message = format!("the schema of the stage kind {quoted} is broken: {problem}");
+                    self.mistakes.push(Mistake::new("engine::bad_schema", message));
+                    return None;
+                }
+            },
+        };
+        let subject = Subject { places: &self.places, base: path.clone(), value: &value, name: &quoted };
+        let mut misfits = fit.misfits(&subject);
+        // A reference that leads nowhere has been noted; its text is no value of any type.
+        misfits.retain(|misfit| !self.unresolved.contains(&misfit.path));
+        let unresolved = self.unresolved.iter().any(|bad| bad.0.starts_with(&path.0));
+        let good = misfits.is_empty() && !unresolved;
+        self.mistakes.extend(misfits.into_iter().map(|misfit| misfit.mistake));
+        if good { self.complete(&path, &quoted, kind, value) } else { None }
+    }
+
+    fn complete(&mut self, path: &Path, quoted: &str, kind: &StageKind, value: Value) -> Option<Value> {
+        let completed = match kind.complete(whole_numbers(value)) {
+            Ok(completed) => completed,
+            Err(problem) => {
+                let message = format!("{quoted} cannot use these parameters: {problem}");
+                let labels = self.places.owner(path, "in here");
+                self.mistakes.push(Mistake::new("pipeline::bad_value", message).with_labels(labels));
+                return None;
+            }
+        };
+        let problems = kind.check(completed.clone());
+        let good = problems.is_empty();
+        for problem in problems {
+            let place = below(self.places.root, path, &problem.path);
+            let label = match problem.path.as_slice() {
+                [] => "in here".to_owned(),
+                path => format!("`{}`", path.join(".")),
+            };
+            self.mistakes.push(
+                Mistake::new("pipeline::bad_parameter", problem.message)
+                    .with_labels(self.places.value(&place, label))
+                    .maybe_help(problem.help),
+            );
+        }
+        good.then_some(completed)
+    }
+}
+
+/// The path of a parameter; a place in a list is a number in what is written, and text in what a kind says.
+fn below(root: &Node, base: &Path, keys: &[String]) -> Path {
+    let mut path = base.clone();
+    let mut node = base.0.iter().try_fold(root, |node, step| node.child(step).map(AsRef::as_ref));
+    for key in keys {
+        let is_list = node.is_some_and(|node| matches!(node.target().shape, Shape::Sequence(_)));
+        let step = match key.parse::<usize>() {
+            Ok(index) if is_list => Step::Index(index),
+            _ => Step::Key(key.clone()),
+        };
+        node = node.and_then(|node| node.child(&step).map(AsRef::as_ref));
+        path.0.push(step);
+    }
+    path
+}
+
+/// `1e3` and `2.0` are whole numbers to JSON schema and to people; serde wants them without a fraction.
+fn whole_numbers(value: Value) -> Value {
+    /// Beyond this a float does not tell neighbouring integers apart.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, whole_numbers(value))).collect(),
+        other => other,
+    }
+}
