@@ -101,11 +101,7 @@ impl Sources {
             let mut known = Known {
                 reference: reference.clone(),
                 path: None,
-                digest: reference
-                    .digest
-                    .as_deref()
-                    .and_then(|digest| digest.parse().ok())
-                    .or(locked.map(|locked| locked.digest)),
+                digest: reference.digest.or(locked.map(|locked| locked.digest)),
                 revision: locked.and_then(|locked| locked.revision.clone()),
             };
             if let Some(fetched) = fetched {
