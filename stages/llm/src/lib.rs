@@ -1,1 +1,14 @@
 //! Language models on burn: families, LoRA, training, generation.
+//!
+//! A [`Model`] is read once from a [`refit_checkpoint::Checkpoint`] and stays frozen; an [`adapter::Adapter`] is a small
+//! set of matrices beside it. Everything that computes is made of burn operations, so the same code runs on every device.
+
+pub mod adapter;
+mod error;
+pub mod model;
+pub mod random;
+pub mod train;
+
+pub use burn::tensor::Device;
+pub use error::LlmError;
+pub use model::Model;

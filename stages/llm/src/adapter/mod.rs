@@ -1,0 +1,14 @@
+//! LoRA adapters: which layers they touch, their values, and PEFT's files.
+
+mod file;
+mod initial;
+mod peft;
+mod target;
+mod template;
+mod tensors;
+
+pub use file::{CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE, load, save};
+pub use peft::LoraConfig;
+pub use target::TargetModules;
+pub use template::AdapterTemplate;
+pub use tensors::{Adapter, AdapterTensor, Part};

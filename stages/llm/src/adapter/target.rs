@@ -1,0 +1,106 @@
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::{LlmError, model::LinearModule};
+
+/// Which linear layers of the decoder get LoRA, matched as PEFT matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "TargetText", into = "TargetText")]
+pub enum TargetModules {
+    /// Every linear layer of every block; never the head.
+    AllLinear,
+    /// Ends of full names: `q_proj`, `self_attn.q_proj`.
+    Names(Vec<String>),
+    /// One regular expression that matches full names such as `model.layers.0.self_attn.q_proj` from start to end.
+    Pattern(String),
+}
+
+/// As it is written in `adapter_config.json` and in a pipeline: a text or a list.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum TargetText {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<TargetText> for TargetModules {
+    fn from(text: TargetText) -> Self {
+        match text {
+            TargetText::One(text) if text == "all-linear" => Self::AllLinear,
+            // A bare name is a valid expression that would match nothing from start to end; PEFT users mean the name.
+            TargetText::One(text) if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                Self::Names(vec![text])
+            }
+            TargetText::One(text) => Self::Pattern(text),
+            TargetText::Many(names) => Self::Names(names),
+        }
+    }
+}
+
+impl From<TargetModules> for TargetText {
+    fn from(target: TargetModules) -> Self {
+        match target {
+            TargetModules::AllLinear => Self::One("all-linear".into()),
+            TargetModules::Names(names) => Self::Many(names),
+            TargetModules::Pattern(pattern) => Self::One(pattern),
+        }
+    }
+}
+
+impl TargetModules {
+    /// The layers and modules that match, in the order of computation.
+    ///
+    /// # Errors
+    /// When nothing matches, a listed name matches nothing, or the expression is not valid.
+    pub fn resolve(&self, layers: usize) -> Result<Vec<(usize, LinearModule)>, LlmError> {
+        let all = || (0..layers).flat_map(|layer| LinearModule::ALL.map(|module| (layer, module)));
+        let ends_with = |path: &str, name: &str| path == name || path.ends_with(&format!(".{name}"));
+        let matched: Vec<_> = match self {
+            Self::AllLinear => all().collect(),
+            Self::Names(names) => {
+                if let Some(name) = names.iter().find(|name| !all().any(|(l, m)| ends_with(&m.path(l), name))) {
+                    return Err(LlmError::NoTarget { patterns: format!("`{name}`") });
+                }
+                all().filter(|(l, m)| names.iter().any(|name| ends_with(&m.path(*l), name))).collect()
+            }
+            Self::Pattern(pattern) => {
+                let whole = Regex::new(&format!("^(?:{pattern})$"))
+                    .map_err(|e| LlmError::BadTargetPattern { pattern: pattern.clone(), reason: e.to_string() })?;
+                all().filter(|(l, m)| whole.is_match(&m.path(*l))).collect()
+            }
+        };
+        if matched.is_empty() {
+            return Err(LlmError::NoTarget { patterns: format!("{self}") });
+        }
+        Ok(matched)
+    }
+}
+
+impl std::fmt::Display for TargetModules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AllLinear => f.write_str("`all-linear`"),
+            Self::Names(names) => write!(f, "[{}]", names.join(", ")),
+            Self::Pattern(pattern) => write!(f, "`{pattern}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_match_as_peft_matches() {
+        let count = |json: &str| serde_json::from_str::<TargetModules>(json).unwrap().resolve(3).map(|m| m.len());
+        assert_eq!(count(r#""all-linear""#).unwrap(), 21);
+        assert_eq!(count(r#"["q_proj", "v_proj"]"#).unwrap(), 6);
+        assert_eq!(count(r#"["self_attn.q_proj"]"#).unwrap(), 3);
+        assert_eq!(count(r#""q_proj""#).unwrap(), 3);
+        assert_eq!(count(r#"".*\\.layers\\.[01]\\.mlp\\..*""#).unwrap(), 6);
+        assert!(count(r#""q_proj|v_proj""#).is_err(), "an expression has to match the full name");
+        assert!(count(r#"["q_proj", "lm_head"]"#).is_err());
+        assert!(matches!(count(r#""(""#), Err(LlmError::BadTargetPattern { .. })));
+    }
+}

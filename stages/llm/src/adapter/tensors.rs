@@ -1,0 +1,124 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_checkpoint::ModelConfig;
+
+use super::{AdapterTemplate, LoraConfig};
+use crate::{
+    LlmError,
+    model::{LayerLora, LinearModule, LoraPair, LoraWeights, linear_shape},
+};
+
+/// Which of the two matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// `[rank, in]`, first applied.
+    A,
+    /// `[out, rank]`.
+    B,
+}
+
+/// One matrix of an adapter and where its values lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterTensor {
+    /// Index of the block.
+    pub layer: usize,
+    /// The linear layer.
+    pub module: LinearModule,
+    /// Which matrix.
+    pub part: Part,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// First value in [`Adapter::values`].
+    pub start: usize,
+}
+
+impl AdapterTensor {
+    /// The name in `adapter_model.safetensors`.
+    pub fn name(&self) -> String {
+        let part = match self.part {
+            Part::A => "lora_A",
+            Part::B => "lora_B",
+        };
+        format!("base_model.model.{}.{part}.weight", self.module.path(self.layer))
+    }
+
+    /// Its values in [`Adapter::values`].
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.shape[0] * self.shape[1]
+    }
+}
+
+/// An adapter on the host: settings, and all values in one row, A and B of each module in turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// The settings.
+    pub config: LoraConfig,
+    /// The matrices, in the order of their values.
+    pub tensors: Vec<AdapterTensor>,
+    /// All values.
+    pub values: Vec<f32>,
+    /// The chat template it was trained with, if known.
+    pub template: Option<AdapterTemplate>,
+}
+
+impl Adapter {
+    /// The matrices of an adapter over these modules, all zero.
+    pub(crate) fn zeros(config: LoraConfig, model: &ModelConfig, modules: &[(usize, LinearModule)]) -> Self {
+        let mut tensors = Vec::with_capacity(modules.len() * 2);
+        let mut start = 0;
+        for &(layer, module) in modules {
+            let [out, width] = linear_shape(model, module);
+            for (part, shape) in [(Part::A, [config.rank, width]), (Part::B, [out, config.rank])] {
+                tensors.push(AdapterTensor { layer, module, part, shape, start });
+                start += shape[0] * shape[1];
+            }
+        }
+        Self { config, tensors, values: vec![0.0; start], template: None }
+    }
+
+    /// Says whether the shapes are those of a model.
+    ///
+    /// # Errors
+    /// The first matrix that does not fit.
+    pub fn check(&self, model: &ModelConfig) -> Result<(), LlmError> {
+        for tensor in &self.tensors {
+            if tensor.layer >= model.layers {
+                return Err(LlmError::AdapterMismatch {
+                    reason: format!(
+                        "`{}` is for layer {}, but the model has {}",
+                        tensor.name(),
+                        tensor.layer,
+                        model.layers
+                    ),
+                });
+            }
+            let [out, width] = linear_shape(model, tensor.module);
+            let expected = match tensor.part {
+                Part::A => [self.config.rank, width],
+                Part::B => [out, self.config.rank],
+            };
+            if tensor.shape != expected {
+                return Err(LlmError::AdapterMismatch {
+                    reason: format!("`{}` is {:?}, but {expected:?} fits", tensor.name(), tensor.shape),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The matrices on a device.
+    pub(crate) fn on_device(&self, model: &ModelConfig, device: &Device) -> LoraWeights {
+        let tensor = |t: &AdapterTensor| {
+            Tensor::<2>::from_data(TensorData::new(self.values[t.range()].to_vec(), t.shape), device)
+        };
+        let mut layers: Vec<LayerLora> = (0..model.layers).map(|_| LayerLora::default()).collect();
+        for pair in self.tensors.chunks_exact(2) {
+            layers[pair[0].layer][pair[0].module.index()] = Some(LoraPair { a: tensor(&pair[0]), b: tensor(&pair[1]) });
+        }
+        LoraWeights { layers, scale: self.config.scale() }
+    }
+
+    /// How many values are trained.
+    pub fn parameters(&self) -> usize {
+        self.values.len()
+    }
+}

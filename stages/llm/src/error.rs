@@ -1,0 +1,163 @@
+use std::path::PathBuf;
+
+use refit_checkpoint::CheckpointError;
+
+/// Why a model could not be loaded, run or trained: what, where, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum LlmError {
+    /// The model's files could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A weight has another shape than the configuration says.
+    #[error("the weight `{name}` is {found:?}, but the configuration asks for {expected:?}")]
+    WeightShape {
+        /// Name of the tensor, as Hugging Face spells it.
+        name: String,
+        /// Rows and columns in the file.
+        found: Vec<usize>,
+        /// Rows and columns the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// A weight holds NaN or infinity.
+    #[error("the weight `{name}` holds {count} values that are NaN or infinite")]
+    WeightNotFinite {
+        /// Name of the tensor.
+        name: String,
+        /// How many values.
+        count: usize,
+    },
+    /// A token id is outside of the vocabulary.
+    #[error("row {row} holds the token {token}, but the model knows only tokens below {vocabulary}")]
+    TokenOutOfRange {
+        /// Index of the row, from 0.
+        row: usize,
+        /// The token id.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A row is longer than the positions the model was trained for.
+    #[error("row {row} has {length} tokens, but the model has only {limit} positions")]
+    RowTooLong {
+        /// Index of the row, from 0.
+        row: usize,
+        /// Tokens of the row.
+        length: usize,
+        /// Positions of the model.
+        limit: usize,
+    },
+    /// A row has no token to learn from.
+    #[error("row {row} has no supervised token")]
+    NothingSupervised {
+        /// Index of the row, from 0.
+        row: usize,
+    },
+    /// The training set is empty.
+    #[error("there is no row to train on")]
+    NoRows,
+    /// An adapter's files cannot be used.
+    #[error("the adapter file {} cannot be used: {reason}", .path.display())]
+    AdapterFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An adapter uses a method that is not implemented.
+    #[error("the adapter uses `{feature}`, which refit cannot apply")]
+    UnsupportedAdapter {
+        /// The key in `adapter_config.json` and its value.
+        feature: String,
+    },
+    /// An adapter was made for another model.
+    #[error("the adapter does not fit the model: {reason}")]
+    AdapterMismatch {
+        /// Which tensor, and how.
+        reason: String,
+    },
+    /// `target_modules` names nothing in the model.
+    #[error("no linear layer of the model matches target_modules {patterns}")]
+    NoTarget {
+        /// As given.
+        patterns: String,
+    },
+    /// `target_modules` is not a valid regular expression.
+    #[error("target_modules `{pattern}` is not a valid regular expression: {reason}")]
+    BadTargetPattern {
+        /// As given.
+        pattern: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The loss or the gradient became NaN or infinite.
+    #[error("the {quantity} became {value} at step {step}{}", first_bad.as_ref().map(|place| format!("; the first value that is not finite comes out of {place}")).unwrap_or_default())]
+    NotFinite {
+        /// `loss` or `gradient norm`.
+        quantity: &'static str,
+        /// The value.
+        value: f64,
+        /// Optimizer step, from 1.
+        step: u64,
+        /// The first layer whose output is not finite, if one was found.
+        first_bad: Option<String>,
+    },
+    /// The device failed.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// What it said.
+        reason: String,
+    },
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The picture of the loss curve could not be drawn.
+    #[error("the loss curve could not be drawn: {0}")]
+    Plot(String),
+}
+
+impl LlmError {
+    /// A stable code for people and programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(error) => error.code(),
+            Self::WeightShape { .. } => "model::weight_shape",
+            Self::WeightNotFinite { .. } => "model::weight_not_finite",
+            Self::TokenOutOfRange { .. } => "train::token_out_of_range",
+            Self::RowTooLong { .. } => "train::row_too_long",
+            Self::NothingSupervised { .. } => "train::nothing_supervised",
+            Self::NoRows => "train::no_rows",
+            Self::AdapterFile { .. } => "adapter::unreadable",
+            Self::UnsupportedAdapter { .. } => "adapter::unsupported",
+            Self::AdapterMismatch { .. } => "adapter::mismatch",
+            Self::NoTarget { .. } => "adapter::no_target",
+            Self::BadTargetPattern { .. } => "adapter::bad_target_pattern",
+            Self::NotFinite { .. } => "train::not_finite",
+            Self::Device { .. } => "device::failed",
+            Self::Io(_) => "io::failed",
+            Self::Plot(_) => "train::plot",
+        }
+    }
+
+    /// The way out, where there is one.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Checkpoint(error) => return error.help().map(str::to_owned),
+            Self::WeightShape { .. } => "the configuration and the weights come from different models; fetch both again".into(),
+            Self::WeightNotFinite { .. } => "the file is damaged or the model was saved after its training diverged; fetch it again".into(),
+            Self::TokenOutOfRange { .. } => "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into(),
+            Self::RowTooLong { limit, .. } => format!("set `max_length` of the `tokenize` stage to {limit} or less"),
+            Self::NothingSupervised { .. } => "the `tokenize` stage refuses such rows; make the tokens with it".into(),
+            Self::NoRows => "look at the reports of the stages before: every row was dropped".into(),
+            Self::AdapterFile { .. } => "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them".into(),
+            Self::UnsupportedAdapter { .. } => "plain LoRA and rsLoRA adapters are supported; merge others into the base with PEFT first".into(),
+            Self::AdapterMismatch { .. } => "use the base model the adapter was trained on".into(),
+            Self::NoTarget { .. } => {
+                "use `all-linear`, or names out of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or a regular expression over full names such as `model.layers.0.self_attn.q_proj`".into()
+            }
+            Self::BadTargetPattern { .. } => "a string is matched as one regular expression against full names; give a list for plain names".into(),
+            Self::NotFinite { .. } => "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm".into(),
+            Self::Device { .. } => "run again with `--device cpu`".into(),
+            Self::Io(_) | Self::Plot(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,197 @@
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use refit_checkpoint::ModelConfig;
+
+use super::{
+    attention::{AttentionGroup, AttentionPlan},
+    rope::{Rope, RopeRows},
+};
+use crate::LlmError;
+
+/// One tokenised row: ids, and for each whether it is a target (not 0) that the token before it has to predict.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// As long as `ids`.
+    pub mask: &'a [u8],
+}
+
+impl Row<'_> {
+    /// How many targets the row has. The first token has nothing before it and never is one.
+    pub fn supervised(&self) -> usize {
+        self.mask.iter().skip(1).filter(|&&m| m != 0).count()
+    }
+
+    /// Tokens that must go through the model: those up to the one that predicts the last target.
+    pub(crate) fn needed(&self) -> usize {
+        self.mask.iter().rposition(|&m| m != 0).unwrap_or(0)
+    }
+}
+
+/// Rows laid end to end for one pass: linear layers see `[tokens, hidden]` without padding, attention stays inside a row.
+///
+/// Tokens that all rows begin with are computed once: they come first, and every row attends to them. This changes no
+/// result beyond rounding, since a token depends only on those before it.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Ids in the order of computation.
+    pub(crate) ids: Vec<u32>,
+    /// Place of each token in its row.
+    positions: Vec<u32>,
+    groups: Vec<AttentionGroup>,
+    /// For each target: which token's hidden state predicts it.
+    sources: Vec<u32>,
+    /// For each target: its id.
+    targets: Vec<u32>,
+    /// For each target: which row it belongs to.
+    pub(crate) target_rows: Vec<usize>,
+    /// Indices of the rows in the order their own tokens are laid out.
+    pub(crate) order: Vec<usize>,
+    /// Own tokens of each row, in that order.
+    pub(crate) own: Vec<usize>,
+}
+
+/// A row joins a group of rows padded to a common length for attention if it fills at least this share of it.
+const GROUP_FILL: f64 = 0.6;
+
+impl Batch {
+    /// Lays out rows, sharing their common beginning if `share` is set.
+    pub fn new(rows: &[Row<'_>], share: bool) -> Self {
+        let needed: Vec<&[u32]> = rows.iter().map(|row| &row.ids[..row.needed()]).collect();
+        let prefix = if share && rows.len() > 1 { common_prefix(rows) } else { 0 };
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| (std::cmp::Reverse(needed[row].len()), row));
+
+        let mut batch = Self {
+            ids: needed.first().map_or(Vec::new(), |first| first[..prefix].to_vec()),
+            positions: (0..prefix as u32).collect(),
+            groups: Vec::new(),
+            sources: Vec::new(),
+            targets: Vec::new(),
+            target_rows: Vec::new(),
+            own: order.iter().map(|&row| needed[row].len() - prefix).collect(),
+            order,
+        };
+        if prefix > 0 {
+            batch.groups.push(AttentionGroup { before: 0, spans: vec![(0, prefix)] });
+        }
+        let mut fullest = 0;
+        for (&row, &own) in batch.order.iter().zip(&batch.own) {
+            let start = batch.ids.len();
+            batch.ids.extend(&needed[row][prefix..]);
+            batch.positions.extend((prefix..prefix + own).map(|p| p as u32));
+            if own > 0 {
+                match batch.groups.last_mut() {
+                    Some(group) if fullest > 0 && own as f64 >= GROUP_FILL * fullest as f64 => {
+                        group.spans.push((start, own))
+                    }
+                    _ => {
+                        fullest = own;
+                        batch.groups.push(AttentionGroup { before: prefix, spans: vec![(start, own)] });
+                    }
+                }
+            }
+            for (place, _) in rows[row].mask.iter().enumerate().skip(1).filter(|(_, m)| **m != 0) {
+                let source = place - 1;
+                batch.sources.push(if source < prefix { source } else { start + source - prefix } as u32);
+                batch.targets.push(rows[row].ids[place]);
+                batch.target_rows.push(row);
+            }
+        }
+        batch
+    }
+
+    /// Tokens that go through the model.
+    pub fn computed(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Targets in all rows.
+    pub fn supervised(&self) -> usize {
+        self.targets.len()
+    }
+
+    pub(crate) fn on_device(&self, config: &ModelConfig, rope: &Rope, device: &Device) -> DeviceBatch {
+        DeviceBatch {
+            ids: indices(&self.ids, device),
+            rope: rope.rows(&self.positions),
+            attention: AttentionPlan::new(&self.groups, self.ids.len(), config, device),
+            sources: indices(&self.sources, device),
+            targets: indices(&self.targets, device),
+        }
+    }
+}
+
+/// Tables of a [`Batch`] on the device; all layers use the same.
+pub(crate) struct DeviceBatch {
+    pub(crate) ids: Tensor<1, Int>,
+    pub(crate) rope: RopeRows,
+    pub(crate) attention: AttentionPlan,
+    pub(crate) sources: Tensor<1, Int>,
+    pub(crate) targets: Tensor<1, Int>,
+}
+
+pub(crate) fn indices(values: &[u32], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|&v| v as i32).collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// Refuses a row that the model cannot take. `index` names it in the message.
+pub(crate) fn check_row(row: Row<'_>, index: usize, config: &ModelConfig) -> Result<(), LlmError> {
+    if let Some(&token) = row.ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+        return Err(LlmError::TokenOutOfRange { row: index, token, vocabulary: config.vocab_size });
+    }
+    if row.ids.len() > config.max_positions {
+        return Err(LlmError::RowTooLong { row: index, length: row.ids.len(), limit: config.max_positions });
+    }
+    if row.supervised() == 0 {
+        return Err(LlmError::NothingSupervised { row: index });
+    }
+    Ok(())
+}
+
+/// Tokens that all rows begin with, of those that go through the model.
+pub(crate) fn common_prefix(rows: &[Row<'_>]) -> usize {
+    let Some((first, others)) = rows.split_first() else { return 0 };
+    let first = &first.ids[..first.needed()];
+    others.iter().fold(first.len(), |shared, row| {
+        first[..shared].iter().zip(&row.ids[..row.needed()]).take_while(|(a, b)| a == b).count()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_beginning_is_laid_out_once() {
+        let (a, b) = ([1, 2, 3, 4, 5], [1, 2, 9, 8]);
+        let rows = [Row { ids: &a, mask: &[0, 0, 0, 1, 1] }, Row { ids: &b, mask: &[0, 0, 1, 1] }];
+        let batch = Batch::new(&rows, true);
+        assert_eq!(batch.ids, [1, 2, 3, 4, 9]);
+        assert_eq!(batch.positions, [0, 1, 2, 3, 2]);
+        assert_eq!(batch.sources, [2, 3, 1, 4]);
+        assert_eq!(batch.targets, [4, 5, 9, 8]);
+        assert_eq!(batch.target_rows, [0, 0, 1, 1]);
+        let plain = Batch::new(&rows, false);
+        assert_eq!(plain.ids, [1, 2, 3, 4, 1, 2, 9]);
+        assert_eq!(plain.positions, [0, 1, 2, 3, 0, 1, 2]);
+    }
+
+    #[test]
+    fn equal_rows_share_everything() {
+        let ids = [5, 6, 7];
+        let row = Row { ids: &ids, mask: &[0, 1, 1] };
+        let batch = Batch::new(&[row, row], true);
+        assert_eq!(batch.computed(), 2);
+        assert_eq!(batch.supervised(), 4);
+        assert_eq!(batch.groups.len(), 1);
+    }
+
+    #[test]
+    fn tokens_after_the_last_target_are_not_computed() {
+        let row = Row { ids: &[1, 2, 3, 4], mask: &[0, 1, 0, 0] };
+        assert_eq!(Batch::new(&[row], true).ids, [1]);
+    }
+}

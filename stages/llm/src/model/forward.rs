@@ -1,0 +1,181 @@
+use burn::tensor::Tensor;
+
+use super::{
+    Batch, Dropout, LoraWeights, Model, Row, Rows,
+    attention::attend,
+    batch::{DeviceBatch, check_row},
+    decoder::{DecoderPass, decoder_layer},
+    head::{HeadOutput, lm_head_loss},
+};
+use crate::{LlmError, adapter::Adapter};
+
+/// Tokens that go through the model at once when only losses are wanted: bounds memory, not results.
+const TOKENS_AT_ONCE: usize = 1024;
+
+/// The supervised loss of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowLoss {
+    /// Mean of −ln p over the row's targets.
+    pub loss: f64,
+    /// How many targets.
+    pub supervised: usize,
+    /// The model's most likely token at each target.
+    pub argmax: Vec<u32>,
+}
+
+/// The supervised loss of many rows together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SupervisedLoss {
+    /// Sum of −ln p over all targets.
+    pub sum: f64,
+    /// How many targets.
+    pub supervised: usize,
+}
+
+impl SupervisedLoss {
+    /// Mean over the targets.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.supervised as f64
+    }
+}
+
+impl Model {
+    /// The supervised loss of each row, in order, with what the model would have said. `progress` is told the rows done.
+    ///
+    /// # Errors
+    /// A row the model cannot take; a failing device.
+    pub fn row_losses(&self, rows: &dyn Rows, mut progress: impl FnMut(usize)) -> Result<Vec<RowLoss>, LlmError> {
+        for index in 0..rows.len() {
+            check_row(rows.row(index), index, &self.config)?;
+        }
+        let mut results = Vec::with_capacity(rows.len());
+        for range in self.portions(rows) {
+            let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
+            let tables = self.tables(&batch);
+            let hidden = self.supervised_hidden(&self.lora, &tables, None);
+            let head = lm_head_loss(hidden, &self.head, &tables.targets, HeadOutput::Argmax);
+            let losses = values(head.losses)?;
+            let argmax = head.argmax.expect("invariant: it was asked for");
+            let argmax =
+                argmax.try_into_vec_as::<i32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
+            let mut part = vec![RowLoss { loss: 0.0, supervised: 0, argmax: Vec::new() }; range.len()];
+            // Targets come grouped by row and in order within it.
+            for ((&row, loss), token) in batch.target_rows.iter().zip(losses).zip(argmax) {
+                part[row].loss += f64::from(loss);
+                part[row].supervised += 1;
+                part[row].argmax.push(token as u32);
+            }
+            for row in &mut part {
+                row.loss /= row.supervised as f64;
+            }
+            results.extend(part);
+            progress(results.len());
+        }
+        Ok(results)
+    }
+
+    /// The supervised loss of some rows together.
+    pub(crate) fn supervised_loss(
+        &self,
+        rows: &dyn Rows,
+        range: std::ops::Range<usize>,
+    ) -> Result<SupervisedLoss, LlmError> {
+        let batch = Batch::new(&range.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
+        let tables = self.tables(&batch);
+        let hidden = self.supervised_hidden(&self.lora, &tables, None);
+        let losses = values(lm_head_loss(hidden, &self.head, &tables.targets, HeadOutput::Losses).losses)?;
+        Ok(SupervisedLoss { sum: losses.iter().map(|l| f64::from(*l)).sum(), supervised: losses.len() })
+    }
+
+    /// The tables of a batch on the model's device.
+    pub(crate) fn tables(&self, batch: &Batch) -> DeviceBatch {
+        batch.on_device(&self.config, &self.rope, &self.device)
+    }
+
+    /// Cuts rows into passes of bounded size.
+    pub(crate) fn portions(&self, rows: &dyn Rows) -> Vec<std::ops::Range<usize>> {
+        let mut ranges = Vec::new();
+        let (mut start, mut tokens) = (0, 0);
+        for index in 0..rows.len() {
+            let length = rows.row(index).ids.len();
+            if index > start && tokens + length > TOKENS_AT_ONCE {
+                ranges.push(start..index);
+                (start, tokens) = (index, 0);
+            }
+            tokens += length;
+        }
+        if start < rows.len() {
+            ranges.push(start..rows.len());
+        }
+        ranges
+    }
+
+    /// Normed hidden states at the places that predict a target, `[targets, hidden]`. With tracked LoRA tensors the
+    /// result is tracked; the frozen weights never are.
+    pub(crate) fn supervised_hidden(
+        &self,
+        lora: &LoraWeights,
+        batch: &DeviceBatch,
+        dropout: Option<&Dropout>,
+    ) -> Tensor<2> {
+        let mut hidden = self.embed(batch.ids.clone());
+        let last = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter().enumerate() {
+            // Of the last block only what the head needs is computed. Dropout draws its masks for all tokens of a row.
+            let keep = (index == last && dropout.is_none()).then_some(&batch.sources);
+            let pass = DecoderPass {
+                layer: index,
+                lora: &lora.layers[index],
+                scale: lora.scale,
+                dropout,
+                rope: &batch.rope,
+                keep,
+            };
+            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention));
+        }
+        if dropout.is_some() {
+            hidden = hidden.select(0, batch.sources.clone());
+        }
+        self.norm.forward(hidden)
+    }
+}
+
+impl Model {
+    /// Which part first gives a value that is not finite for these rows, if any does.
+    pub(crate) fn first_bad(&self, adapter: &Adapter, rows: &[Row<'_>]) -> Result<Option<String>, LlmError> {
+        if let Some(tensor) = adapter.tensors.iter().find(|t| adapter.values[t.range()].iter().any(|v| !v.is_finite()))
+        {
+            return Ok(Some(format!("the adapter's `{}`", tensor.name())));
+        }
+        let lora = adapter.on_device(&self.config, &self.device);
+        let batch = self.tables(&Batch::new(rows, true));
+        let mut hidden = self.embed(batch.ids.clone());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let pass = DecoderPass {
+                layer: index,
+                lora: &lora.layers[index],
+                scale: lora.scale,
+                dropout: None,
+                rope: &batch.rope,
+                keep: None,
+            };
+            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention));
+            if values(hidden.clone())?.iter().any(|v| !v.is_finite()) {
+                return Ok(Some(format!("layer {index}")));
+            }
+        }
+        let head = lm_head_loss(
+            self.norm.forward(hidden.select(0, batch.sources)),
+            &self.head,
+            &batch.targets,
+            HeadOutput::Losses,
+        );
+        let finite = values(head.losses)?.iter().all(|v| v.is_finite());
+        Ok((!finite).then(|| "the head".to_owned()))
+    }
+}
+
+/// Reads a tensor's values onto the host.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, LlmError> {
+    tensor.try_into_vec_as::<f32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })
+}

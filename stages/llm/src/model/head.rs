@@ -1,0 +1,66 @@
+use burn::tensor::{Int, Tensor, activation};
+
+/// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
+const LOGITS_AT_ONCE: usize = 1 << 23;
+
+/// Cross-entropy of the head's prediction, and what can be had with it.
+pub(crate) struct HeadLoss {
+    /// −ln p(target) of each row, `[targets]`.
+    pub(crate) losses: Tensor<1>,
+    /// Gradient of the *sum* of the losses by the hidden states, `[targets, hidden]`, if asked for.
+    pub(crate) gradient: Option<Tensor<2>>,
+    /// The most likely token of each row, if asked for.
+    pub(crate) argmax: Option<Tensor<1, Int>>,
+}
+
+/// What [`lm_head_loss`] computes beside the losses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadOutput {
+    /// Nothing.
+    Losses,
+    /// The gradient by the hidden states.
+    Gradient,
+    /// The most likely tokens.
+    Argmax,
+}
+
+/// The head and the cross-entropy over `hidden` `[targets, hidden]` and `weight` `[vocabulary, hidden]`, in blocks of rows.
+///
+/// The gradient is written down rather than recorded: with p = softmax(h·Wᵀ), d(−ln p(t))/dh = p·W − W[t], so the
+/// `[targets, vocabulary]` products exist for one block at a time and once instead of several times.
+/// This is the seam at which a fused head can replace the composed one.
+pub(crate) fn lm_head_loss(
+    hidden: Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    want: HeadOutput,
+) -> HeadLoss {
+    let count = hidden.dims()[0];
+    let block = (LOGITS_AT_ONCE / weight.dims()[0]).max(1);
+    let (mut losses, mut gradients, mut argmaxes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut start = 0;
+    while start < count {
+        let rows = block.min(count - start);
+        let hidden = hidden.clone().narrow(0, start, rows);
+        let targets = targets.clone().narrow(0, start, rows);
+        let logits = hidden.matmul(weight.clone().transpose());
+        let largest = logits.clone().max_dim(1);
+        let aimed = logits.clone().gather(1, targets.clone().unsqueeze_dim(1));
+        if want == HeadOutput::Argmax {
+            argmaxes.push(logits.clone().argmax(1).squeeze_dim(1));
+        }
+        let p = activation::softmax(logits, 1);
+        // ln Σ exp = max − ln p(max), which stays finite however unlikely the target is.
+        let log_sum = largest - p.clone().max_dim(1).log();
+        losses.push((log_sum - aimed).squeeze_dim::<1>(1));
+        if want == HeadOutput::Gradient {
+            gradients.push(p.matmul(weight.clone()) - weight.clone().select(0, targets));
+        }
+        start += rows;
+    }
+    HeadLoss {
+        losses: Tensor::cat(losses, 0),
+        gradient: (want == HeadOutput::Gradient).then(|| Tensor::cat(gradients, 0)),
+        argmax: (want == HeadOutput::Argmax).then(|| Tensor::cat(argmaxes, 0)),
+    }
+}

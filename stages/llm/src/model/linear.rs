@@ -1,0 +1,112 @@
+use burn::tensor::Tensor;
+
+use super::{Dropout, LinearModule};
+
+/// A frozen linear layer as the files hold it.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    /// `[out, in]`.
+    weight: Tensor<2>,
+    /// `[1, out]`.
+    bias: Option<Tensor<2>>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { weight, bias: bias.map(Tensor::unsqueeze) }
+    }
+
+    /// x · Wᵀ + b.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = x.matmul(self.weight.clone().transpose());
+        match &self.bias {
+            Some(bias) => y + bias.clone(),
+            None => y,
+        }
+    }
+}
+
+/// The two matrices LoRA adds to one linear layer.
+#[derive(Debug, Clone)]
+pub struct LoraPair {
+    /// `[rank, in]`.
+    pub a: Tensor<2>,
+    /// `[out, rank]`.
+    pub b: Tensor<2>,
+}
+
+/// The pairs of one layer, by [`LinearModule::index`].
+pub type LayerLora = [Option<LoraPair>; 7];
+
+/// An adapter on a device.
+#[derive(Debug, Clone)]
+pub struct LoraWeights {
+    /// One entry per decoder layer.
+    pub layers: Vec<LayerLora>,
+    /// α/r, or α/√r for rsLoRA.
+    pub scale: f64,
+}
+
+impl LoraWeights {
+    /// An adapter that changes nothing, for the model by itself.
+    pub fn none(layers: usize) -> Self {
+        Self { layers: (0..layers).map(|_| LayerLora::default()).collect(), scale: 1.0 }
+    }
+}
+
+/// What a projection needs beside its input.
+#[derive(Clone, Copy)]
+pub(crate) struct LoraInLayer<'a> {
+    pub(crate) pairs: &'a LayerLora,
+    pub(crate) scale: f64,
+    pub(crate) dropout: Option<(&'a Dropout, usize)>,
+}
+
+/// y = x·Wᵀ + b + s·(dropout(x)·Aᵀ)·Bᵀ for linear layers that share their input `[tokens, in]`.
+///
+/// Without dropout all `A` of the group are applied in one product, so that the input is read, and its gradient summed,
+/// once. The frozen weights stay apart: a joined product would have to be cut up again, and cutting costs more passes
+/// than it saves.
+pub(crate) fn project<const N: usize>(
+    x: Tensor<2>,
+    group: [(LinearModule, &Linear); N],
+    lora: LoraInLayer<'_>,
+) -> [Tensor<2>; N] {
+    let mut lowered: [Option<Tensor<2>>; N] = [const { None }; N];
+    let adapted: Vec<(usize, LinearModule, &LoraPair)> = group
+        .iter()
+        .enumerate()
+        .filter_map(|(place, (module, _))| Some((place, *module, lora.pairs[module.index()].as_ref()?)))
+        .collect();
+    match lora.dropout {
+        Some((dropout, layer)) => {
+            for (place, module, pair) in &adapted {
+                let dropped = dropout.apply(x.clone(), layer, *module);
+                lowered[*place] = Some(dropped.matmul(pair.a.clone().transpose()) * lora.scale);
+            }
+        }
+        None if adapted.len() > 1 => {
+            let joined = Tensor::cat(adapted.iter().map(|(_, _, pair)| pair.a.clone()).collect(), 0);
+            let low = x.clone().matmul(joined.transpose()) * lora.scale;
+            let mut start = 0;
+            for (place, _, pair) in &adapted {
+                let rank = pair.a.dims()[0];
+                lowered[*place] = Some(low.clone().narrow(1, start, rank));
+                start += rank;
+            }
+        }
+        None => {
+            for (place, _, pair) in &adapted {
+                lowered[*place] = Some(x.clone().matmul(pair.a.clone().transpose()) * lora.scale);
+            }
+        }
+    }
+    let mut lowered = lowered.into_iter();
+    group.map(|(module, linear)| {
+        let y = linear.forward(x.clone());
+        match (lowered.next().flatten(), &lora.pairs[module.index()]) {
+            (Some(low), Some(pair)) => y + low.matmul(pair.b.clone().transpose()),
+            _ => y,
+        }
+    })
+}

@@ -1,0 +1,27 @@
+//! Decoder models: weights on a device, and the forward pass made of burn operations.
+
+mod attention;
+mod batch;
+mod decoder;
+mod dropout;
+mod forward;
+mod head;
+mod linear;
+mod module;
+mod norm;
+mod rope;
+mod rows;
+mod weights;
+
+pub use batch::{Batch, Row};
+pub use dropout::Dropout;
+pub use forward::{RowLoss, SupervisedLoss};
+pub use linear::{LayerLora, LoraPair, LoraWeights};
+pub use module::LinearModule;
+pub use rows::{OwnedRows, Rows};
+pub use weights::Model;
+
+pub(crate) use batch::{check_row, common_prefix};
+pub(crate) use forward::values;
+pub(crate) use head::{HeadOutput, lm_head_loss};
+pub(crate) use weights::linear_shape;

@@ -1,0 +1,21 @@
+use burn::tensor::Tensor;
+
+/// Root-mean-square norm over the last dimension: x / √(mean(x²) + ε) · w.
+#[derive(Debug, Clone)]
+pub(crate) struct RmsNorm {
+    /// `[1, hidden]`.
+    weight: Tensor<2>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    pub(crate) fn new(weight: Tensor<1>, epsilon: f64) -> Self {
+        Self { weight: weight.unsqueeze(), epsilon }
+    }
+
+    /// `[tokens, hidden]` to the same shape.
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let scale = (x.clone().square().mean_dim(1) + self.epsilon).sqrt().recip();
+        x * scale * self.weight.clone()
+    }
+}

@@ -1,0 +1,17 @@
+//! LoRA training: batches, gradients, the optimizer, validation, and a snapshot to resume from.
+
+mod config;
+mod gradient;
+mod history;
+mod optimizer;
+mod schedule;
+mod shard;
+mod snapshot;
+mod trainer;
+mod validation;
+mod workers;
+
+pub use config::{Schedule, TrainConfig, Warmup};
+pub use history::{HISTORY_FILE, HistoryRow, write_history};
+pub use snapshot::SnapshotPolicy;
+pub use trainer::{TrainEvent, TrainSettings, Trained, train};

@@ -1,0 +1,272 @@
+use std::{ops::ControlFlow, path::PathBuf, time::Instant};
+
+use super::{
+    HistoryRow, SnapshotPolicy, TrainConfig,
+    gradient::{NamedRow, accumulate},
+    optimizer::{AdamW, clip},
+    schedule::learning_rate,
+    snapshot::{Found, Progress, State},
+    validation::validate,
+    workers::Workers,
+};
+use crate::{
+    LlmError, Model,
+    adapter::Adapter,
+    model::{Rows, SupervisedLoss, check_row},
+    random::{self, Purpose},
+};
+
+/// What a training is told about the machine; none of it changes the result.
+#[derive(Debug, Clone)]
+pub struct TrainSettings {
+    /// Cores to keep busy.
+    pub threads: usize,
+    /// Where to keep snapshots, if anywhere.
+    pub snapshot: Option<SnapshotPolicy>,
+}
+
+/// What a training tells while it runs.
+#[derive(Debug)]
+pub enum TrainEvent<'a> {
+    /// It goes on from a snapshot taken after this step.
+    Resumed {
+        /// Optimizer steps already done.
+        step: u64,
+    },
+    /// A snapshot could not be used and was renamed; the training starts from its beginning.
+    SnapshotSetAside {
+        /// Where it is now.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An optimizer step is done.
+    Step {
+        /// The step.
+        row: &'a HistoryRow,
+        /// Steps in all.
+        total: u64,
+    },
+    /// The validation loss is being computed.
+    Validating {
+        /// After this step.
+        step: u64,
+    },
+    /// The validation loss did not fall any more; the training ends.
+    StoppedEarly {
+        /// After this step.
+        step: u64,
+    },
+}
+
+/// What a training leaves.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The adapter after the last step.
+    pub last: Adapter,
+    /// The adapter with the lowest validation loss, if there were validation rows.
+    pub best: Option<Adapter>,
+    /// Step and value of the lowest validation loss.
+    pub lowest: Option<(u64, f64)>,
+    /// Every step.
+    pub history: Vec<HistoryRow>,
+    /// Whether the callback ended it before its time.
+    pub interrupted: bool,
+}
+
+/// Trains an adapter on rows. `on_event` is told what happens and may end the training after any step.
+///
+/// The result depends on model, adapter, rows and configuration alone: not on threads, and not on how often the
+/// training was stopped and resumed from its snapshot.
+///
+/// # Errors
+/// Rows the model cannot take, a loss that is not a number, a failing device, a snapshot that cannot be written.
+pub fn train(
+    model: &Model,
+    initial: Adapter,
+    rows: &dyn Rows,
+    validation: Option<&dyn Rows>,
+    config: &TrainConfig,
+    settings: &TrainSettings,
+    on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+) -> Result<Trained, LlmError> {
+    let validation = validation.filter(|rows| !rows.is_empty());
+    check_rows(model, rows)?;
+    validation.map_or(Ok(()), |rows| check_rows(model, rows))?;
+    initial.check(model.config())?;
+    let mut run = Training {
+        model,
+        rows,
+        config,
+        total: config.total_steps(rows.len()),
+        state: State {
+            progress: Progress::default(),
+            optimizer: AdamW::new(initial.values.len()),
+            values: initial.values.clone(),
+            best: None,
+        },
+        adapter: initial,
+        workers: Workers::new(settings.threads),
+        order: (u64::MAX, Vec::new()),
+    };
+    if let Some(policy) = &settings.snapshot {
+        match policy.find(run.state.values.len())? {
+            Found::Nothing => {}
+            Found::State(state) => {
+                run.state = *state;
+                let _ = on_event(TrainEvent::Resumed { step: run.state.progress.step });
+            }
+            Found::SetAside(path, reason) => {
+                let _ = on_event(TrainEvent::SnapshotSetAside { path, reason });
+            }
+        }
+    }
+    let mut interrupted = false;
+    let mut kept = Instant::now();
+    while run.state.progress.step < run.total && !run.gave_up() {
+        let began = Instant::now();
+        let mut row = run.step()?;
+        if let Some(validation) = validation.filter(|_| run.validates_now()) {
+            let _ = on_event(TrainEvent::Validating { step: row.step });
+            row.validation_loss = Some(run.validate(validation)?);
+        }
+        run.state.progress.seconds += began.elapsed().as_secs_f64();
+        row.seconds = run.state.progress.seconds;
+        run.state.progress.history.push(row.clone());
+        if let Some(policy) = settings.snapshot.as_ref().filter(|policy| kept.elapsed() >= policy.every) {
+            policy.save(&run.state)?;
+            kept = Instant::now();
+        }
+        if on_event(TrainEvent::Step { row: &row, total: run.total }).is_break() {
+            interrupted = true;
+            break;
+        }
+    }
+    if run.gave_up() && run.state.progress.step < run.total {
+        let _ = on_event(TrainEvent::StoppedEarly { step: run.state.progress.step });
+    }
+    let with_values = |values: Vec<f32>| Adapter { values, ..run.adapter.clone() };
+    Ok(Trained {
+        best: run.state.best.map(with_values),
+        last: with_values(run.state.values),
+        lowest: run.state.progress.lowest,
+        history: run.state.progress.history,
+        interrupted,
+    })
+}
+
+struct Training<'a> {
+    model: &'a Model,
+    rows: &'a dyn Rows,
+    config: &'a TrainConfig,
+    total: u64,
+    adapter: Adapter,
+    state: State,
+    workers: Workers,
+    /// The epoch and its order of rows.
+    order: (u64, Vec<usize>),
+}
+
+impl<'a> Training<'a> {
+    /// One optimizer step: gradients of its batches, clipping, AdamW.
+    fn step(&mut self) -> Result<HistoryRow, LlmError> {
+        let index = self.state.progress.step;
+        let per_epoch = self.config.steps_per_epoch(self.rows.len());
+        let (epoch, within) = (index / per_epoch, index % per_epoch);
+        let chosen = self.rows_of(epoch, within);
+        let supervised: usize = chosen.iter().map(|named| named.row.supervised()).sum();
+
+        self.adapter.values.clone_from(&self.state.values);
+        let mut gradient = vec![0f32; self.adapter.values.len()];
+        let mut loss = SupervisedLoss::default();
+        for batch in chosen.chunks(self.config.batch_size) {
+            let part = accumulate(
+                self.model,
+                &self.adapter,
+                batch,
+                1.0 / supervised as f64,
+                self.config.seed,
+                &mut self.workers,
+                &mut gradient,
+            )?;
+            loss.sum += part.sum;
+            loss.supervised += part.supervised;
+        }
+        let step = index + 1;
+        let norm = clip(&mut gradient, self.config.max_grad_norm);
+        for (quantity, value) in [("loss", loss.mean()), ("gradient norm", norm)] {
+            if !value.is_finite() {
+                let first_bad =
+                    self.model.first_bad(&self.adapter, &chosen.iter().map(|named| named.row).collect::<Vec<_>>())?;
+                return Err(LlmError::NotFinite { quantity, value, step, first_bad });
+            }
+        }
+        let rate = learning_rate(self.config, index, self.total);
+        self.state.optimizer.step(&mut self.state.values, &gradient, rate, step, self.config);
+        self.state.progress.step = step;
+        self.state.progress.tokens += chosen.iter().map(|named| named.row.ids.len() as u64).sum::<u64>();
+        let done = (within as usize * self.config.rows_per_step() + chosen.len()) as f64 / self.rows.len() as f64;
+        Ok(HistoryRow {
+            step,
+            epoch: epoch as f64 + done,
+            loss: loss.mean(),
+            validation_loss: None,
+            learning_rate: rate,
+            tokens: self.state.progress.tokens,
+            seconds: 0.0,
+        })
+    }
+
+    /// The rows of a step, in the order of the epoch.
+    fn rows_of(&mut self, epoch: u64, within: u64) -> Vec<NamedRow<'a>> {
+        let count = self.rows.len();
+        if self.order.0 != epoch {
+            let order = if self.config.shuffle {
+                random::permutation(count, &mut random::stream(self.config.seed, Purpose::Order, epoch))
+            } else {
+                (0..count).collect()
+            };
+            self.order = (epoch, order);
+        }
+        let start = within as usize * self.config.rows_per_step();
+        let end = (start + self.config.rows_per_step()).min(count);
+        let rows = self.rows;
+        self.order.1[start..end]
+            .iter()
+            .map(|&row| NamedRow { row: rows.row(row), name: epoch * count as u64 + row as u64 })
+            .collect()
+    }
+
+    /// Whether the validation loss is due after the step just done.
+    fn validates_now(&self) -> bool {
+        let step = self.state.progress.step;
+        let every = self.config.evaluate_every.unwrap_or_else(|| self.config.steps_per_epoch(self.rows.len()));
+        step.is_multiple_of(every) || step == self.total
+    }
+
+    /// The validation loss of the values as they are now; keeps them if it is the lowest.
+    fn validate(&mut self, rows: &dyn Rows) -> Result<f64, LlmError> {
+        self.adapter.values.clone_from(&self.state.values);
+        let loss = validate(&self.model.with_adapter(&self.adapter)?, rows, &mut self.workers)?;
+        let progress = &mut self.state.progress;
+        if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
+            progress.lowest = Some((progress.step, loss));
+            progress.without_gain = 0;
+            self.state.best = Some(self.state.values.clone());
+        } else {
+            progress.without_gain += 1;
+        }
+        Ok(loss)
+    }
+
+    fn gave_up(&self) -> bool {
+        self.config.early_stopping_patience.is_some_and(|patience| self.state.progress.without_gain >= patience)
+    }
+}
+
+fn check_rows(model: &Model, rows: &dyn Rows) -> Result<(), LlmError> {
+    if rows.is_empty() {
+        return Err(LlmError::NoRows);
+    }
+    (0..rows.len()).try_for_each(|index| check_row(rows.row(index), index, model.config()))
+}

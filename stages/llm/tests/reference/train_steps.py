@@ -1,0 +1,41 @@
+"""Losses of LoRA training steps by PEFT and torch: the oracle for `train::train`.
+
+train_steps.py --model HF_FOLDER --adapter PEFT_FOLDER --out PEFT_FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
+Rows are {"ids": […], "mask": […]} in file order, around again when they run out. AdamW with torch's defaults, constant rate, global-norm clip 1.0.
+"""
+import argparse, json, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model", required=True)
+parser.add_argument("--adapter", required=True)
+parser.add_argument("--out", required=True)
+parser.add_argument("--batch-size", type=int, required=True)
+parser.add_argument("--rate", type=float, required=True)
+parser.add_argument("--steps", type=int, required=True)
+args = parser.parse_args()
+torch.set_num_threads(2)
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
+rows = [json.loads(line) for line in sys.stdin]
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=args.rate)
+model.train()
+losses = []
+for step in range(args.steps):
+    start = step * args.batch_size % len(rows)
+    batch = rows[start : start + args.batch_size]
+    width = max(len(row["ids"]) for row in batch)
+    pad = lambda values, fill: values + [fill] * (width - len(values))
+    ids = torch.tensor([pad(row["ids"], 0) for row in batch])
+    labels = torch.tensor([pad([i if m else -100 for i, m in zip(row["ids"], row["mask"])], -100) for row in batch])
+    mask = torch.tensor([pad([1] * len(row["ids"]), 0) for row in batch])
+    loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+model.save_pretrained(args.out)
+print(json.dumps(losses))
