@@ -127,3 +127,124 @@ pub fn canonical(value: &Value) -> Vec<u8> {
     writer.value(value);
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    /// A value that equals another exactly if the two mean the same: an independent statement of what counts.
+    #[derive(Debug, PartialEq)]
+    enum Meaning {
+        Null,
+        Bool(bool),
+        Whole(i128),
+        Fraction(u64),
+        Text(String),
+        List(Vec<Meaning>),
+        Map(std::collections::BTreeMap<String, Meaning>),
+    }
+
+    fn meaning(value: &Value) -> Meaning {
+        match value {
+            Value::Null => Meaning::Null,
+            Value::Bool(truth) => Meaning::Bool(*truth),
+            Value::String(text) => Meaning::Text(text.clone()),
+            Value::Array(items) => Meaning::List(items.iter().map(meaning).collect()),
+            Value::Object(fields) => {
+                Meaning::Map(fields.iter().map(|(name, field)| (name.clone(), meaning(field))).collect())
+            }
+            Value::Number(number) => {
+                // A float is whole if its shortest decimal text, without exponent, is.
+                let text =
+                    number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |f| format!("{f}"));
+                match text.parse::<i128>() {
+                    Ok(whole) if whole.unsigned_abs() < 1 << 64 => Meaning::Whole(whole),
+                    _ => Meaning::Fraction(number.as_f64().unwrap().to_bits()),
+                }
+            }
+        }
+    }
+
+    fn number() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-40_i64..40).prop_map(Value::from),
+            (-40_i64..40).prop_map(|whole| Value::from(whole as f64)),
+            (-80_i64..80).prop_map(|halves| Value::from(halves as f64 / 2.0)),
+            (52_u32..66).prop_map(|power| Value::from(2_f64.powi(power as i32))),
+            (52_u32..64).prop_map(|power| Value::from(1_u64 << power)),
+            any::<f64>().prop_map(Value::from),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            number(),
+            "[ab\u{0}é学]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec(("[ab]{0,2}", inner), 0..4)
+                    .prop_map(|fields| Value::from(fields.into_iter().collect::<Map<_, _>>())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn equal_bytes_mean_equal_values(a in value(), b in value()) {
+            prop_assert_eq!(canonical(&a) == canonical(&b), meaning(&a) == meaning(&b));
+        }
+
+        #[test]
+        fn numbers_count_not_their_spelling(a in number(), b in number()) {
+            prop_assert_eq!(canonical(&a) == canonical(&b), meaning(&a) == meaning(&b));
+        }
+
+        #[test]
+        fn no_form_begins_another(a in value(), b in value()) {
+            let (a, b) = (canonical(&a), canonical(&b));
+            prop_assert!(a == b || !b.starts_with(&a));
+        }
+
+        #[test]
+        fn order_of_fields_is_nothing(fields in vec(("[a-d]{1,2}", number()), 0..6)) {
+            let unique: std::collections::BTreeMap<_, _> = fields.into_iter().collect();
+            let forward: Map<_, _> = unique.clone().into_iter().collect();
+            let backward: Map<_, _> = unique.into_iter().rev().collect();
+            prop_assert_eq!(canonical(&Value::from(forward)), canonical(&Value::from(backward)));
+        }
+    }
+
+    #[test]
+    fn one_number_has_one_form() {
+        for (a, b) in [("32", "32.0"), ("32", "3.2e1"), ("0", "-0.0"), ("0.0", "-0.0"), ("1e-4", "0.0001")] {
+            let [a, b] = [a, b].map(|text| serde_json::from_str::<Value>(text).unwrap());
+            assert_eq!(canonical(&a), canonical(&b), "{a} {b}");
+        }
+        // The float next to 2^53 + 1 is 2^53: another number.
+        assert_ne!(canonical(&json!(9_007_199_254_740_993_u64)), canonical(&json!(9_007_199_254_740_992.0)));
+        assert_eq!(canonical(&json!(9_007_199_254_740_992_u64)), canonical(&json!(9_007_199_254_740_992.0)));
+        assert_ne!(canonical(&json!(u64::MAX)), canonical(&json!(u64::MAX as f64)));
+    }
+
+    #[test]
+    fn different_kinds_differ() {
+        let all =
+            [json!(null), json!(false), json!(true), json!(0), json!("0"), json!(""), json!([]), json!({}), json!([0])];
+        for (place, a) in all.iter().enumerate() {
+            for b in &all[place + 1..] {
+                assert_ne!(canonical(a), canonical(b), "{a} {b}");
+            }
+        }
+    }
+}

@@ -1,21 +1,53 @@
 //! Content-addressed store of refit: objects by blake3, manifests, runs, a rebuildable index.
-#![allow(clippy::todo, clippy::unused_self, clippy::needless_pass_by_value, unused_variables)]
+//!
+//! ```text
+//! sources ── measure ──► digests ──► StepKey ── lookup ──► hit: hydrate, export
+//!                                                 └─ miss: run the step ── ingest ──► commit
+//! ```
+//!
+//! One process at a time commits, with [`StoreLock`]. Any number of readers work beside it without a lock. What is
+//! damaged on disk is found, moved aside, and never handed out.
 
 pub mod canonical;
 mod digest;
+mod durable;
 mod error;
+mod export;
+mod gc;
+mod hashing;
+mod hydrate;
+mod index;
+mod ingest;
 mod key;
+mod lock;
+mod lookup;
 mod manifest;
+mod measure;
+mod object;
+mod quiet;
 mod run_id;
+mod runs;
+mod stat;
 mod store;
 mod tree;
+mod usage;
+mod verify;
+mod walk;
 
 pub use self::{
+    canonical::{CanonicalWriter, canonical},
     digest::{Digest, ParseDigestError, StepKey},
+    durable::write_atomic,
     error::StoreError,
+    export::Exported,
+    gc::{GcPolicy, GcReport},
     key::KEY_FORMAT,
+    lock::{Holder, StoreLock, Wait},
+    lookup::Lookup,
     manifest::{MANIFEST_FORMAT, Manifest},
     run_id::{ParseRunIdError, RunId},
-    store::{Exported, GcPolicy, GcReport, Lookup, Store, StoreLock, Usage, VerifyReport, Wait, write_atomic},
+    store::Store,
     tree::{Content, Entry, Tree},
+    usage::Usage,
+    verify::VerifyReport,
 };

@@ -4,7 +4,7 @@ use std::{
     str::FromStr,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 /// The name of a run, such as `20261123T175301-4f2a9c`: the second it began (UTC), the fraction of that second in three
@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
+
+const SECOND: &str = "%Y%m%dT%H%M%S";
+const SECOND_DIGITS: usize = 15;
+
+fn parse_second(text: &str) -> Option<Timestamp> {
+    TimeZone::UTC.to_timestamp(DateTime::strptime(SECOND, text).ok()?).ok()
+}
 
 /// Text that is no run's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -33,7 +40,21 @@ impl RunId {
         // The keys of a new `RandomState` come from the system's random numbers.
         let random = RandomState::new().hash_one(std::process::id()) & 0xfff;
         let fraction = u64::from(begin.subsec_nanosecond().unsigned_abs()) * 0x1000 / 1_000_000_000;
-        Self(format!("{}-{fraction:03x}{random:03x}", begin.strftime("%Y%m%dT%H%M%S")))
+        Self(format!("{}-{fraction:03x}{random:03x}", begin.strftime(SECOND)))
+    }
+
+    /// When the run began, to a four-thousandth of a second.
+    pub fn began(&self) -> Timestamp {
+        let (second, tail) = self.0.split_at(SECOND_DIGITS);
+        let fraction = i64::from_str_radix(&tail[1..4], 16).unwrap_or_default();
+        let began = parse_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+        began.checked_add(SignedDuration::from_nanos(fraction * 1_000_000_000 / 0x1000)).unwrap_or(began)
+    }
+
+    /// A name that sorts right after this one, for a clock that was set back.
+    pub(crate) fn next(&self) -> Self {
+        let began = self.began();
+        Self::at(began.checked_add(SignedDuration::from_millis(1)).unwrap_or(began))
     }
 
     /// The name as text.
@@ -64,6 +85,7 @@ impl FromStr for RunId {
                 16.. => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
                 _ => byte.is_ascii_digit(),
             });
+        let fits = fits && parse_second(&text[..SECOND_DIGITS]).is_some();
         if fits { Ok(Self(text.to_owned())) } else { Err(ParseRunIdError { text: text.to_owned() }) }
     }
 }
@@ -95,7 +117,10 @@ mod tests {
         let ids: Vec<_> = times.iter().map(|time| RunId::at(time.parse().unwrap())).collect();
         assert!(ids.is_sorted());
         assert!(ids[0].as_str().starts_with("20261123T175301-199"));
-        for id in &ids {
+        for (id, time) in ids.iter().zip(times) {
+            let late = time.parse::<Timestamp>().unwrap().duration_since(id.began());
+            assert!(late.unsigned_abs() < std::time::Duration::from_micros(250), "{late}");
+            assert!(id.next() > *id);
             assert_eq!(id.as_str().parse::<RunId>().unwrap(), *id);
         }
     }

@@ -1,105 +1,68 @@
 use std::{
+    io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use crate::{Digest, Manifest, RunId, StepKey, StoreError, Tree};
+use crate::{Digest, RunId, StepKey, StoreError, durable::write_atomic, error::At};
+
+/// The layout this build reads and writes.
+pub(crate) const STORE_FORMAT: u32 = 1;
 
 /// A store on disk: objects, manifests, runs. Cheap to clone; any number of readers work beside one committing run.
+///
+/// ```text
+/// .refit/  format  lock  .gitignore
+///   objects/ab/cdef…        one file of an artifact, by its digest, read-only
+///   manifests/ab/cdef….json what a step made, by its key
+///   runs/ID/                what a run planned, did and reported
+///   exports/                what was last copied out to where
+///   index/                  sled: can be deleted at any time
+///   tmp/step-KEY/           where steps work
+///   quarantine/             what was found damaged
+/// ```
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
 }
 
-/// What to do when another process holds the store.
-pub enum Wait<'a> {
-    /// Fails at once with [`StoreError::Locked`].
-    Fail,
-    /// Calls the function once with who holds it, then waits.
-    Block(&'a mut dyn FnMut(&str)),
-}
-
-/// The right to commit to a store. It ends with this value, at the latest with the process.
-#[derive(Debug)]
-pub struct StoreLock {
-    root: PathBuf,
-}
-
-impl StoreLock {
-    /// What a person should know about the index: set aside, rebuilt, unusable. Each is handed out once.
-    pub fn take_notices(&self) -> Vec<String> {
-        todo!()
-    }
-}
-
-/// What the store holds for a key.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Lookup {
-    /// A result, and all of it is there.
-    Hit(Box<Manifest>),
-    /// Nothing was ever committed, or it was dropped.
-    Absent,
-    /// A result of which an object is gone.
-    Missing {
-        /// What was committed.
-        manifest: Box<Manifest>,
-        /// The first object that is gone.
-        object: Digest,
-    },
-    /// A result that was damaged on disk. What is damaged was moved aside.
-    Corrupt {
-        /// What was committed, unless the manifest itself is damaged.
-        manifest: Option<Box<Manifest>>,
-        /// The damaged object, unless it is the manifest.
-        object: Option<Digest>,
-        /// One sentence: what is damaged and where it lies now.
-        what: String,
-    },
-}
-
-/// What an export did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exported {
-    /// The content was written.
-    Written,
-    /// The content was there already.
-    Unchanged,
-}
-
-/// What `gc` keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GcPolicy {
-    /// The newest runs, whose results all stay.
-    pub keep_runs: usize,
-    /// Of the other results, those used longer ago than this go. `None`: all of them go.
-    pub older_than: Option<Duration>,
-    /// If more bytes are left, the least recently used of the other results go until this is met.
-    pub max_size: Option<u64>,
-    /// Only says what would go.
-    pub dry_run: bool,
-}
-
-/// What `gc` dropped.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GcReport {}
-
-/// What `verify` found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {}
-
-/// What a store takes on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage {}
+const FOLDERS: [&str; 6] = ["objects", "manifests", "runs", "exports", "tmp", "quarantine"];
+const FORMAT_FILE: &str = "format";
+const IGNORE_FILE: &str = ".gitignore";
+const LOCK_FILE: &str = "lock";
+const INDEX_FOLDER: &str = "index";
 
 impl Store {
     /// Opens the store whose own folder is `root` (usually named `.refit`), making it if it is not there.
+    ///
+    /// A folder that holds other things is refused.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        todo!()
+        std::fs::create_dir_all(root).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                StoreError::NotAStore { root: root.to_owned(), what: "it is a file".to_owned() }
+            }
+            _ => StoreError::io("creating", root, error),
+        })?;
+        let store = Self { root: root.canonicalize().at("opening", root)? };
+        if !store.check_format()? {
+            store.check_unused()?;
+            // Nothing below belongs into a repository, not even this file.
+            write_atomic(&store.root.join(IGNORE_FILE), b"*\n")?;
+        }
+        for folder in FOLDERS {
+            let folder = store.root.join(folder);
+            std::fs::create_dir_all(&folder).at("creating", &folder)?;
+        }
+        if !store.root.join(FORMAT_FILE).exists() {
+            write_atomic(&store.root.join(FORMAT_FILE), format!("{STORE_FORMAT}\n").as_bytes())?;
+        }
+        Ok(store)
     }
 
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
     pub fn open_existing(root: &Path) -> Result<Self, StoreError> {
-        todo!()
+        let no_store = || StoreError::NoStore { root: root.to_owned() };
+        let store = Self { root: root.canonicalize().map_err(|_| no_store())? };
+        if store.check_format()? { Ok(store) } else { Err(no_store()) }
     }
 
     /// The store's own folder.
@@ -107,89 +70,114 @@ impl Store {
         &self.root
     }
 
-    /// Takes the right to commit. `holder` says what runs, for others who wait: `refit run pipelines/helpdesk`.
-    pub fn lock(&self, holder: &str, wait: Wait<'_>) -> Result<StoreLock, StoreError> {
-        todo!()
-    }
-
-    /// The digest of a source file or folder. With the lock, unchanged files are not read again.
-    pub fn measure(&self, path: &Path, lock: Option<&StoreLock>) -> Result<Tree, StoreError> {
-        todo!()
-    }
-
-    /// Moves a step's finished output (file or folder) into the objects. `path` is gone afterwards.
-    pub fn ingest(&self, lock: &StoreLock, path: &Path) -> Result<Tree, StoreError> {
-        todo!()
-    }
-
-    /// Makes a result findable; all its objects were ingested before.
-    pub fn commit(&self, lock: &StoreLock, manifest: &Manifest) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// What the store holds for a key. Never a hit with an object that is missing or known to be damaged.
-    pub fn lookup(&self, key: &StepKey) -> Result<Lookup, StoreError> {
-        todo!()
-    }
-
-    /// The manifest of a key, if there is one. Objects are not looked at.
-    pub fn manifest(&self, key: &StepKey) -> Result<Option<Manifest>, StoreError> {
-        todo!()
-    }
-
-    /// Lays an artifact out at `to`, read-only, for a worker. Every object is hashed first.
-    pub fn hydrate(&self, tree: &Tree, to: &Path) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Writes an independent copy for the user, replacing what an earlier export wrote there.
-    pub fn export(&self, tree: &Tree, to: &Path, lock: Option<&StoreLock>) -> Result<Exported, StoreError> {
-        todo!()
-    }
-
-    /// Where the step of a key works: the same folder at every try. Not created here.
+    /// Where the step of a key works: the same folder at every try, so that a killed step finds what it left. Not created
+    /// here.
     pub fn step_folder(&self, key: &StepKey) -> PathBuf {
-        todo!()
-    }
-
-    /// Creates the folder of a run that begins now; its id sorts after all others.
-    pub fn create_run(&self, lock: &StoreLock) -> Result<RunId, StoreError> {
-        todo!()
+        self.tmp().join(format!("step-{key}"))
     }
 
     /// The folder of a run.
     pub fn run_folder(&self, run: &RunId) -> PathBuf {
-        todo!()
+        self.folder("runs").join(run.as_str())
     }
 
-    /// All runs, newest first.
-    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
-        todo!()
+    /// The file that holds an object.
+    pub fn object_path(&self, object: &Digest) -> PathBuf {
+        sharded(&self.folder("objects"), &object.to_string(), "")
     }
 
-    /// The one run that a prefix of its id names.
-    pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
-        todo!()
+    /// The file that holds the manifest of a key.
+    pub fn manifest_path(&self, key: &StepKey) -> PathBuf {
+        sharded(&self.folder("manifests"), &key.to_string(), ".json")
     }
 
-    /// Drops what no kept run needs.
-    pub fn gc(&self, lock: &StoreLock, policy: &GcPolicy) -> Result<GcReport, StoreError> {
-        todo!()
+    pub(crate) fn folder(&self, name: &'static str) -> PathBuf {
+        self.root.join(name)
     }
 
-    /// Hashes every object and checks every manifest; moves aside what is damaged.
-    pub fn verify(&self, lock: Option<&StoreLock>) -> Result<VerifyReport, StoreError> {
-        todo!()
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.folder("tmp")
     }
 
-    /// What the store takes on disk.
-    pub fn usage(&self) -> Result<Usage, StoreError> {
-        todo!()
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.root.join(LOCK_FILE)
+    }
+
+    pub(crate) fn index_folder(&self) -> PathBuf {
+        self.root.join(INDEX_FOLDER)
+    }
+
+    /// Whether the folder says that it is a store; an error if one of another format.
+    fn check_format(&self) -> Result<bool, StoreError> {
+        let path = self.root.join(FORMAT_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(error) => return Err(StoreError::io("reading", &path, error)),
+        };
+        match text.trim().parse() {
+            Ok(STORE_FORMAT) => Ok(true),
+            Ok(found) => Err(StoreError::Format { root: self.root.clone(), found, known: STORE_FORMAT }),
+            Err(_) => Err(StoreError::NotAStore {
+                root: self.root.clone(),
+                what: format!("its file `{FORMAT_FILE}` holds no number"),
+            }),
+        }
+    }
+
+    /// Refuses a folder with contents of others. What a killed `open` left is fine.
+    fn check_unused(&self) -> Result<(), StoreError> {
+        for entry in std::fs::read_dir(&self.root).at("reading", &self.root)? {
+            let name = entry.at("reading", &self.root)?.file_name();
+            let name = name.to_string_lossy();
+            let ours =
+                FOLDERS.contains(&&*name) || name == IGNORE_FILE || name == FORMAT_FILE || name.starts_with(".refit-");
+            if !ours {
+                let what = format!("it has no file `{FORMAT_FILE}` but holds `{name}`");
+                return Err(StoreError::NotAStore { root: self.root.clone(), what });
+            }
+        }
+        Ok(())
     }
 }
 
-/// Writes a file so that a crash leaves the old or the new content, never a part: temporary file, fsync, rename, fsync
-/// of the folder.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    todo!()
+/// `ab/cdef…`: a folder with very many names is slow on some file systems.
+fn sharded(folder: &Path, hex: &str, extension: &str) -> PathBuf {
+    let (shard, name) = hex.split_at(2);
+    folder.join(shard).join(format!("{name}{extension}"))
+}
+
+/// All files below a folder of shards, as (the hexadecimal digits, the path). What has another name is passed over.
+pub(crate) fn list_sharded(folder: &Path, extension: &str) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let mut found = Vec::new();
+    for (shard, path) in names(folder)? {
+        if shard.len() != 2 || !path.is_dir() {
+            continue;
+        }
+        for (name, path) in names(&path)? {
+            if let Some(rest) = name.strip_suffix(extension) {
+                found.push((format!("{shard}{rest}"), path));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a folder holds, sorted by name; nothing if it is not there. Names that are not UTF-8 are none of ours.
+pub(crate) fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("reading", folder, error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.at("reading", folder)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push((name, entry.path()));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

@@ -88,3 +88,77 @@ impl Tree {
 fn is_plain(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::{collection::btree_map, prelude::*};
+
+    use super::*;
+
+    fn entries(files: &[(&str, &str)]) -> Vec<Entry> {
+        let entry = |(path, text): &(&str, &str)| Entry {
+            path: (*path).to_owned(),
+            digest: Digest::of(text.as_bytes()),
+            bytes: text.len() as u64,
+        };
+        files.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn golden_folder() {
+        let tree = Tree::folder(entries(&[("b/c.json", "{}"), ("a.txt", "hello"), ("学 习", "")]));
+        assert_eq!(tree.bytes, 7);
+        assert_eq!(tree.digest.to_string(), "342b25cf22e15c1f8ece647abef8e7aed73f555f24c9dd284683b3dd1721e37c");
+        assert_eq!(
+            Tree::folder(Vec::new()).digest.to_string(),
+            "bfd3f3a04858096769206fc1f8cc885b2545245dd257b2241fb3b53675607f28"
+        );
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder_are_unsound() {
+        for path in ["../x", "/x", "a/../../x", "a//b", "", ".", "a/.", "nul\0"] {
+            assert!(!Tree::folder(entries(&[(path, "x")])).is_sound(), "{path}");
+        }
+        assert!(!Tree::folder(entries(&[("a", "x"), ("a", "x")])).is_sound());
+        let mut tree = Tree::folder(entries(&[("a", "x"), ("b", "y")]));
+        assert!(tree.is_sound());
+        tree.bytes += 1;
+        assert!(!tree.is_sound());
+        let mut file = Tree::file(Digest::of(b"x"), 1);
+        assert!(file.is_sound());
+        file.digest = Digest::of(b"y");
+        assert!(!file.is_sound());
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_unsound() {
+        let text = serde_json::to_string(&Tree::folder(entries(&[("a", "x"), ("b", "y")]))).unwrap();
+        let tree: Tree =
+            serde_json::from_str(&text.replace("\"bytes\":1", &format!("\"bytes\":{}", u64::MAX))).unwrap();
+        assert!(!tree.is_sound());
+    }
+
+    proptest! {
+        #[test]
+        fn names_and_contents_decide(
+            a in btree_map("[ab/]{1,4}", "[xy]{0,2}", 0..4),
+            b in btree_map("[ab/]{1,4}", "[xy]{0,2}", 0..4),
+            seed in any::<u64>(),
+        ) {
+            let pairs = |files: &std::collections::BTreeMap<String, String>| {
+                let mut list: Vec<_> = files.iter().map(|(path, text)| (path.clone(), text.clone())).collect();
+                let turn = usize::try_from(seed % 7).unwrap().min(list.len());
+                list.rotate_left(turn);
+                entries(&list.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>())
+            };
+            let sorted = |files: &std::collections::BTreeMap<String, String>| {
+                entries(&files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>())
+            };
+            prop_assert_eq!(Tree::folder(pairs(&a)), Tree::folder(sorted(&a)));
+            prop_assert_eq!(Tree::folder(pairs(&a)).digest == Tree::folder(pairs(&b)).digest, a == b);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path};
+
+use rayon::prelude::*;
+
+use crate::{Content, Digest, Store, StoreError, Tree, durable::folder_of, error::At};
+
+impl Store {
+    /// Lays an artifact out at `to`, read-only, for a worker: by sharing blocks, else by hard link, else by copy.
+    ///
+    /// Every object is hashed first. A damaged one is moved aside and the error is [`StoreError::Corrupt`]. What an
+    /// earlier try left at `to` is replaced if it lies in the store's own folder for steps, else it is an error.
+    pub fn hydrate(&self, tree: &Tree, to: &Path) -> Result<(), StoreError> {
+        if !tree.is_sound() {
+            return Err(StoreError::UnsoundTree { tree: tree.digest });
+        }
+        self.clear_earlier(to)?;
+        let above = folder_of(to);
+        std::fs::create_dir_all(above).at("creating", above)?;
+        match &tree.content {
+            Content::File(object) => self.lay_out(*object, tree.bytes, to),
+            Content::Folder(entries) => {
+                std::fs::create_dir_all(to).at("creating", to)?;
+                entries.par_iter().try_for_each(|entry| {
+                    let path = to.join(&entry.path);
+                    let folder = folder_of(&path);
+                    std::fs::create_dir_all(folder).at("creating", folder)?;
+                    self.lay_out(entry.digest, entry.bytes, &path)
+                })
+            }
+        }
+    }
+
+    fn lay_out(&self, object: Digest, bytes: u64, to: &Path) -> Result<(), StoreError> {
+        let from = self.sound_object(object, bytes)?;
+        if reflink_copy::reflink(&from, to).is_ok() {
+            return std::fs::set_permissions(to, Permissions::from_mode(0o444)).at("writing", to);
+        }
+        if std::fs::hard_link(&from, to).is_ok() {
+            return Ok(());
+        }
+        // The mode is copied too.
+        std::fs::copy(&from, to).map(drop).at("writing", to)
+    }
+
+    fn clear_earlier(&self, to: &Path) -> Result<(), StoreError> {
+        let Ok(metadata) = to.symlink_metadata() else { return Ok(()) };
+        if !to.starts_with(self.tmp()) {
+            return Err(StoreError::io("writing", to, io::ErrorKind::AlreadyExists.into()));
+        }
+        let removed = if metadata.is_dir() { std::fs::remove_dir_all(to) } else { std::fs::remove_file(to) };
+        removed.at("removing", to)
+    }
+}

@@ -1,0 +1,123 @@
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::{
+    Digest, Entry, Store, StoreError, StoreLock, Tree,
+    error::At,
+    hashing::hash_settled,
+    stat::Stat,
+    walk::{self, Found, Links},
+};
+
+impl Store {
+    /// The digest of a source file or folder. Links are followed, wherever they lead.
+    ///
+    /// With the lock, files that did not change since they were last measured are not read again. Without it, all are.
+    pub fn measure(&self, path: &Path, lock: Option<&StoreLock>) -> Result<Tree, StoreError> {
+        let target = path.canonicalize().map_err(|error| {
+            if path.is_symlink() {
+                return StoreError::BrokenLink { link: path.to_owned() };
+            }
+            StoreError::io("reading", path, error)
+        })?;
+        let metadata = target.metadata().at("reading", path)?;
+        if metadata.is_dir() {
+            // A folder may hold the store itself, as the folder of a pipeline does.
+            let found = walk::files(&target, Links::Follow, Some(self.root()))?;
+            let digests = measure_files(&found, lock)?;
+            let entries = found.into_iter().zip(digests).map(|(found, (digest, bytes))| Entry {
+                path: found.relative,
+                digest,
+                bytes,
+            });
+            return Ok(Tree::folder(entries.collect()));
+        }
+        if !metadata.is_file() {
+            return Err(StoreError::NotAFile { path: path.to_owned() });
+        }
+        let found = Found { relative: String::new(), path: target, stat: Stat::of(&metadata), shared: false };
+        let measured = measure_files(&[found], lock)?;
+        measured
+            .first()
+            .map(|(digest, bytes)| Tree::file(*digest, *bytes))
+            .ok_or_else(|| StoreError::NotFound { path: path.to_owned() })
+    }
+}
+
+/// Digest and size of each file, in the given order.
+fn measure_files(files: &[Found], lock: Option<&StoreLock>) -> Result<Vec<(Digest, u64)>, StoreError> {
+    let stats: Vec<Stat> = files.iter().map(|file| file.stat).collect();
+    let known = lock.map_or_else(|| vec![None; files.len()], |lock| lock.index.digests(&stats));
+    let measured: Vec<_> = files
+        .par_iter()
+        .zip(known)
+        .map(|(file, known)| match known {
+            Some(digest) => Ok((digest, file.stat, None)),
+            None => hash_settled(&file.path).map(|(digest, stat, asked)| (digest, stat, Some(asked))),
+        })
+        .collect::<Result<_, _>>()?;
+    if let Some(lock) = lock {
+        let settled = measured.iter().filter(|(_, stat, asked)| asked.is_some_and(|asked| !stat.is_racy(asked)));
+        let settled: Vec<_> = settled.map(|(digest, stat, _)| (*stat, *digest)).collect();
+        if !settled.is_empty() {
+            lock.index.remember(&settled);
+        }
+    }
+    Ok(measured.into_iter().map(|(digest, stat, _)| (digest, stat.size)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+    use crate::Wait;
+
+    /// The index is told a wrong digest, so that what is read and what is remembered can be told apart.
+    #[test]
+    fn unchanged_files_are_not_read_again() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&folder.path().join(".refit")).unwrap();
+        let lock = store.lock("a test", Wait::Fail).unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let path = data.join("a.txt");
+        fs::write(&path, "alpha").unwrap();
+        let wrong = Digest::of(b"wrong");
+        let stat = Stat::of(&path.metadata().unwrap());
+        lock.index.remember(&[(stat, wrong)]);
+        assert_eq!(store.measure(&path, Some(&lock)).unwrap().digest, wrong);
+        assert_eq!(store.measure(&path, None).unwrap().digest, Digest::of(b"alpha"));
+        drop(lock);
+
+        // It outlives the process that found it out, and a folder that was moved is not read again.
+        let lock = store.lock("a test", Wait::Fail).unwrap();
+        let moved = folder.path().join("moved");
+        fs::rename(&data, &moved).unwrap();
+        assert_eq!(store.measure(&moved.join("a.txt"), Some(&lock)).unwrap().digest, wrong);
+
+        for changed in [
+            Stat { size: stat.size + 1, ..stat },
+            Stat { modified: stat.modified + 1, ..stat },
+            Stat { changed: stat.changed + 1, ..stat },
+        ] {
+            lock.index.remember(&[(changed, wrong)]);
+            assert_eq!(store.measure(&moved.join("a.txt"), Some(&lock)).unwrap().digest, Digest::of(b"alpha"));
+        }
+        assert_eq!(lock.take_notices(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_that_may_change_unseen_are_not_remembered() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&folder.path().join(".refit")).unwrap();
+        let lock = store.lock("a test", Wait::Fail).unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "alpha").unwrap();
+        store.measure(&path, Some(&lock)).unwrap();
+        assert_eq!(lock.index.digests(&[Stat::of(&path.metadata().unwrap())]), [None]);
+    }
+}

@@ -1,0 +1,82 @@
+use std::{collections::BTreeSet, io};
+
+use serde::Deserialize;
+
+use crate::{RunId, StepKey, Store, StoreError, StoreLock, durable::sync_folder, store::names};
+
+/// The one field of a run's report that matters here.
+#[derive(Deserialize)]
+struct Report {
+    stages: Vec<Stage>,
+}
+
+#[derive(Deserialize)]
+struct Stage {
+    #[serde(default)]
+    key: Option<StepKey>,
+}
+
+/// What a run used, as far as its folder tells.
+pub(crate) enum Used {
+    Keys(BTreeSet<StepKey>),
+    /// The run wrote no report: it was killed.
+    Unknown,
+    Unreadable(String),
+}
+
+impl Store {
+    /// Creates the folder of a run that begins now. Its id sorts after all others, also when the clock was set back.
+    pub fn create_run(&self, _lock: &StoreLock) -> Result<RunId, StoreError> {
+        let newest = self.runs()?.into_iter().next();
+        let runs = self.folder("runs");
+        loop {
+            let mut id = RunId::now();
+            if let Some(newest) = newest.as_ref().filter(|newest| id <= **newest) {
+                id = newest.next();
+            }
+            let folder = self.run_folder(&id);
+            match std::fs::create_dir(&folder) {
+                Ok(()) => {
+                    sync_folder(&runs)?;
+                    return Ok(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("creating", &folder, error)),
+            }
+        }
+    }
+
+    /// All runs, newest first.
+    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let mut runs: Vec<RunId> =
+            names(&self.folder("runs"))?.into_iter().filter_map(|(name, _)| name.parse().ok()).collect();
+        runs.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(runs)
+    }
+
+    /// The one run that the beginning of its id, or of the part after `-`, names.
+    pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
+        let wanted = || prefix.to_owned();
+        let mut runs = self.runs()?;
+        runs.retain(|run| run.begins_with(prefix));
+        match runs.len() {
+            0 => Err(StoreError::UnknownRun { wanted: wanted() }),
+            1 => Ok(runs.remove(0)),
+            _ => Err(StoreError::AmbiguousRun { wanted: wanted(), runs }),
+        }
+    }
+
+    /// The keys of all steps of a run.
+    pub(crate) fn used_by(&self, run: &RunId) -> Result<Used, StoreError> {
+        let path = self.run_folder(run).join("report.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Used::Unknown),
+            Err(error) => return Err(StoreError::io("reading", &path, error)),
+        };
+        Ok(match serde_json::from_slice::<Report>(&bytes) {
+            Ok(report) => Used::Keys(report.stages.into_iter().filter_map(|stage| stage.key).collect()),
+            Err(error) => Used::Unreadable(format!("the report {} cannot be read: {error}", path.display())),
+        })
+    }
+}
