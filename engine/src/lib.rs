@@ -8,6 +8,7 @@ pub mod graph;
 pub mod location;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod source;
 pub mod spec;
 pub mod stage;

@@ -1,0 +1,139 @@
+use serde_json::{Map, Value, json};
+
+use super::{
+    bound_integers,
+    reference::{reference, with_references},
+};
+use crate::{
+    spec::{NAME_PATTERN, PipelineSpec},
+    stage::{Registry, StageKind},
+};
+
+/// The JSON schema (draft 2020-12) of a pipeline file: `uses` selects what `with` and `inputs` may hold.
+///
+/// It takes every file that [`load`](crate::graph::load) takes. What a schema cannot say (that names exist, that artifacts fit, that
+/// there is no cycle) only `load` checks.
+pub fn pipeline_schema(registry: &Registry) -> Value {
+    let mut schema = PipelineSpec::schema().to_value();
+    let mut definitions = Map::from_iter([("reference".to_owned(), reference())]);
+    let stage = schema
+        .pointer_mut("/properties/stages/additionalProperties")
+        .map(|stage| std::mem::replace(stage, json!({ "$ref": "#/$defs/stage" })))
+        .unwrap_or_default();
+    definitions.insert("stage".to_owned(), with_kinds(stage, registry));
+    for kind in registry.kinds() {
+        definitions.insert(inputs_name(kind), inputs(kind));
+        definitions.insert(with_name(kind), with(kind));
+    }
+    for section in ["params", "sources", "stages"] {
+        if let Some(Value::Object(section)) = schema.pointer_mut(&format!("/properties/{section}")) {
+            section.insert("propertyNames".to_owned(), json!({ "pattern": NAME_PATTERN }));
+        }
+    }
+    if let Some(Value::Object(stages)) = schema.pointer_mut("/properties/stages") {
+        stages.insert("minProperties".to_owned(), 1.into());
+    }
+    if let Value::Object(fields) = &mut schema {
+        fields.insert("title".to_owned(), "refit pipeline".into());
+        fields.insert("$defs".to_owned(), Value::Object(definitions));
+    }
+    schema
+}
+
+fn inputs_name(kind: &StageKind) -> String {
+    format!("{}-inputs", kind.name)
+}
+
+fn with_name(kind: &StageKind) -> String {
+    format!("{}-with", kind.name)
+}
+
+/// The schema of a stage, with a branch for each kind.
+fn with_kinds(mut stage: Value, registry: &Registry) -> Value {
+    let branches: Vec<Value> = registry.kinds().iter().map(branch).collect();
+    let names: Vec<Value> =
+        registry.kinds().iter().map(|kind| json!({ "const": kind.name, "description": kind.summary })).collect();
+    if let Some(Value::Object(uses)) = stage.pointer_mut("/properties/uses") {
+        uses.shift_remove("type");
+        uses.insert("oneOf".to_owned(), names.into());
+    }
+    if let Value::Object(fields) = &mut stage {
+        fields.insert("allOf".to_owned(), branches.into());
+    }
+    stage
+}
+
+fn branch(kind: &StageKind) -> Value {
+    let mut required = Vec::new();
+    if kind.inputs.iter().any(|port| port.required) {
+        required.push("inputs");
+    }
+    if needs_parameters(&kind.schema().to_value()) {
+        required.push("with");
+    }
+    json!({
+        "if": { "properties": { "uses": { "const": kind.name } }, "required": ["uses"] },
+        "then": {
+            "properties": {
+                "inputs": { "$ref": format!("#/$defs/{}", inputs_name(kind)) },
+                "with": { "$ref": format!("#/$defs/{}", with_name(kind)) },
+            },
+            "required": required,
+        }
+    })
+}
+
+fn needs_parameters(schema: &Value) -> bool {
+    schema.get("required").and_then(Value::as_array).is_some_and(|required| !required.is_empty())
+}
+
+fn inputs(kind: &StageKind) -> Value {
+    let ports: Map<String, Value> = kind
+        .inputs
+        .iter()
+        .map(|port| {
+            let kinds: Vec<_> = port.kinds.iter().map(|kind| kind.name()).collect();
+            let doc = format!("{} ({})", port.doc.trim_end_matches('.'), kinds.join(" or "));
+            (port.name.to_owned(), json!({ "type": "string", "minLength": 1, "description": doc }))
+        })
+        .collect();
+    let required: Vec<&str> = kind.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
+    let types = if required.is_empty() { json!(["object", "null"]) } else { json!("object") };
+    json!({ "type": types, "properties": ports, "required": required, "additionalProperties": false })
+}
+
+fn with(kind: &StageKind) -> Value {
+    let mut schema = kind.schema().to_value();
+    let optional = !needs_parameters(&schema);
+    bound_integers(&mut schema);
+    let mut schema = with_references(schema);
+    rebase(&mut schema, &format!("#/$defs/{}/$defs/", with_name(kind)));
+    if let Value::Object(fields) = &mut schema {
+        fields.shift_remove("$schema");
+        // A kind without a parameter has the schema of an empty struct.
+        if optional && fields.get("type") == Some(&json!("object")) {
+            fields.insert("type".to_owned(), json!(["object", "null"]));
+        }
+    }
+    schema
+}
+
+/// A type that holds itself is defined beside its schema, which has moved down.
+fn rebase(schema: &mut Value, base: &str) {
+    match schema {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(to) if key == "$ref" && to != super::reference::REFERENCE => {
+                        if let Some(name) = to.strip_prefix("#/$defs/") {
+                            *to = format!("{base}{name}");
+                        }
+                    }
+                    other => rebase(other, base),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, base)),
+        _ => {}
+    }
+}
