@@ -1,0 +1,68 @@
+use std::path::PathBuf;
+
+use super::{FetchError, FetchOptions, http::Client, hub::Hub, web::Web, wheel::Wheels};
+use crate::graph::SourceUri;
+
+/// How far a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchProgress {
+    /// Bytes so far.
+    pub done: u64,
+    /// Bytes in all, when known.
+    pub total: Option<u64>,
+}
+
+/// A source that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The commit it was resolved to, where there is such a thing.
+    pub revision: Option<String>,
+}
+
+/// Fetches sources into the download cache.
+#[derive(Debug)]
+pub struct Fetcher {
+    options: FetchOptions,
+}
+
+impl Fetcher {
+    /// A fetcher with these options.
+    pub fn new(options: FetchOptions) -> Self {
+        Self { options }
+    }
+
+    /// Where a source fetched earlier lies; asks nobody.
+    pub fn cached(&self, uri: &SourceUri) -> Option<Fetched> {
+        match uri {
+            SourceUri::Path(path) => Some(Fetched { path: path.clone(), revision: None }),
+            SourceUri::HuggingFace { repo, revision, file } => {
+                Hub::new(&self.options, repo, revision.as_deref(), file.as_deref()).cached()
+            }
+            SourceUri::Wheel { name, version, path } => Wheels::new(&self.options, name, version, path).cached(),
+            SourceUri::Https(address) => Web::new(&self.options, address).cached(),
+        }
+    }
+
+    /// Fetches a source unless it is here already. Blocks; `on_progress` is called as bytes arrive.
+    pub fn resolve(&self, uri: &SourceUri, on_progress: &mut dyn FnMut(FetchProgress)) -> Result<Fetched, FetchError> {
+        if let Some(fetched) = self.cached(uri) {
+            return Ok(fetched);
+        }
+        match uri {
+            SourceUri::Path(path) => Ok(Fetched { path: path.clone(), revision: None }),
+            SourceUri::HuggingFace { repo, revision, file } => {
+                let hub = Hub::new(&self.options, repo, revision.as_deref(), file.as_deref());
+                if self.options.offline { hub.offline() } else { hub.fetch(&Client::new(&self.options)?, on_progress) }
+            }
+            SourceUri::Wheel { name, version, path } => {
+                Wheels::new(&self.options, name, version, path).fetch(on_progress)
+            }
+            SourceUri::Https(address) => {
+                let web = Web::new(&self.options, address);
+                if self.options.offline { web.offline() } else { web.fetch(&Client::new(&self.options)?, on_progress) }
+            }
+        }
+    }
+}
