@@ -1,13 +1,15 @@
 //! The stage kinds of refit, one folder each, and the one list that registers them.
 
+pub mod clean;
 pub mod lines;
 pub mod predictions;
 pub mod records;
 pub mod similarity;
+pub mod split;
 
-use refit_engine::stage::Registry;
+use refit_engine::stage::{Registry, StageKind};
 
 /// Every kind, in the order of the manual. Adding a kind is one folder and one line here.
 pub fn registry() -> Registry {
-    Registry::new(vec![])
+    Registry::new(vec![StageKind::of::<clean::Clean>(), StageKind::of::<split::Split>()])
 }

@@ -119,9 +119,21 @@ impl Iterator for RecordReader {
     }
 }
 
+/// What is wrong with a JSON text, and where in the row: its own line numbers would be taken for those of the file.
+pub(crate) fn json_mistake(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    match line {
+        0 => what.to_owned(),
+        1 => format!("{what}, at byte {column} of the row"),
+        _ => format!("{what}, at byte {column} of line {line} of the row"),
+    }
+}
+
 fn parse(line: &[u8]) -> Result<Record, StageError> {
     serde_json::from_slice(line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line)).map_err(|error| {
-        StageError::new("records::malformed", format!("this line is not a record: {error}"))
+        StageError::new("records::malformed", format!("this line is not a record: {}", json_mistake(&error)))
             .help("raw data (alpaca, ShareGPT, messages) goes through a `clean` stage first")
     })
 }

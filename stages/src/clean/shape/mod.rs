@@ -1,0 +1,9 @@
+//! The columns of a row, whatever its shape, become one conversation.
+
+mod alpaca;
+mod columns;
+mod messages;
+mod sharegpt;
+mod turns;
+
+pub(super) use columns::shape_row;
