@@ -46,6 +46,24 @@ pub enum LlmError {
         /// Positions of the model.
         limit: usize,
     },
+    /// A prompt has no token.
+    #[error("row {row} has an empty prompt")]
+    EmptyPrompt {
+        /// Index of the row, from 0.
+        row: usize,
+    },
+    /// A prompt leaves no room for an answer.
+    #[error("the prompt of row {row} has {prompt} tokens; with an answer of up to {longest} that is more than the model's {limit} positions")]
+    PromptTooLong {
+        /// Index of the row, from 0.
+        row: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens an answer may have.
+        longest: usize,
+        /// Positions of the model.
+        limit: usize,
+    },
     /// A row has no token to learn from.
     #[error("row {row} has no supervised token")]
     NothingSupervised {
@@ -124,6 +142,8 @@ impl LlmError {
             Self::WeightNotFinite { .. } => "model::weight_not_finite",
             Self::TokenOutOfRange { .. } => "train::token_out_of_range",
             Self::RowTooLong { .. } => "train::row_too_long",
+            Self::EmptyPrompt { .. } => "generate::empty_prompt",
+            Self::PromptTooLong { .. } => "generate::prompt_too_long",
             Self::NothingSupervised { .. } => "train::nothing_supervised",
             Self::NoRows => "train::no_rows",
             Self::AdapterFile { .. } => "adapter::unreadable",
@@ -138,6 +158,18 @@ impl LlmError {
         }
     }
 
+    /// Index of the row it is about, from 0, if it is about one.
+    pub fn row(&self) -> Option<usize> {
+        match self {
+            Self::TokenOutOfRange { row, .. }
+            | Self::RowTooLong { row, .. }
+            | Self::EmptyPrompt { row }
+            | Self::PromptTooLong { row, .. }
+            | Self::NothingSupervised { row } => Some(*row),
+            _ => None,
+        }
+    }
+
     /// The way out, where there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
@@ -146,6 +178,8 @@ impl LlmError {
             Self::WeightNotFinite { .. } => "the file is damaged or the model was saved after its training diverged; fetch it again".into(),
             Self::TokenOutOfRange { .. } => "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into(),
             Self::RowTooLong { limit, .. } => format!("set `max_length` of the `tokenize` stage to {limit} or less"),
+            Self::EmptyPrompt { .. } => "give every row a question".into(),
+            Self::PromptTooLong { .. } => "shorten the question, or set a smaller `max_new_tokens`".into(),
             Self::NothingSupervised { .. } => "the `tokenize` stage refuses such rows; make the tokens with it".into(),
             Self::NoRows => "look at the reports of the stages before: every row was dropped".into(),
             Self::AdapterFile { .. } => "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them".into(),

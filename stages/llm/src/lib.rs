@@ -4,7 +4,9 @@
 //! set of matrices beside it. Everything that computes is made of burn operations, so the same code runs on every device.
 
 pub mod adapter;
+pub mod device;
 mod error;
+pub mod generate;
 pub mod model;
 pub mod random;
 pub mod train;

@@ -15,6 +15,21 @@ pub(crate) struct AttentionGroup {
     pub(crate) spans: Vec<(usize, usize)>,
 }
 
+/// Heads of the attention, and how wide each is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AttentionShape {
+    pub(crate) heads: usize,
+    /// Fewer than `heads` in grouped-query attention.
+    pub(crate) key_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl AttentionShape {
+    pub(crate) fn of(config: &ModelConfig) -> Self {
+        Self { heads: config.heads, key_heads: config.kv_heads, head_dim: config.head_dim }
+    }
+}
+
 /// How the tokens of a pass attend: gathers that bring the heads of each group into dense, padded form and back.
 ///
 /// One gather replaces padding, splitting into heads and transposing. The keys of a head shared by several query heads

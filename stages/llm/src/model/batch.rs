@@ -151,6 +151,21 @@ pub(crate) fn check_row(row: Row<'_>, index: usize, config: &ModelConfig) -> Res
     Ok(())
 }
 
+/// Refuses a prompt that the model cannot take together with an answer of `longest` tokens.
+pub(crate) fn check_prompt(prompt: &[u32], index: usize, longest: usize, config: &ModelConfig) -> Result<(), LlmError> {
+    if prompt.is_empty() {
+        return Err(LlmError::EmptyPrompt { row: index });
+    }
+    if let Some(&token) = prompt.iter().find(|&&id| id as usize >= config.vocab_size) {
+        return Err(LlmError::TokenOutOfRange { row: index, token, vocabulary: config.vocab_size });
+    }
+    let length = prompt.len() + longest;
+    if length > config.max_positions {
+        return Err(LlmError::PromptTooLong { row: index, prompt: prompt.len(), longest, limit: config.max_positions });
+    }
+    Ok(())
+}
+
 /// Tokens that all rows begin with, of those that go through the model.
 pub(crate) fn common_prefix(rows: &[Row<'_>]) -> usize {
     let Some((first, others)) = rows.split_first() else { return 0 };

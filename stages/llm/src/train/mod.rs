@@ -14,4 +14,6 @@ mod workers;
 pub use config::{Schedule, TrainConfig, Warmup};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub use snapshot::SnapshotPolicy;
+pub(crate) use gradient::{NamedRow, accumulate};
+pub(crate) use workers::Workers;
 pub use trainer::{TrainEvent, TrainSettings, Trained, train};

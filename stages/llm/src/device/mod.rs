@@ -1,0 +1,11 @@
+//! Where a model runs: a GPU through wgpu, or the CPU.
+
+mod choice;
+mod select;
+mod self_check;
+
+pub use choice::DeviceChoice;
+pub use select::{Selected, select};
+pub use self_check::self_check;
+#[cfg(test)]
+pub(crate) use self_check::tiny_model;

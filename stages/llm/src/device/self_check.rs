@@ -1,0 +1,119 @@
+use burn::tensor::Device;
+use refit_checkpoint::{Family, HostTensor, ModelConfig};
+
+use crate::{
+    LlmError, Model,
+    adapter::{Adapter, LoraConfig, TargetModules},
+    model::Row,
+    random::{Purpose, stream, unit},
+    train::{NamedRow, Workers, accumulate},
+};
+
+/// Loss and gradient on a GPU may differ from the CPU's by rounding and other orders of summation, not by more.
+const TOLERANCE: f64 = 2e-2;
+
+/// Computes loss and gradient of a tiny model on a device and on the CPU, and compares them.
+///
+/// Drivers and compilers have computed wrong gradients without a word; such an adapter may not train.
+///
+/// # Errors
+/// When the two disagree, with by how much; when the device fails.
+pub fn self_check(device: &Device) -> Result<(), LlmError> {
+    let expected = gradient(&Device::flex())?;
+    let found = gradient(device)?;
+    let loss = (found.loss - expected.loss).abs() / expected.loss.abs();
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    let zeros = vec![0.0; expected.gradient.len()];
+    let gradient = distance(&found.gradient, &expected.gradient) / distance(&expected.gradient, &zeros);
+    // A comparison with NaN is false, so it has to be put this way round.
+    if loss <= TOLERANCE && gradient <= TOLERANCE {
+        return Ok(());
+    }
+    Err(LlmError::Device {
+        reason: format!(
+            "it computes wrongly: on a tiny model its loss is off by {:.1} % and its gradient by {:.1} % from the CPU's",
+            loss * 100.0,
+            gradient * 100.0
+        ),
+    })
+}
+
+struct Computed {
+    loss: f64,
+    gradient: Vec<f32>,
+}
+
+fn gradient(device: &Device) -> Result<Computed, LlmError> {
+    let model = tiny_model(device)?;
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 4.0,
+        dropout: 0.0,
+        rslora: false,
+        target_modules: TargetModules::AllLinear,
+        base_model: None,
+    };
+    let mut adapter = Adapter::initial(config, model.config(), 1)?;
+    // With B at its initial zero, A would have no gradient to compare.
+    let mut random = stream(2, Purpose::Init, u64::MAX);
+    for value in &mut adapter.values {
+        *value += (unit(&mut random) - 0.5) * 0.2;
+    }
+    let (ids, mask) = ([1, 5, 9, 3, 7, 2, 8], [0, 0, 0, 1, 1, 1, 1]);
+    let rows = [
+        NamedRow { row: Row { ids: &ids, mask: &mask }, name: 0 },
+        NamedRow { row: Row { ids: &ids[1..6], mask: &mask[1..6] }, name: 1 },
+    ];
+    let mut gradient = vec![0.0; adapter.values.len()];
+    let loss = accumulate(&model, &adapter, &rows, 1.0, 0, &mut Workers::new(1), &mut gradient)?;
+    Ok(Computed { loss: loss.mean(), gradient })
+}
+
+/// A Llama of two layers with random weights, the same on every device.
+pub(crate) fn tiny_model(device: &Device) -> Result<Model, LlmError> {
+    let config = ModelConfig {
+        family: Family::Llama,
+        hidden_size: 16,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 4,
+        intermediate_size: 24,
+        vocab_size: 20,
+        max_positions: 64,
+        rms_eps: 1e-5,
+        rope_theta: 10000.0,
+        rope_scaling: None,
+        tied_head: true,
+        qkv_bias: false,
+        name: "self-check".into(),
+        bos_id: None,
+        eos_ids: Vec::new(),
+    };
+    let shape = |name: &str| match name.rsplit('.').nth(1) {
+        Some("embed_tokens") => vec![20, 16],
+        Some("q_proj" | "o_proj") => vec![16, 16],
+        Some("k_proj" | "v_proj") => vec![8, 16],
+        Some("gate_proj" | "up_proj") => vec![24, 16],
+        Some("down_proj") => vec![16, 24],
+        _ => vec![16],
+    };
+    let mut place = 0;
+    Model::build(config, device, |name| {
+        place += 1;
+        let mut random = stream(3, Purpose::Init, place);
+        let shape = shape(name);
+        let values = (0..shape.iter().product()).map(|_| (unit(&mut random) - 0.5) * 1.5).collect();
+        Ok(HostTensor { shape, values })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_passes_against_itself() {
+        assert!(self_check(&Device::flex()).is_ok());
+    }
+}
