@@ -73,7 +73,8 @@ impl Store {
             (Err(TryLockError::Error(error)), _) => return Err(lock_error(&path, error)),
         }
         let record = Holder { name: holder.to_owned(), pid: std::process::id(), since: Timestamp::now() };
-        write_holder(&mut file, &record).at("writing", &path)?;
+        // On a full disk it cannot be written; `gc` must get the lock all the same.
+        let _ = write_holder(&mut file, &record);
         self.clear_ingest_leftovers()?;
         Ok(StoreLock { index: Index::open(self), file, root: self.root().to_owned() })
     }

@@ -75,7 +75,7 @@ fn many_threads_take_in_the_same_content() {
             let (lab, lock, barrier) = (&lab, &lock, &barrier);
             scope.spawn(move || {
                 let output = lab.path(&format!("out-{number}"));
-                write_files(&output, &[("same", &[7; 300_000]), ("own", format!("{number}").as_bytes())]);
+                write_files(&output, &[("same", &vec![7; 300_000]), ("own", format!("{number}").as_bytes())]);
                 barrier.wait();
                 let tree = lab.store.ingest(lock, &output).unwrap();
                 lab.store.commit(lock, &manifest(&format!("{number}"), tree, &RunId::now())).unwrap();

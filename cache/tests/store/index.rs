@@ -117,7 +117,7 @@ fn noise_is_survived() {
                     bytes[from..].iter_mut().for_each(|byte| *byte = random() as u8);
                 }
                 (2, length) => {
-                    (0..1 + length / 50).for_each(|_| bytes[random() as usize % length] ^= 1 << (random() % 8))
+                    (0..=length / 50).for_each(|_| bytes[random() as usize % length] ^= 1 << (random() % 8));
                 }
                 // The beginning is what is in use.
                 (_, length) => (0..8).for_each(|_| bytes[random() as usize % length.min(2000)] ^= 1 << (random() % 8)),

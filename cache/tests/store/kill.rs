@@ -49,7 +49,7 @@ fn child_exports() {
 /// Kills a child after it said a number of things and some more time passed.
 fn run_and_kill(lab: &Lab, name: &str, round: u32) -> Vec<String> {
     let mut child = Process::of_this_binary(name, &lab.path(""));
-    let mut said: Vec<String> = (0..1 + round % 4).map(|_| child.next().unwrap()).collect();
+    let mut said: Vec<String> = (0..=round % 4).map(|_| child.next().unwrap()).collect();
     // Not a wait for something: the moment of the kill is to fall anywhere.
     let moment = Instant::now() + Duration::from_micros(u64::from(round * 7919 % 6000));
     while Instant::now() < moment {

@@ -66,7 +66,7 @@ fn who_holds_it_is_named() {
             }),
         )
         .unwrap();
-    assert_eq!(told, [holder.clone()]);
+    assert_eq!(told, std::slice::from_ref(holder));
     drop(lock);
     assert!(child.ends_well());
 }
