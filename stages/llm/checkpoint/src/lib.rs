@@ -27,6 +27,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, RopeScaling};
 pub use error::CheckpointError;
 pub use family::Family;
+pub use map::MappedFile;
 pub use template::{ChatTemplate, Message};
 pub use tensor::HostTensor;
 pub use tokenizer::{EncodedText, Tokenizer};

@@ -11,27 +11,26 @@ use crate::CheckpointError;
 /// How a file begins that git-lfs left in place of the weights.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// A file of weights, mapped into memory.
+/// A file of numbers, mapped into memory; it is its bytes.
 #[derive(Debug)]
-pub(crate) struct MappedFile {
+pub struct MappedFile {
     path: PathBuf,
     map: Mmap,
 }
 
 impl MappedFile {
     /// Maps a file; refuses what cannot be a file of weights whatever its format.
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+    ///
+    /// # Errors
+    /// A folder, an empty file, a git-lfs pointer, and what the operating system refuses.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(|cause| CheckpointError::io(path, cause))?;
         let metadata = file.metadata().map_err(|cause| CheckpointError::io(path, cause))?;
         if !metadata.is_file() {
-            return Err(CheckpointError::new(
-                "weights::not_a_file",
-                "a file of weights is expected here, not a folder",
-            )
-            .at(path));
+            return Err(CheckpointError::new("weights::not_a_file", "a file is expected here, not a folder").at(path));
         }
         if metadata.len() == 0 {
-            return Err(CheckpointError::new("weights::empty", "the file of weights is empty")
+            return Err(CheckpointError::new("weights::empty", "the file is empty")
                 .with_help("fetch the file again")
                 .at(path));
         }
@@ -47,7 +46,8 @@ impl MappedFile {
         Ok(Self { path: path.to_owned(), map })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -65,7 +65,7 @@ pub fn encode_conversation(
             // Every turn is closed alike; what follows that is the next turn's.
             let closed = locate::common_prefix(&text[turn.end..], closing).len();
             if let Some(end) = row.end_of_turn(turn.end, turn.end + closed) {
-                row.mask[end] = true;
+                row.supervise(turn.end, row.offsets[end].1);
             }
         }
     }
@@ -107,7 +107,9 @@ impl Row<'_> {
         if let Some(at) = self.end_of_turn(end, self.text.len()) {
             self.ids.truncate(at + 1);
             self.mask.truncate(at + 1);
-            self.mask[at] = true;
+            self.offsets.truncate(at + 1);
+            // What stands between the answer and the token (a space) has to be said to get there.
+            self.supervise(end, self.offsets[at].1);
             return Ok(false);
         }
         let eos = self.tokenizer.eos().ok_or_else(|| {

@@ -159,13 +159,13 @@ mod tests {
                 "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}",
                 "assistant",
             ),
-            ("{% if tools %}no{% endif %}{{ tools is none }}", "true"),
+            ("{% if tools %}no{% endif %}{{ tools is none }}", "True"),
             ("{% if messages[0].content.startswith(' h') and 'z' not in messages[0].content %}y{% endif %}", "y"),
             ("{% for m in messages %}\n    {% if true %}\nx\n    {% endif %}\n{% endfor %}", "x\nx\n"),
             ("{% for m in messages %}{% generation %}{{ m.role[0] }}{% endgeneration %}{% endfor %}", "ua"),
             ("a {%- generation -%} b {%- endgeneration %} c", "ab c"),
             ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
-            ("{{ messages[1].content.split('<')[0].rstrip() }}|{{ missing is defined }}{{ missing }}", "you|false"),
+            ("{{ messages[1].content.split('<')[0].rstrip() }}|{{ missing is defined }}{{ missing }}", "you|False"),
         ];
         for (text, expected) in cases {
             assert_eq!(template(text).render(&TALK, false).unwrap(), expected, "{text}");

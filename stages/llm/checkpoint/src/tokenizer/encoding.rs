@@ -7,6 +7,7 @@ use crate::CheckpointError;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     specials: HashSet<u32>,
+    special_texts: Vec<String>,
     bos: Option<u32>,
     eos: Option<u32>,
     digest: String,
@@ -30,6 +31,8 @@ impl Tokenizer {
     ) -> Result<Self, CheckpointError> {
         // A tokenizer.json may carry both; they would cut and fill rows behind the user's back.
         inner.with_padding(None);
+        // It adds specials, which the template does here, and takes white space out of the offsets.
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         inner.with_truncation(None).map_err(unusable)?;
         inner.set_encode_special_tokens(false);
         let specials: HashSet<u32> = inner
@@ -40,11 +43,13 @@ impl Tokenizer {
             .chain(bos)
             .chain(eos)
             .collect();
+        let mut special_texts: Vec<String> = specials.iter().filter_map(|id| inner.id_to_token(*id)).collect();
+        special_texts.sort_unstable();
         let mut hasher = blake3::Hasher::new();
         hasher.update(inner.to_string(false).map_err(unusable)?.as_bytes());
         hasher.update(format!("bos {bos:?} eos {eos:?}").as_bytes());
         let digest = format!("b3:{}", hasher.finalize().to_hex());
-        Ok(Self { inner, specials, bos, eos, digest })
+        Ok(Self { inner, specials, special_texts, bos, eos, digest })
     }
 
     /// The ids of a text. Adds no token of its own; special tokens that stand in the text are recognised.
@@ -85,6 +90,11 @@ impl Tokenizer {
     /// Whether an id is a special (control) token, which [`Tokenizer::decode`] leaves out.
     pub fn is_special(&self, id: u32) -> bool {
         self.specials.contains(&id)
+    }
+
+    /// The special token that a text spells out, if there is one: it would be taken for that token.
+    pub fn special_in(&self, text: &str) -> Option<&str> {
+        self.special_texts.iter().map(String::as_str).find(|token| text.contains(token))
     }
 
     /// The token that starts a text, if there is one.
