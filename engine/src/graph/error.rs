@@ -11,6 +11,8 @@ pub struct PipelineError {
     pub(crate) severity: Severity,
     pub(crate) source: Option<NamedSource<Arc<str>>>,
     pub(crate) labels: Vec<LabeledSpan>,
+    /// Whether the main place lies in an override.
+    pub(crate) in_override: bool,
     /// Further places, which lie in other texts.
     pub(crate) elsewhere: Vec<PipelineError>,
 }
@@ -87,10 +89,15 @@ impl PipelineErrors {
 
 impl fmt::Display for PipelineErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.errors.len() {
-            1 => write!(f, "{} has a mistake", self.file),
-            count => write!(f, "{} has {count} mistakes", self.file),
+        if self.is_unreadable() {
+            return write!(f, "{} cannot be read", self.file);
         }
+        let many = self.errors.len();
+        let mistakes = if many == 1 { "a mistake".to_owned() } else { format!("{many} mistakes") };
+        if self.errors.iter().all(|error| error.in_override) {
+            return write!(f, "{mistakes} in what overrides {}", self.file);
+        }
+        write!(f, "{} has {mistakes}", self.file)
     }
 }
 

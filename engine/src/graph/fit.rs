@@ -1,5 +1,7 @@
 //! Validates a part of the tree against a JSON schema and says in our own words what does not fit.
 
+use std::collections::HashSet;
+
 use jsonschema::{
     ValidationError, Validator,
     error::{TypeKind, ValidationErrorKind as Kind},
@@ -10,7 +12,7 @@ use serde_json::Value;
 use super::{place::Places, wording};
 use crate::{
     schema::bound_integers,
-    source::{Mistake, Path, did_you_mean, list},
+    source::{Mistake, Path, list, nearest},
 };
 
 /// A schema, ready to be used.
@@ -23,7 +25,10 @@ pub(super) struct Fit {
 pub(super) struct Misfit {
     /// The value, from the top of the file.
     pub(super) path: Path,
-    pub(super) mistake: Mistake,
+    /// The key that is missing, or that was meant by an unknown one.
+    key: Option<String>,
+    /// Nothing is said of what only follows from another misfit.
+    pub(super) mistake: Option<Mistake>,
 }
 
 /// What is validated, and where it stands.
@@ -51,7 +56,7 @@ impl Fit {
         for error in self.validator.iter_errors(subject.value) {
             self.explain(subject, &error, &mut found);
         }
-        found
+        without_consequences(found)
     }
 
     fn explain(&self, subject: &Subject<'_>, error: &ValidationError<'_>, found: &mut Vec<Misfit>) {
@@ -71,7 +76,7 @@ impl Fit {
                     let mistake = Mistake::new("pipeline::bad_name", format!("`{key}` cannot be a name"))
                         .with_labels(subject.places.key(&path, "this name"))
                         .help("a name has letters, digits, `_` and `-`, at most 64, and does not begin with `-`");
-                    found.push(Misfit { path, mistake });
+                    found.push(Misfit { path, key: None, mistake: Some(mistake) });
                 }
             }
             Kind::Required { property } => {
@@ -81,10 +86,10 @@ impl Fit {
                     let about = schema.get("properties")?.get(key)?.get("description")?.as_str()?;
                     Some(format!("`{key}`: {}", wording::first_sentence(about)))
                 });
-                let mistake = Mistake::new("pipeline::missing_key", format!("{owner} has no `{key}`"))
+                let mistake = Mistake::new("pipeline::missing_key", format!("{owner} needs `{key}`"))
                     .with_labels(subject.places.owner(&path, format!("`{key}` is missing here")))
                     .maybe_help(known);
-                found.push(Misfit { path, mistake });
+                found.push(Misfit { path, key: Some(key.to_owned()), mistake: Some(mistake) });
             }
             _ => found.push(Self::plain(subject, error, path)),
         }
@@ -96,7 +101,7 @@ impl Fit {
         let mistake = Mistake::new(said.code, said.message)
             .with_labels(subject.places.value(&path, said.label))
             .maybe_help(said.help);
-        Misfit { path, mistake }
+        Misfit { path, key: None, mistake: Some(mistake) }
     }
 
     fn unknown_key(&self, subject: &Subject<'_>, error: &ValidationError<'_>, path: &Path, key: &str) -> Misfit {
@@ -107,15 +112,18 @@ impl Fit {
             .flatten()
             .map(|(key, _)| key.as_str())
             .collect();
-        let help = did_you_mean(key, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
-            [] => "remove it".to_owned(),
-            known => format!("the keys here are {}", list(known.iter().copied())),
-        });
+        let meant = nearest(key, known.iter().copied());
+        let help = match (meant, known.as_slice()) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, []) => "remove it".to_owned(),
+            (None, [only]) => format!("the only key here is `{only}`"),
+            (None, known) => format!("the keys here are {}", list(known.iter().copied())),
+        };
         let path_of_key = path.join(key);
         let mistake = Mistake::new("pipeline::unknown_key", format!("{} has no key `{key}`", subject.name_of(path)))
             .with_labels(subject.places.key(&path_of_key, "unknown key"))
             .help(help);
-        Misfit { path: path_of_key, mistake }
+        Misfit { path: path_of_key, key: meant.map(str::to_owned), mistake: Some(mistake) }
     }
 
     /// Of several alternatives the one that was probably meant is explained; when the type fits none of them, all are named.
@@ -129,7 +137,8 @@ impl Fit {
         let at = error.instance_path();
         let other_type = |branch: &[ValidationError<'static>]| {
             branch.iter().any(|e| {
-                e.instance_path() == at && matches!(e.kind(), Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. })
+                e.instance_path() == at
+                    && matches!(e.kind(), Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. })
             })
         };
         let meant = context.iter().filter(|branch| !other_type(branch)).min_by_key(|branch| branch.len());
@@ -156,7 +165,7 @@ impl Fit {
         let mistake = Mistake::new(said.code, said.message)
             .with_labels(subject.places.value(&path, said.label))
             .maybe_help(said.help);
-        found.push(Misfit { path, mistake });
+        found.push(Misfit { path, key: None, mistake: Some(mistake) });
     }
 
     /// The schema that holds the keyword.
@@ -176,9 +185,37 @@ impl Subject<'_> {
     }
 }
 
+/// Is silent about what only follows from something else: a key that is missing because it is misspelt, and the type of
+/// a value that is none of those it may be.
+fn without_consequences(mut misfits: Vec<Misfit>) -> Vec<Misfit> {
+    let with_code = |code: &'static str| {
+        misfits.iter().filter(move |misfit| misfit.mistake.as_ref().is_some_and(|mistake| mistake.code == code))
+    };
+    let misspelt: HashSet<Path> = with_code("pipeline::unknown_key")
+        .filter_map(|misfit| {
+            let (_, owner) = misfit.path.0.split_last()?;
+            Some(Path(owner.to_vec()).join(misfit.key.as_ref()?))
+        })
+        .collect();
+    let no_option: HashSet<Path> = with_code("pipeline::unknown_value").map(|misfit| misfit.path.clone()).collect();
+    for misfit in &mut misfits {
+        let follows = match misfit.mistake.as_ref().map(|mistake| mistake.code) {
+            Some("pipeline::missing_key") => {
+                misfit.key.as_ref().is_some_and(|key| misspelt.contains(&misfit.path.join(key)))
+            }
+            Some("pipeline::wrong_type") => no_option.contains(&misfit.path),
+            _ => false,
+        };
+        if follows {
+            misfit.mistake = None;
+        }
+    }
+    misfits
+}
+
 fn path_of(base: &Path, pointer: &Pointer) -> Path {
     let mut path = base.clone();
-    for segment in pointer.iter() {
+    for segment in pointer {
         path.0.push(match segment {
             LocationSegment::Property(key) => key.as_ref().into(),
             LocationSegment::Index(index) => index.into(),

@@ -54,7 +54,11 @@ fn lower_source(
             let place = Span::new(0, 0..0);
             let empty = Mistake::new("pipeline::empty", "the pipeline file is empty")
                 .help("`refit new DIR` writes a commented starter");
-            mistakes.push(if source.text.is_empty() { empty } else { empty.at(place, "nothing but comments from here on") });
+            mistakes.push(if source.text.is_empty() {
+                empty
+            } else {
+                empty.at(place, "nothing but comments from here on")
+            });
         }
         let nothing = Arc::new(Node::new(Span::default(), Shape::Scalar(serde_json::Value::Null)));
         let origin = Origin::new(&source.path, nothing, texts);
@@ -97,9 +101,7 @@ fn pipeline_file(given: &FilePath) -> Result<PathBuf, Box<Mistake>> {
         [only] => format!("name the file: `{}`", given.join(only).display()),
         _ => "`refit new DIR` writes a commented starter".to_owned(),
     };
-    Err(Box::new(
-        Mistake::new("pipeline::unreadable", format!("the folder holds no `{PIPELINE_FILE}`")).help(help),
-    ))
+    Err(Box::new(Mistake::new("pipeline::unreadable", format!("the folder holds no `{PIPELINE_FILE}`")).help(help)))
 }
 
 fn has_yaml_extension(name: &str) -> bool {
@@ -129,9 +131,18 @@ fn errors(origin: &Origin, mistakes: Vec<Mistake>) -> PipelineErrors {
 
 /// In the order of the texts, each once: what stands behind an anchor is looked at for every alias.
 fn in_order(mut mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
-    mistakes.sort_by_key(|mistake| mistake.labels.first().map_or(Span::default(), |label| label.span));
+    mistakes.sort_by_key(|mistake| main_span(mistake).unwrap_or_default());
+    // A number that was refused has no type either.
+    let refused: HashSet<Span> =
+        mistakes.iter().filter(|mistake| mistake.code == "pipeline::bad_number").filter_map(main_span).collect();
     let mut seen = HashSet::new();
-    mistakes
-        .into_iter()
-        .filter(move |mistake| seen.insert((mistake.labels.first().map(|label| label.span), mistake.message.clone())))
+    mistakes.into_iter().filter(move |mistake| {
+        let at = main_span(mistake);
+        let follows = mistake.code != "pipeline::bad_number" && at.is_some_and(|at| refused.contains(&at));
+        !follows && seen.insert((at, mistake.message.clone()))
+    })
+}
+
+fn main_span(mistake: &Mistake) -> Option<Span> {
+    mistake.labels.first().map(|label| label.span)
 }

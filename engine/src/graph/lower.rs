@@ -65,12 +65,18 @@ pub(super) fn lower(
     let subject = Subject { places: &origin.places(), base: Path::default(), value: &value, name: "the pipeline" };
     let misfits = GRAMMAR.misfits(&subject);
     let broken: HashSet<Path> = misfits.iter().map(|misfit| misfit.path.clone()).collect();
-    mistakes.extend(misfits.into_iter().map(|misfit| misfit.mistake));
+    mistakes.extend(misfits.into_iter().filter_map(|misfit| misfit.mistake));
     if !value.is_object() {
         return (None, Vec::new());
     }
     let written = |section: &str| origin.root.get(section).and_then(|node| node.entries()).cloned().unwrap_or_default();
-    let spec = read(value, &broken);
+    let spec = match read(value, &broken) {
+        Ok(spec) => spec,
+        Err(problem) => {
+            mistakes.push(Mistake::new("pipeline::bad_value", format!("the file cannot be used: {problem}")));
+            return (None, Vec::new());
+        }
+    };
     let params = written("params");
     let (source_names, stage_names) = (written("sources").into_keys(), written("stages").into_keys());
     let mut substitution = Substitution {
@@ -108,13 +114,14 @@ pub(super) fn lower(
 }
 
 /// The spec without the parts that do not fit.
-fn read(mut value: Value, broken: &HashSet<Path>) -> PipelineSpec {
+fn read(mut value: Value, broken: &HashSet<Path>) -> Result<PipelineSpec, serde_json::Error> {
     for path in broken {
         let steps = path.0.as_slice();
         // A stage without a kind and a source without an address are nothing.
         let steps = match (steps.first(), steps.last()) {
             (Some(Step::Key(top)), Some(Step::Key(last)))
-                if steps.len() == 3 && matches!((top.as_str(), last.as_str()), ("stages", "uses") | ("sources", "from")) =>
+                if steps.len() == 3
+                    && matches!((top.as_str(), last.as_str()), ("stages", "uses") | ("sources", "from")) =>
             {
                 &steps[..2]
             }
@@ -127,7 +134,7 @@ fn read(mut value: Value, broken: &HashSet<Path>) -> PipelineSpec {
     {
         fields.insert("stages".into(), Value::Object(Map::new()));
     }
-    serde_json::from_value(value).unwrap_or_default()
+    serde_json::from_value(value)
 }
 
 fn remove(value: &mut Value, steps: &[Step]) {
@@ -285,11 +292,14 @@ impl Lowering<'_> {
     fn cycle(&mut self, cycle: &super::Cycle) {
         /// More labels than this hide the excerpt.
         const SHOWN: usize = 12;
-        let way = match cycle.as_slice() {
-            [_] => "it takes its own output".to_owned(),
+        let message = match cycle.as_slice() {
+            [only] => format!("the stage `{}` waits for itself", only.stage),
             [first, rest @ ..] => {
-                let names: Vec<_> = rest.iter().map(|edge| edge.stage.as_str()).take(SHOWN).collect();
-                format!("{} → {} → {}", first.stage, names.join(" → "), first.stage)
+                let mut names: Vec<_> = rest.iter().map(|edge| edge.stage.as_str()).take(SHOWN).collect();
+                if rest.len() > SHOWN {
+                    names.push("…");
+                }
+                format!("stages wait for each other: {} → {} → {}", first.stage, names.join(" → "), first.stage)
             }
             [] => return,
         };
@@ -299,11 +309,11 @@ impl Lowering<'_> {
             let text = format!("`{}` needs `{}`", edge.stage, edge.from);
             labels.extend(self.places.value(&path, text).into_iter().next());
         }
-        self.mistakes.push(
-            Mistake::new("pipeline::cycle", format!("stages wait for each other: {way}"))
-                .with_labels(labels)
-                .help("take one of these inputs from somewhere else"),
-        );
+        self.mistakes.push(Mistake::new("pipeline::cycle", message).with_labels(labels).help(if cycle.len() == 1 {
+            "take the input from somewhere else"
+        } else {
+            "take one of these inputs from somewhere else"
+        }));
     }
 
     fn unused(&mut self) {

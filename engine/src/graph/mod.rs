@@ -16,6 +16,8 @@ mod wiring;
 mod with;
 mod wording;
 
+pub(crate) use wording::number;
+
 pub use error::{PipelineError, PipelineErrors};
 pub use load::{PIPELINE_FILE, load, load_text};
 pub use pipeline::{Export, Pipeline, SourceRef};

@@ -47,15 +47,17 @@ impl Origin {
             seen.push(label.span);
             is_new
         });
-        let (here, there): (Vec<Label>, Vec<Label>) = labels.into_iter().partition(|label| Some(label.span.text) == main);
+        let (here, there): (Vec<Label>, Vec<Label>) =
+            labels.into_iter().partition(|label| Some(label.span.text) == main);
         let elsewhere = there
             .into_iter()
             .map(|label| PipelineError {
                 code: "",
-                message: label.text.clone(),
+                message: if label.span.text == 0 { "in the pipeline file" } else { "in an override" }.to_owned(),
                 help: None,
                 severity: Severity::Advice,
                 source: self.source(label.span.text),
+                in_override: label.span.text > 0,
                 labels: vec![labelled(label, true)],
                 elsewhere: Vec::new(),
             })
@@ -66,6 +68,7 @@ impl Origin {
             help,
             severity,
             source: main.and_then(|text| self.source(text)),
+            in_override: main.is_some_and(|text| text > 0),
             labels: here.into_iter().enumerate().map(|(at, label)| labelled(label, at == 0)).collect(),
             elsewhere,
         }

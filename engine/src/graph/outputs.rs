@@ -22,9 +22,12 @@ impl Lowering<'_> {
             }
             let Some(resolved) = self.resolve(&path, &from, None) else { continue };
             if let InputRef::Source(name) = &resolved.from {
-                let mistake = Mistake::new("pipeline::unknown_stage", format!("`{name}` is a source; only what a stage hands out is copied out"))
-                    .with_labels(self.places.value(&path, "a source"))
-                    .help("write `STAGE.PORT`");
+                let mistake = Mistake::new(
+                    "pipeline::unknown_stage",
+                    format!("`{name}` is a source; only what a stage hands out is copied out"),
+                )
+                .with_labels(self.places.value(&path, "a source"))
+                .help("write `STAGE.PORT`");
                 self.mistakes.push(mistake);
             } else if let Some(to) = place {
                 exports.push(Export { to, from: resolved.from });
@@ -37,10 +40,22 @@ impl Lowering<'_> {
     fn output_path(&mut self, path: &Path, text: &str) -> Option<PathBuf> {
         let (code, message, label) = match inside(text) {
             Ok(place) => return Some(place),
-            Err(Outside::Absolute) => ("pipeline::absolute_output", format!("the output path `{text}` is absolute"), "absolute"),
-            Err(Outside::Above) => ("pipeline::output_outside", format!("the output path `{text}` leaves the pipeline's folder"), "leaves the folder"),
-            Err(Outside::Itself) => ("pipeline::output_outside", format!("the output path `{text}` is the pipeline's folder itself"), "the folder itself"),
-            Err(Outside::Reserved) => ("pipeline::reserved_output", format!("the output path `{text}` belongs to refit"), "reserved"),
+            Err(Outside::Absolute) => {
+                ("pipeline::absolute_output", format!("the output path `{text}` is absolute"), "absolute")
+            }
+            Err(Outside::Above) => (
+                "pipeline::output_outside",
+                format!("the output path `{text}` leaves the pipeline's folder"),
+                "leaves the folder",
+            ),
+            Err(Outside::Itself) => (
+                "pipeline::output_outside",
+                format!("the output path `{text}` is the pipeline's folder itself"),
+                "the folder itself",
+            ),
+            Err(Outside::Reserved) => {
+                ("pipeline::reserved_output", format!("the output path `{text}` belongs to refit"), "reserved")
+            }
         };
         let mistake = Mistake::new(code, message)
             .with_labels(self.places.key(path, label))
@@ -50,11 +65,14 @@ impl Lowering<'_> {
     }
 
     fn check_overlap(&mut self, path: &Path, place: &FilePath, taken: &[(PathBuf, Path)]) {
-        let Some((_, first)) = taken.iter().find(|(other, _)| place.starts_with(other) || other.starts_with(place)) else { return };
+        let Some((_, first)) = taken.iter().find(|(other, _)| place.starts_with(other) || other.starts_with(place))
+        else {
+            return;
+        };
         let same = taken.iter().any(|(other, _)| other == place);
         let message = if same { "two outputs go to the same path" } else { "one output lies inside another" };
         let labels = self.places.key(path, "this one");
-        let others: Vec<Label> = self.places.key(first, "and this one");
+        let others: Vec<Label> = self.places.key(first, "the other one");
         self.mistakes.push(
             Mistake::new("pipeline::output_conflict", message)
                 .with_labels(labels)

@@ -27,6 +27,9 @@ pub(super) struct Substitution<'a> {
     pub(super) mistakes: &'a mut Vec<Mistake>,
 }
 
+/// Makes of a value, and the path to it, another value.
+type Change<'c, S> = dyn FnMut(&mut S, &Arc<Node>, &Path) -> Arc<Node> + 'c;
+
 /// A piece of a text: as it is, or a parameter's name.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'t> {
@@ -57,13 +60,13 @@ impl Substitution<'_> {
     /// The tree with every reference replaced. A bad reference is noted and stays as it is written.
     fn node(&mut self, node: &Arc<Node>, path: &Path) -> Arc<Node> {
         match &node.shape {
-            Shape::Scalar(Value::String(text)) if text.contains(OPEN) => match self.text(node.span, text) {
-                Some(shape) => Arc::new(Node::new(node.span, shape)),
-                None => {
-                    self.unresolved.insert(path.clone());
-                    node.clone()
+            Shape::Scalar(Value::String(text)) if text.contains(OPEN) => {
+                if let Some(shape) = self.text(node.span, text) {
+                    return Arc::new(Node::new(node.span, shape));
                 }
-            },
+                self.unresolved.insert(path.clone());
+                node.clone()
+            }
             Shape::Alias(inner) => {
                 let new = self.node(inner, path);
                 if Arc::ptr_eq(&new, inner) { node.clone() } else { Arc::new(Node::new(node.span, Shape::Alias(new))) }
@@ -73,12 +76,7 @@ impl Substitution<'_> {
     }
 
     /// The collection with each of its values changed; the same node when none was.
-    fn each(
-        &mut self,
-        node: &Arc<Node>,
-        path: &Path,
-        change: &mut dyn FnMut(&mut Self, &Arc<Node>, &Path) -> Arc<Node>,
-    ) -> Arc<Node> {
+    fn each(&mut self, node: &Arc<Node>, path: &Path, change: &mut Change<'_, Self>) -> Arc<Node> {
         let shape = match &node.shape {
             Shape::Sequence(items) => {
                 let new: Vec<_> =
@@ -279,19 +277,16 @@ mod tests {
         assert_eq!(pieces("${params.a}").unwrap(), [reference("a", "${params.a}")]);
         assert_eq!(
             pieces("x ${ params.名 }-${params.b}").unwrap(),
-            [
-                Piece::Text("x "),
-                reference("名", "${ params.名 }"),
-                Piece::Text("-"),
-                reference("b", "${params.b}")
-            ]
+            [Piece::Text("x "), reference("名", "${ params.名 }"), Piece::Text("-"), reference("b", "${params.b}")]
         );
         assert_eq!(pieces("$${a} $5 {}").unwrap(), [Piece::Text(""), Piece::Text("${"), Piece::Text("a} $5 {}")]);
     }
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        for text in ["${", "a ${params.x", "${}", "${x}", "${params}", "${params.}", "${param.x}", "${params.${params.x}}"] {
+        for text in
+            ["${", "a ${params.x", "${}", "${x}", "${params}", "${params.}", "${param.x}", "${params.${params.x}}"]
+        {
             assert!(pieces(text).is_err(), "{text}");
         }
     }

@@ -8,7 +8,10 @@ use super::{
     SCHEMES, SourceRef, SourceUri, UriError,
     lower::{Lowering, Sources},
 };
-use crate::source::{Mistake, Path, did_you_mean, nearest};
+use crate::{
+    source::{Mistake, Path, nearest},
+    spec::SourceSpec,
+};
 
 impl Lowering<'_> {
     pub(super) fn sources(&mut self) -> Sources {
@@ -18,8 +21,10 @@ impl Lowering<'_> {
         let mut sources = Sources::new();
         for (name, spec) in self.spec.sources.take().unwrap_or_default() {
             let path = Path::of(&["sources", &name]);
-            let from = path.join("from");
-            let from = if self.places.root.child(&"sources".into()).and_then(|node| node.get(&name)).is_some_and(|node| node.get("from").is_some()) { from } else { path.clone() };
+            let from = match &spec {
+                SourceSpec::From(_) => path.clone(),
+                SourceSpec::Pinned(_) => path.join("from"),
+            };
             let digest = spec.digest().and_then(|text| self.digest(&path.join("digest"), text));
             if self.refuse_reference(&from, spec.from()) {
                 continue;
@@ -57,10 +62,10 @@ impl Lowering<'_> {
             UriError::Empty => ("nothing is written here", "name a file beside the pipeline, or an address".to_owned()),
             UriError::Scheme(scheme) => (
                 "unknown scheme",
-                match (scheme.as_str(), did_you_mean(scheme, SCHEMES)) {
+                match (scheme.as_str(), nearest(scheme, SCHEMES)) {
                     ("http", _) => "only `https://` is taken; download the file and name its path otherwise".to_owned(),
                     ("file", _) => "write the path without `file://`".to_owned(),
-                    (_, Some(help)) => help,
+                    (_, Some(meant)) => format!("did you mean `{meant}://`?"),
                     _ => "a source is a path, `hf://`, `wheel://` or `https://`".to_owned(),
                 },
             ),
@@ -76,7 +81,9 @@ impl Lowering<'_> {
     fn check_file(&mut self, path: &Path, text: &str, file: &FilePath) {
         let problem = match fs_err::metadata(file) {
             Ok(_) => return,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("there is no file or folder `{text}`"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                format!("there is no file or folder `{text}`")
+            }
             Err(error) => format!("`{text}` cannot be read: {}", error.kind()),
         };
         let mistake = Mistake::new("pipeline::missing_source", problem)

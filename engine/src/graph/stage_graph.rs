@@ -189,8 +189,7 @@ impl StageGraph {
 fn topological(graph: &DiGraph<StageNode, String>) -> Vec<NodeIndex> {
     let mut missing: Vec<usize> =
         graph.node_indices().map(|at| graph.edges_directed(at, Direction::Incoming).count()).collect();
-    let mut ready: BinaryHeap<_> =
-        graph.node_indices().filter(|at| missing[at.index()] == 0).map(Reverse).collect();
+    let mut ready: BinaryHeap<_> = graph.node_indices().filter(|at| missing[at.index()] == 0).map(Reverse).collect();
     let mut order = Vec::with_capacity(graph.node_count());
     while let Some(Reverse(at)) = ready.pop() {
         order.push(at);
@@ -213,7 +212,7 @@ fn shortest_cycle(graph: &DiGraph<StageNode, String>, group: &[NodeIndex]) -> Op
     let mut waiting = VecDeque::from([start]);
     while let Some(at) = waiting.pop_front() {
         let mut edges: Vec<_> = graph.edges_directed(at, Direction::Incoming).collect();
-        edges.sort_by_key(|edge| edge.id());
+        edges.sort_by_key(EdgeRef::id);
         for edge in edges {
             let from = edge.source();
             if inside.contains(&from) && !reached.contains_key(&from) {

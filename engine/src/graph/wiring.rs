@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{InputRef, lower::Lowering};
 use crate::{
-    source::{Label, Mistake, Path, did_you_mean, list},
+    source::{Label, Mistake, Path, choice, did_you_mean, list, nearest},
     spec::StageSpec,
-    stage::{ArtifactKind, InputPort, StageKind},
+    stage::{ArtifactKind, InputPort, OutputPort, StageKind},
 };
 
 /// What a reference leads to.
@@ -29,12 +29,17 @@ impl Lowering<'_> {
             };
             let Some(resolved) = resolved else { continue };
             if let Some(artifact) = resolved.artifact.filter(|artifact| !wanted.kinds.contains(artifact)) {
-                self.wrong_artifact(&path, wanted, &resolved.from, artifact);
+                self.wrong_artifact(name, &path, wanted, &resolved.from, artifact);
             }
             inputs.insert(port.clone(), resolved.from);
         }
         if !self.is_broken(&["stages", name, "inputs"]) {
-            self.missing_inputs(name, kind);
+            let known = kind.inputs.iter().map(|port| port.name);
+            let unknown =
+                stage.inputs.iter().flatten().map(|(port, _)| port.as_str()).filter(|port| kind.input(port).is_none());
+            // A misspelt port is not missing as well.
+            let meant: Vec<&str> = unknown.filter_map(|port| nearest(port, known.clone())).collect();
+            self.missing_inputs(name, kind, &meant);
         }
         inputs
     }
@@ -46,16 +51,17 @@ impl Lowering<'_> {
         }
     }
 
-    fn missing_inputs(&mut self, name: &str, kind: &StageKind) {
+    fn missing_inputs(&mut self, name: &str, kind: &StageKind, meant: &[&str]) {
         let path = Path::of(&["stages", name, "inputs"]);
-        let written = self.places.root.get("stages").and_then(|node| node.get(name)).and_then(|node| node.get("inputs"));
-        let given = |port: &str| written.is_some_and(|inputs| inputs.get(port).is_some());
+        let written =
+            self.places.root.get("stages").and_then(|node| node.get(name)).and_then(|node| node.get("inputs"));
+        let given = |port: &str| meant.contains(&port) || written.is_some_and(|inputs| inputs.get(port).is_some());
         for port in kind.inputs.iter().filter(|port| port.required && !given(port.name)) {
-            let fitting = self.fitting(port, Some(name));
+            let fitting = self.fitting(port, name);
             let help = format!("`{}` takes {}: {}", port.name, kinds(port), port.doc.trim_end_matches('.'));
             let help = match fitting.as_slice() {
                 [] => help,
-                some => format!("{help}; {} would fit", list(some.iter().map(String::as_str))),
+                some => format!("{help}; {} would fit", choice(some.iter().map(String::as_str))),
             };
             self.mistakes.push(
                 Mistake::new("pipeline::missing_input", format!("the stage `{name}` needs the input `{}`", port.name))
@@ -67,7 +73,11 @@ impl Lowering<'_> {
 
     fn unknown_port(&mut self, path: &Path, port: &str, kind: &StageKind) {
         let known = kind.inputs.iter().map(|port| port.name);
-        let help = did_you_mean(port, known.clone()).unwrap_or_else(|| format!("its inputs are {}", list(known)));
+        let help = did_you_mean(port, known.clone()).unwrap_or_else(|| match kind.inputs {
+            [] => "it takes no input".to_owned(),
+            [only] => format!("its only input is `{}`", only.name),
+            _ => format!("its inputs are {}", list(known)),
+        });
         self.mistakes.push(
             Mistake::new("pipeline::unknown_port", format!("`{}` has no input `{port}`", kind.name))
                 .with_labels(self.places.key(path, "unknown input"))
@@ -75,27 +85,27 @@ impl Lowering<'_> {
         );
     }
 
-    fn wrong_artifact(&mut self, path: &Path, wanted: &InputPort, from: &InputRef, artifact: ArtifactKind) {
+    fn wrong_artifact(&mut self, name: &str, path: &Path, wanted: &InputPort, from: &InputRef, artifact: ArtifactKind) {
         let mut mistake = Mistake::new(
             "pipeline::wrong_artifact",
-            format!("the input `{}` takes {}, but `{from}` is {artifact}", wanted.name, kinds(wanted)),
+            format!("the input `{}` takes {}, but `{from}` is `{artifact}`", wanted.name, kinds(wanted)),
         )
-        .with_labels(self.places.value(path, format!("this is {artifact}")));
+        .with_labels(self.places.value(path, format!("this is `{artifact}`")));
         if let InputRef::Output { stage, .. } = from {
             let uses = Path::of(&["stages", stage, "uses"]);
             mistake = mistake.at(self.places.span(&uses), format!("`{stage}` hands it out"));
         }
-        let fitting = self.fitting(wanted, None);
+        let fitting = self.fitting(wanted, name);
         let help = match fitting.as_slice() {
             [] => format!("no stage here hands out {}", kinds(wanted)),
-            some => format!("{} would fit", list(some.iter().map(String::as_str))),
+            some => format!("{} would fit", choice(some.iter().map(String::as_str))),
         };
         self.mistakes.push(mistake.help(help));
     }
 
-    /// The outputs of the pipeline's stages that fit a port.
-    fn fitting(&self, port: &InputPort, except: Option<&str>) -> Vec<String> {
-        let stages = self.stage_kinds.iter().filter(|(name, _)| Some(name.as_str()) != except);
+    /// The outputs of the other stages that fit a port; of many the first three.
+    fn fitting(&self, port: &InputPort, except: &str) -> Vec<String> {
+        let stages = self.stage_kinds.iter().filter(|(name, _)| *name != except);
         let mut found = Vec::new();
         for (name, kind) in stages {
             let outputs = kind.iter().flat_map(|kind| kind.outputs).filter(|output| port.kinds.contains(&output.kind));
@@ -124,45 +134,48 @@ impl Lowering<'_> {
             self.used_sources.insert(name.to_owned());
             return Some(Resolved { from: InputRef::Source(name.to_owned()), artifact: None });
         }
-        let (message, help) = match self.stage_kinds.get(name) {
-            Some(kind) => {
-                let outputs = kind.map(|kind| kind.outputs).unwrap_or_default();
-                let fits = |port: &&crate::stage::OutputPort| wanted.is_none_or(|wanted| wanted.kinds.contains(&port.kind));
-                let fitting: Vec<String> = outputs.iter().filter(fits).map(|port| format!("{name}.{}", port.name)).collect();
-                let help = match fitting.as_slice() {
-                    [] => format!("name one of its outputs: `{name}.PORT`"),
-                    [only] => format!("name its output: `{only}`"),
-                    some => format!("name one of its outputs: {}", list(some.iter().map(String::as_str))),
-                };
-                (format!("`{name}` is a stage, not a source"), help)
-            }
-            None => {
-                let sources = self.source_names.iter().map(String::as_str);
-                let stages = self.stage_kinds.keys().map(String::as_str);
-                let help = did_you_mean(name, sources.clone())
-                    .or_else(|| did_you_mean(name, stages).map(|help| help.replace("`?", ".PORT`?")))
-                    .unwrap_or_else(|| {
-                        if self.source_names.is_empty() {
-                            "the file names no source; add one under `sources`".to_owned()
-                        } else {
-                            format!("the sources are {}; an output is written `STAGE.PORT`", list(sources))
-                        }
-                    });
-                (format!("there is no source `{name}`"), help)
-            }
+        let (message, label, help) = if let Some(kind) = self.stage_kinds.get(name) {
+            let outputs = kind.map(|kind| kind.outputs).unwrap_or_default();
+            let fits = |port: &&OutputPort| wanted.is_none_or(|wanted| wanted.kinds.contains(&port.kind));
+            let fitting: Vec<String> =
+                outputs.iter().filter(fits).map(|port| format!("{name}.{}", port.name)).collect();
+            let help = match fitting.as_slice() {
+                [] => format!("name one of its outputs: `{name}.PORT`"),
+                [only] => format!("name its output: `{only}`"),
+                some => format!("name one of its outputs, {}", choice(some.iter().map(String::as_str))),
+            };
+            (format!("`{name}` is a stage, not a source"), "a stage", help)
+        } else {
+            let sources = self.source_names.iter().map(String::as_str);
+            let stages = self.stage_kinds.keys().map(String::as_str);
+            let help = did_you_mean(name, sources.clone())
+                .or_else(|| nearest(name, stages).map(|stage| format!("did you mean `{stage}.PORT`?")))
+                .unwrap_or_else(|| match self.source_names.as_slice() {
+                    [] => "the file names no source; add one under `sources`".to_owned(),
+                    _ => format!("the sources are {}; an output is written `STAGE.PORT`", list(sources)),
+                });
+            (format!("there is no source `{name}`"), "unknown source", help)
         };
-        self.leads_nowhere("pipeline::unknown_source", message, path, "unknown source", help)
+        self.leads_nowhere("pipeline::unknown_source", message, path, label, help)
     }
 
     fn resolve_output(&mut self, path: &Path, stage: &str, port: &str) -> Option<Resolved> {
         let Some(kind) = self.stage_kinds.get(stage).copied() else {
-            let stages = self.stage_kinds.keys().map(String::as_str);
-            let help = if self.source_names.iter().any(|source| source == stage) {
+            if self.source_names.iter().any(|source| source == stage) {
                 self.used_sources.insert(stage.to_owned());
-                format!("`{stage}` is a source, which has no ports: write `{stage}`")
-            } else {
-                did_you_mean(stage, stages.clone())
-                    .map_or_else(|| format!("the stages are {}", list(stages)), |help| help.replace("`?", &format!(".{port}`?")))
+                let message = format!("`{stage}` is a source, which has no ports");
+                return self.leads_nowhere(
+                    "pipeline::unknown_stage",
+                    message,
+                    path,
+                    "a source",
+                    format!("write `{stage}`"),
+                );
+            }
+            let stages = self.stage_kinds.keys().map(String::as_str);
+            let help = match nearest(stage, stages.clone()) {
+                Some(meant) => format!("did you mean `{meant}.{port}`?"),
+                None => format!("the stages are {}", list(stages)),
             };
             let message = format!("there is no stage `{stage}`");
             return self.leads_nowhere("pipeline::unknown_stage", message, path, "unknown stage", help);
@@ -174,8 +187,10 @@ impl Lowering<'_> {
             return Some(Resolved { from, artifact: Some(output.kind) });
         }
         let known = kind.outputs.iter().map(|output| output.name);
-        let help = did_you_mean(port, known.clone())
-            .map_or_else(|| format!("it hands out {}", list(known)), |help| help.replace("mean `", &format!("mean `{stage}.")));
+        let help = match nearest(port, known.clone()) {
+            Some(meant) => format!("did you mean `{stage}.{meant}`?"),
+            None => format!("it hands out {}", list(known)),
+        };
         let message = format!("the stage `{stage}` has no output `{port}`");
         self.leads_nowhere("pipeline::unknown_port", message, path, "unknown output", help)
     }
@@ -195,5 +210,5 @@ impl Lowering<'_> {
 }
 
 fn kinds(port: &InputPort) -> String {
-    port.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ")
+    choice(port.kinds.iter().map(|kind| kind.name()))
 }

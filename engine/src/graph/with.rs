@@ -43,7 +43,7 @@ impl Lowering<'_> {
         misfits.retain(|misfit| !self.unresolved.contains(&misfit.path));
         let unresolved = self.unresolved.iter().any(|bad| bad.0.starts_with(&path.0));
         let good = misfits.is_empty() && !unresolved;
-        self.mistakes.extend(misfits.into_iter().map(|misfit| misfit.mistake));
+        self.mistakes.extend(misfits.into_iter().filter_map(|misfit| misfit.mistake));
         if good { self.complete(&path, &quoted, kind, value) } else { None }
     }
 

@@ -6,7 +6,7 @@ use jsonschema::{
 };
 use serde_json::Value;
 
-use crate::source::{list, nearest};
+use crate::source::{choice, nearest};
 
 /// A mistake in words.
 pub(super) struct Said {
@@ -23,9 +23,19 @@ fn said(code: &'static str, message: String, label: impl Into<String>) -> Said {
 /// A refusal of the value called `name`, which is written as `written` where it is a single value.
 pub(super) fn of(error: &ValidationError<'_>, name: &str, written: Option<&str>) -> Said {
     let value = error.instance().as_ref();
-    let range = |bound: String| said("pipeline::out_of_range", format!("{name} must be {bound}, found {}", shown(value)), format!("must be {bound}"));
+    let range = |bound: String| {
+        said(
+            "pipeline::out_of_range",
+            format!("{name} must be {bound}, found {}", shown(value)),
+            format!("must be {bound}"),
+        )
+    };
     let size = |what: &str, bound: String, found: usize| {
-        said("pipeline::out_of_range", format!("{name} must have {bound} {what}, found {found}"), format!("must have {bound} {what}"))
+        said(
+            "pipeline::out_of_range",
+            format!("{name} must have {bound} {what}, found {found}"),
+            format!("must have {bound} {what}"),
+        )
     };
     let length = value.as_str().map_or(0, |text| text.chars().count());
     let items = value.as_array().map_or(0, Vec::len);
@@ -44,25 +54,35 @@ pub(super) fn of(error: &ValidationError<'_>, name: &str, written: Option<&str>)
         Kind::Constant { expected_value } => {
             alternatives(std::slice::from_ref(expected_value.as_ref()), &[], value, name, written)
         }
-        Kind::Minimum { limit } => range(format!("at least {limit}")),
-        Kind::Maximum { limit } => range(format!("at most {limit}")),
-        Kind::ExclusiveMinimum { limit } => range(format!("more than {limit}")),
-        Kind::ExclusiveMaximum { limit } => range(format!("less than {limit}")),
+        Kind::Minimum { limit } => range(format!("at least {}", number(limit))),
+        Kind::Maximum { limit } => range(format!("at most {}", number(limit))),
+        Kind::ExclusiveMinimum { limit } => range(format!("more than {}", number(limit))),
+        Kind::ExclusiveMaximum { limit } => range(format!("less than {}", number(limit))),
         Kind::MultipleOf { multiple_of } => range(format!("a multiple of {multiple_of}")),
         Kind::MinLength { limit: 1 } => said("pipeline::out_of_range", format!("{name} must not be empty"), "empty"),
         Kind::MinLength { limit } => size("characters", format!("at least {limit}"), length),
         Kind::MaxLength { limit } => size("characters", format!("at most {limit}"), length),
-        Kind::MinItems { limit: 1 } => said("pipeline::out_of_range", format!("{name} must not be an empty list"), "empty"),
+        Kind::MinItems { limit: 1 } => {
+            said("pipeline::out_of_range", format!("{name} must not be an empty list"), "empty")
+        }
         Kind::MinItems { limit } => size("items", format!("at least {limit}"), items),
         Kind::MaxItems { limit } => size("items", format!("at most {limit}"), items),
         Kind::AdditionalItems { limit } => size("items", format!("at most {limit}"), items),
-        Kind::MinProperties { limit: 1 } => said("pipeline::out_of_range", format!("{name} must not be empty"), "empty"),
+        Kind::MinProperties { limit: 1 } => {
+            said("pipeline::out_of_range", format!("{name} must not be empty"), "empty")
+        }
         Kind::MinProperties { limit } => size("keys", format!("at least {limit}"), keys),
         Kind::MaxProperties { limit } => size("keys", format!("at most {limit}"), keys),
-        Kind::UniqueItems => said("pipeline::bad_value", format!("{name} has the same item twice"), "an item is repeated"),
+        Kind::UniqueItems => {
+            said("pipeline::bad_value", format!("{name} has the same item twice"), "an item is repeated")
+        }
         Kind::Pattern { pattern } => Said {
             help: Some(format!("it must match the regular expression `{pattern}`")),
-            ..said("pipeline::bad_value", format!("{name} does not have the right form, found {}", shown(value)), "wrong form")
+            ..said(
+                "pipeline::bad_value",
+                format!("{name} does not have the right form, found {}", shown(value)),
+                "wrong form",
+            )
         },
         Kind::FalseSchema => said("pipeline::bad_value", format!("{name} must not be given here"), "not allowed here"),
         _ => said("pipeline::bad_value", format!("{name} does not fit: {error}"), "does not fit"),
@@ -70,31 +90,44 @@ pub(super) fn of(error: &ValidationError<'_>, name: &str, written: Option<&str>)
 }
 
 /// A value that is none of these options and of none of these JSON types.
-pub(super) fn alternatives(options: &[Value], types: &[String], value: &Value, name: &str, written: Option<&str>) -> Said {
+pub(super) fn alternatives(
+    options: &[Value],
+    types: &[String],
+    value: &Value,
+    name: &str,
+    written: Option<&str>,
+) -> Said {
     let mut types: Vec<&str> = types.iter().map(String::as_str).filter(|&kind| kind != "null").collect();
     if types.contains(&"number") {
         types.retain(|&kind| kind != "integer");
     }
     types.dedup();
     let texts: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+    if !texts.is_empty() {
+        types.retain(|&kind| kind != "string");
+    }
     if !texts.is_empty() && (types.is_empty() || value.is_string()) {
         let meant = value.as_str().and_then(|text| nearest(text, texts.iter().copied()));
-        let also = types.iter().map(|&kind| format!(" or {}", noun(kind))).collect::<String>();
+        let also = types.iter().flat_map(|&kind| [" or ", noun(kind)]).collect::<String>();
         let help = match (meant, value) {
             (Some(meant), _) => format!("did you mean `{meant}`?"),
             (None, Value::Bool(_)) if texts.iter().any(|text| matches!(*text, "true" | "false")) => {
                 "put it in quotation marks".to_owned()
             }
-            _ => format!("it may be {}{also}", list(texts.iter().copied())),
+            _ => format!("it may be {}{also}", choice(texts.iter().copied())),
         };
         return Said {
             help: Some(help),
-            ..said("pipeline::unknown_value", format!("{name} cannot be {}", shown(value)), "none of the values it may have")
+            ..said(
+                "pipeline::unknown_value",
+                format!("{name} cannot be {}", shown(value)),
+                "none of the values it may have",
+            )
         };
     }
     let mut nouns: Vec<String> = types.iter().map(|&kind| noun(kind).to_owned()).collect();
     if !texts.is_empty() {
-        nouns.push(format!("one of {}", list(texts.iter().copied())));
+        nouns.push(format!("one of {}", choice(texts.iter().copied())));
     }
     if types.is_empty() && !options.is_empty() && texts.is_empty() {
         nouns.push(options.iter().map(Value::to_string).collect::<Vec<_>>().join(" or "));
@@ -105,14 +138,18 @@ pub(super) fn alternatives(options: &[Value], types: &[String], value: &Value, n
     let needed = nouns.join(" or ");
     Said {
         help: types.iter().find_map(|&kind| conversion(kind, value, written)),
-        ..said("pipeline::wrong_type", format!("{name} must be {needed}, found {}", found(value)), format!("{} is needed here", needed))
+        ..said(
+            "pipeline::wrong_type",
+            format!("{name} must be {needed}, found {}", found(value)),
+            format!("{needed} is needed here"),
+        )
     }
 }
 
 /// How to write what was probably meant.
 fn conversion(needed: &str, value: &Value, written: Option<&str>) -> Option<String> {
     if value.is_null() {
-        return Some("nothing is written there; leave the key out to get the default, or give a value".to_owned());
+        return Some("nothing is written there: give a value, or leave the key out where it is optional".to_owned());
     }
     let written = written.unwrap_or_default();
     match (needed, value) {
@@ -129,7 +166,13 @@ fn conversion(needed: &str, value: &Value, written: Option<&str>) -> Option<Stri
         },
         ("number" | "integer", Value::String(text)) => {
             let bare = text.trim().replace(['_', ',', ' '], "");
-            let fits = |text: &str| if needed == "integer" { text.parse::<i64>().is_ok() } else { text.parse::<f64>().is_ok_and(f64::is_finite) };
+            let fits = |text: &str| {
+                if needed == "integer" {
+                    text.parse::<i64>().is_ok()
+                } else {
+                    text.parse::<f64>().is_ok_and(f64::is_finite)
+                }
+            };
             if fits(text) && written.starts_with(['"', '\'']) {
                 Some(format!("leave the quotation marks out: `{text}`"))
             } else if let Some(percent) = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()) {
@@ -160,6 +203,12 @@ fn noun(kind: &str) -> &'static str {
         "object" => "a map",
         _ => "nothing",
     }
+}
+
+/// A number without a fraction that says nothing.
+pub(crate) fn number(value: &Value) -> String {
+    let text = value.to_string();
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 /// What a value is, in words.

@@ -24,7 +24,9 @@ pub(super) fn with_references(schema: Value) -> Value {
             ("properties" | "patternProperties", Value::Object(inner)) => {
                 inner.into_iter().map(|(key, schema)| (key, alternative(schema))).collect::<Map<_, _>>().into()
             }
-            ("items" | "additionalProperties" | "unevaluatedProperties", schema @ Value::Object(_)) => alternative(schema),
+            ("items" | "additionalProperties" | "unevaluatedProperties", schema @ Value::Object(_)) => {
+                alternative(schema)
+            }
             ("prefixItems", Value::Array(items)) => items.into_iter().map(alternative).collect(),
             ("anyOf" | "oneOf" | "allOf", Value::Array(items)) => items.into_iter().map(with_references).collect(),
             ("$defs", Value::Object(inner)) => {

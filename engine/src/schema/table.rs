@@ -1,8 +1,11 @@
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::stage::{Registry, StageKind};
+use crate::{
+    graph::number,
+    stage::{Registry, StageKind},
+};
 
 /// The manual of the stage kinds in Markdown: one table of all kinds, then one of each kind's parameters.
 pub fn kinds_table(registry: &Registry) -> String {
@@ -17,8 +20,7 @@ pub fn kinds_table(registry: &Registry) -> String {
                 format!("`{}` ({}{optional})", port.name, kinds.join(" or "))
             })
             .collect();
-        let outputs: Vec<String> =
-            kind.outputs.iter().map(|port| format!("`{}` ({})", port.name, port.kind)).collect();
+        let outputs: Vec<String> = kind.outputs.iter().map(|port| format!("`{}` ({})", port.name, port.kind)).collect();
         row(&mut text, &[&format!("`{}`", kind.name), kind.summary, &inputs.join("<br>"), &outputs.join("<br>")]);
     }
     for kind in registry.kinds() {
@@ -127,7 +129,12 @@ fn one(kind: &str, schema: &Value) -> String {
 }
 
 fn range(schema: &Value) -> String {
-    let bound = |keyword: &str, sign: &str| schema.get(keyword).map(|limit| format!("{sign} {limit}"));
+    // The width of a type is no news to a reader.
+    let widths = [json!(u8::MAX), json!(u16::MAX), json!(u32::MAX), json!(u64::MAX)];
+    let bound = |keyword: &str, sign: &str| {
+        let limit = schema.get(keyword).filter(|&limit| !(schema.get("format").is_some() && widths.contains(limit)))?;
+        Some(format!("{sign} {}", number(limit)))
+    };
     let low = bound("minimum", "≥").or_else(|| bound("exclusiveMinimum", ">"));
     let high = bound("maximum", "≤").or_else(|| bound("exclusiveMaximum", "<"));
     match (low, high) {

@@ -142,9 +142,11 @@ pub(crate) fn locate<'a>(root: &'a Arc<Node>, path: &Path) -> Option<Location<'a
             trail.push(Label::new(definition.target().span, format!("`{name}` is defined here")));
         }
         Shape::Template { parameters, .. } => {
-            trail.extend(parameters.iter().map(|(name, definition)| {
-                Label::new(definition.target().span, format!("`{name}` is defined here"))
-            }));
+            trail.extend(
+                parameters.iter().map(|(name, definition)| {
+                    Label::new(definition.target().span, format!("`{name}` is defined here"))
+                }),
+            );
         }
         _ => {}
     }
@@ -173,8 +175,12 @@ fn through<'a>(mut node: &'a Arc<Node>, trail: &mut Vec<Label>) -> &'a Arc<Node>
 
 fn text_of(path: &FilePath) -> Result<String, Box<Mistake>> {
     let unreadable = |error: &std::io::Error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            kind => kind.to_string(),
+        };
         Box::new(
-            Mistake::new("pipeline::unreadable", format!("the pipeline file cannot be read: {error}"))
+            Mistake::new("pipeline::unreadable", why)
                 .help("name a pipeline file, or a folder that holds `pipeline.yaml`"),
         )
     };
@@ -191,21 +197,34 @@ fn text_of(path: &FilePath) -> Result<String, Box<Mistake>> {
     let bytes = fs_err::read(path).map_err(|e| unreadable(&e))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at].split(|&byte| byte == b'\n').count();
         Box::new(
-            Mistake::new("pipeline::not_utf8", format!("the file is not UTF-8: byte {} on line {line} begins no character", at + 1))
-                .help("save it as UTF-8"),
+            Mistake::new(
+                "pipeline::not_utf8",
+                format!("the file is not UTF-8: byte {} on line {line} begins no character", at + 1),
+            )
+            .help("save it as UTF-8"),
         )
     })
 }
 
-fn parse(text: &str, number: usize, offset: usize, mistakes: &mut Vec<Mistake>) -> Result<Option<Arc<Node>>, Box<Mistake>> {
+fn parse(
+    text: &str,
+    number: usize,
+    offset: usize,
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Option<Arc<Node>>, Box<Mistake>> {
     let span = |range: Range<usize>| Span::new(number, range.start + offset..range.end + offset);
-    if let Some((at, c)) = text.char_indices().find(|&(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}')) {
+    if let Some((at, c)) =
+        text.char_indices().find(|&(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}'))
+    {
         return Err(Box::new(
-            Mistake::new("pipeline::control_character", format!("the text holds the control character U+{:04X}", u32::from(c)))
-                .at(span(at..at + c.len_utf8()), "here")
-                .help("remove it; in \"…\" it can be written as an escape such as \\x07"),
+            Mistake::new(
+                "pipeline::control_character",
+                format!("the text holds the control character U+{:04X}", u32::from(c)),
+            )
+            .at(span(at..at + c.len_utf8()), "here")
+            .help("remove it; in \"…\" it can be written as an escape such as \\x07"),
         ));
     }
     let Some(outline) = Reader::new(text, number, offset).document()? else { return Ok(None) };

@@ -14,8 +14,8 @@ mod syntax;
 mod tree;
 mod values;
 
+pub(crate) use file::locate;
 pub use file::{Location, MAX_BYTES, SourceFile};
 pub use mistake::{Label, Mistake, Span};
-pub(crate) use file::locate;
-pub(crate) use nearest::{did_you_mean, list, nearest};
+pub(crate) use nearest::{choice, did_you_mean, list, nearest};
 pub use node::{Entry, Node, Path, Shape, Step};

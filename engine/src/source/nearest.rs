@@ -11,7 +11,8 @@ pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'
             let plain = simple(candidate);
             let distance = damerau_levenshtein(&written, &plain);
             let longer = length.max(plain.chars().count());
-            let begins = length >= 3 && (plain.starts_with(&written) || written.starts_with(&plain) && plain.len() >= 3);
+            let begins =
+                length >= 3 && (plain.starts_with(&written) || written.starts_with(&plain) && plain.len() >= 3);
             // A third of the letters may be wrong, or the rest may be missing.
             (distance <= longer.div_ceil(3).min(longer.saturating_sub(1)) || begins).then_some((distance, candidate))
         })
@@ -26,15 +27,24 @@ pub(crate) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item
 
 /// `` `a`, `b` and `c` ``, of many only the first ones.
 pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    joined(words, "and")
+}
+
+/// `` `a`, `b` or `c` ``, of many only the first ones.
+pub(crate) fn choice<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    joined(words, "or")
+}
+
+fn joined<'a>(words: impl IntoIterator<Item = &'a str>, last_word: &str) -> String {
     const SHOWN: usize = 12;
     let words: Vec<_> = words.into_iter().map(|word| format!("`{word}`")).collect();
     if words.len() > SHOWN {
-        return format!("{} and {} more", words[..SHOWN].join(", "), words.len() - SHOWN);
+        return format!("{} {last_word} {} more", words[..SHOWN].join(", "), words.len() - SHOWN);
     }
     match words.split_last() {
         None => "none".to_owned(),
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {last_word} {last}", rest.join(", ")),
     }
 }
 
@@ -64,6 +74,7 @@ mod tests {
     fn lists_read_like_sentences() {
         assert_eq!(list(["a"]), "`a`");
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+        assert_eq!(choice(["a", "b"]), "`a` or `b`");
         assert_eq!(list([]), "none");
     }
 }

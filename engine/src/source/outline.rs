@@ -35,7 +35,10 @@ struct Bytes(Option<Vec<u32>>);
 
 impl Bytes {
     fn of(text: &str) -> Self {
-        Self((!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at as u32).chain([text.len() as u32]).collect()))
+        Self(
+            (!text.is_ascii())
+                .then(|| text.char_indices().map(|(at, _)| at as u32).chain([text.len() as u32]).collect()),
+        )
     }
 
     fn at(&self, text: &str, chars: usize) -> usize {
@@ -102,6 +105,11 @@ impl<'a> Reader<'a> {
     fn next(&mut self) -> Parsed<(Event<'a>, Range<usize>)> {
         match self.parser.next_event() {
             Some(Ok((event, marks))) => Ok((event, self.range(marks))),
+            // The parser has a limit of its own, which it meets first while it looks for a key.
+            Some(Err(error)) if error.info().contains("recursion limit") => {
+                let at = self.bytes.at(self.text, error.marker().index());
+                Err(Box::new(self.too_deep(at..at)))
+            }
             Some(Err(error)) => {
                 let at = self.bytes.at(self.text, error.marker().index());
                 Err(Box::new(syntax::explain(self.text, self.number, self.offset, at, error.info())))
@@ -125,22 +133,24 @@ impl<'a> Reader<'a> {
         ))
     }
 
-    fn too_deep(&self, range: Range<usize>) -> Box<Mistake> {
-        Box::new(
-            Mistake::new("pipeline::too_deep", format!("values are nested more than {MAX_DEPTH} levels deep"))
-                .at(self.span(range), "too deep from here on"),
-        )
+    fn too_deep(&self, range: Range<usize>) -> Mistake {
+        Mistake::new("pipeline::too_deep", format!("values are nested more than {MAX_DEPTH} levels deep"))
+            .at(self.span(range), "too deep from here on")
     }
 
     fn node(&mut self, event: Event<'a>, range: Range<usize>, level: usize) -> Parsed<Arc<Outline>> {
         if level > MAX_DEPTH {
-            return Err(self.too_deep(range));
+            return Err(Box::new(self.too_deep(range)));
         }
         let outline = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), &range)?;
                 let plain = style == ScalarStyle::Plain;
-                let range = if plain && text.is_empty() { range.start..range.start } else { self.trimmed(range) };
+                let range = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => self.with_header(self.trimmed(range)),
+                    ScalarStyle::Plain if text.is_empty() => range.start..range.start,
+                    _ => self.without_anchor(anchor, self.trimmed(range)),
+                };
                 Outline { range, form: Form::Scalar { text: text.into_owned(), plain }, anchor, values: 1, depth: 1 }
             }
             Event::Alias(anchor) => {
@@ -152,7 +162,7 @@ impl<'a> Reader<'a> {
                 };
                 let (values, depth) = (target.values, target.depth);
                 if level + depth > MAX_DEPTH {
-                    return Err(self.too_deep(range));
+                    return Err(Box::new(self.too_deep(range)));
                 }
                 Outline { range, form: Form::Alias(anchor), anchor: 0, values, depth }
             }
@@ -194,10 +204,17 @@ impl<'a> Reader<'a> {
             let (event, end) = self.next()?;
             if event == Event::SequenceEnd {
                 let last = items.last().map(|item: &Arc<Outline>| item.range.end);
-                let range = self.around(start.start, last, end);
+                let begin = self.without_anchor(anchor, start.start..self.text.len()).start;
+                let range = if self.text[begin..].starts_with('[') {
+                    begin..self.closed(last.unwrap_or(begin + 1), ']')
+                } else {
+                    let begin = self.dash(begin, items.first().map(|item| item.range.start));
+                    begin..last.unwrap_or(begin).max(begin)
+                };
                 return Ok(Outline { range, form: Form::Sequence(items), anchor, values, depth });
             }
             let item = self.node(event, end, level + 1)?;
+            let item = if item.range.is_empty() { self.after_dash(item) } else { item };
             values += item.values;
             depth = depth.max(item.depth + 1);
             items.push(item);
@@ -211,10 +228,15 @@ impl<'a> Reader<'a> {
             if event == Event::MappingEnd {
                 let last = pairs.last().map(|(_, value): &(Arc<Outline>, Arc<Outline>)| value.range.end);
                 let first = pairs.first().map(|(key, _)| key.range.start);
-                let range = self.around(start.start, last, end);
-                // A block's own position is that of its first key; the parser's is sometimes an anchor's.
-                let begin = if self.text[range.clone()].starts_with('{') { range.start } else { first.unwrap_or(range.start) };
-                return Ok(Outline { range: begin..range.end.max(begin), form: Form::Mapping(pairs), anchor, values, depth });
+                let begin = self.without_anchor(anchor, start.start..self.text.len()).start;
+                let range = if self.text[begin..].starts_with('{') && first != Some(begin) {
+                    begin..self.closed(last.unwrap_or(begin + 1), '}')
+                } else {
+                    // A block's own position is that of its first key.
+                    let begin = first.map_or(begin, |key| self.question_mark(key));
+                    begin..last.unwrap_or(begin).max(begin)
+                };
+                return Ok(Outline { range, form: Form::Mapping(pairs), anchor, values, depth });
             }
             let key = self.node(event, end, level + 1)?;
             let (event, at) = self.next()?;
@@ -231,22 +253,80 @@ impl<'a> Reader<'a> {
         let rest = &self.text[key.range.end..];
         let end = key.range.end + (rest.len() - rest.trim_start_matches([' ', '\t']).len());
         let end = if self.text[end..].starts_with(':') { end + 1 } else { key.range.end };
-        match Arc::try_unwrap(value) {
-            Ok(value) => Arc::new(Outline { range: end..end, ..value }),
-            Err(shared) => shared,
+        moved(value, end)
+    }
+
+    /// The same for an item of a list.
+    fn after_dash(&self, item: Arc<Outline>) -> Arc<Outline> {
+        let end = self.text[..item.range.start].trim_end().len();
+        moved(item, end)
+    }
+
+    /// One past the bracket that closes a collection, searched from the end of the last thing in it: the parser's mark is
+    /// sometimes that of a comma.
+    fn closed(&self, from: usize, bracket: char) -> usize {
+        let mut at = from;
+        loop {
+            let rest = &self.text[at..];
+            match rest.chars().next() {
+                Some('#') => at += rest.find('\n').unwrap_or(rest.len()),
+                Some(c) if c == bracket => return at + 1,
+                Some(c) if c.is_whitespace() || matches!(c, ',' | ':') => at += c.len_utf8(),
+                _ => return from,
+            }
         }
     }
 
-    /// The range of a collection: up to the closing bracket, or to the end of the last thing in a block.
-    fn around(&self, start: usize, last: Option<usize>, end: Range<usize>) -> Range<usize> {
-        let closing = matches!(&self.text[end.clone()], "]" | "}");
-        let end = if closing { end.end } else { last.unwrap_or(start) };
-        start..end.max(start)
+    /// The first `-` of a block sequence. Where the block is not indented, the parser's mark stands after it.
+    fn dash(&self, begin: usize, first: Option<usize>) -> usize {
+        let is_dash = self.text[begin..].starts_with('-') && first.is_none_or(|first| begin < first);
+        if is_dash { begin } else { self.text[..first.unwrap_or(begin)].rfind('-').unwrap_or(begin) }
+    }
+
+    /// Where a key begins that is written with a `?` before it.
+    fn question_mark(&self, key: usize) -> usize {
+        let above = self.text[..key].trim_end_matches([' ', '\t']);
+        match above.strip_suffix('?') {
+            Some(before) if above.len() < key && !before.ends_with(|c: char| !c.is_whitespace()) => before.len(),
+            _ => key,
+        }
+    }
+
+    /// Where the parser counts an anchor in, it is no part of the value.
+    fn without_anchor(&self, anchor: usize, range: Range<usize>) -> Range<usize> {
+        let written = &self.text[range.clone()];
+        if anchor == 0 || !written.starts_with('&') {
+            return range;
+        }
+        let value = written.find(char::is_whitespace).map_or("", |at| written[at..].trim_start());
+        range.end - value.len()..range.end
+    }
+
+    /// A block scalar begins with its `|` or `>`, which the parser leaves out.
+    fn with_header(&self, range: Range<usize>) -> Range<usize> {
+        if self.text[range.clone()].starts_with(['|', '>']) {
+            return range;
+        }
+        let above = self.text[..range.start].trim_end();
+        let line = &above[above.rfind('\n').map_or(0, |at| at + 1)..];
+        let without_comment = line.find(" #").map_or(line, |at| &line[..at]);
+        match without_comment.rfind(['|', '>']) {
+            Some(at) => above.len() - line.len() + at..range.end,
+            None => range,
+        }
     }
 
     /// Without the white space the parser counts in at the end of block and plain scalars.
     fn trimmed(&self, range: Range<usize>) -> Range<usize> {
         let written = self.text[range.clone()].trim_end_matches([' ', '\t', '\r', '\n']);
         range.start..range.start + written.len()
+    }
+}
+
+/// A value of nothing, somewhere else. One with an anchor has been shared and stays.
+fn moved(value: Arc<Outline>, to: usize) -> Arc<Outline> {
+    match Arc::try_unwrap(value) {
+        Ok(value) => Arc::new(Outline { range: to..to, ..value }),
+        Err(shared) => shared,
     }
 }

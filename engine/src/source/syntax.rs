@@ -10,9 +10,12 @@ pub(super) fn explain(text: &str, number: usize, offset: usize, at: usize, probl
     let span = |range: Range<usize>| Span::new(number, range.start + offset..range.end + offset);
     if let Some(reference) = bare_reference(text, at) {
         let written = &text[reference.clone()];
-        return Mistake::new("pipeline::yaml_syntax", "inside `{ }` and `[ ]`, YAML reads the `{` of `${…}` as the start of a map")
-            .at(span(reference), "put this in quotation marks")
-            .help(format!("write `\"{written}\"`"));
+        return Mistake::new(
+            "pipeline::yaml_syntax",
+            "inside `{ }` and `[ ]`, YAML reads the `{` of `${…}` as the start of a map",
+        )
+        .at(span(reference), "put this in quotation marks")
+        .help(format!("write `\"{written}\"`"));
     }
     let place = here(text, at);
     let help = hint(text, &place, problem);
@@ -65,7 +68,10 @@ fn hint(text: &str, place: &Range<usize>, problem: &str) -> Option<String> {
         "is a `]`, `}` or comma missing?"
     } else if problem.contains("cannot start any token") {
         "a text that begins with this character must stand in quotation marks"
-    } else if problem.contains("block mapping") || problem.contains("block collection") || problem.contains("simple key") {
+    } else if problem.contains("block mapping")
+        || problem.contains("block collection")
+        || problem.contains("simple key")
+    {
         "keys of one map must start in one column, each with `: ` after it"
     } else {
         return None;
@@ -73,7 +79,11 @@ fn hint(text: &str, place: &Range<usize>, problem: &str) -> Option<String> {
     Some(help.to_owned())
 }
 
-/// The parser's words without its "while parsing …" preamble.
+/// The parser's words without what it was doing at the time.
 fn plain_words(problem: &str) -> &str {
-    problem.trim().trim_end_matches('.')
+    let words = problem.trim().trim_end_matches('.');
+    match words.split_once(", ") {
+        Some((doing, rest)) if doing.starts_with("while ") => rest,
+        _ => words,
+    }
 }

@@ -109,8 +109,8 @@ impl<'a> Builder<'a> {
     /// The text of a key; a number or boolean is taken as it is written.
     fn key(&mut self, outline: &Outline, node: &Node) -> Option<String> {
         match (&node.target().shape, &outline.form) {
-            (Shape::Scalar(Value::String(text)), _) => Some(text.clone()),
-            (Shape::Scalar(Value::Bool(_) | Value::Number(_)), Form::Scalar { text, .. }) => Some(text.clone()),
+            (Shape::Scalar(Value::String(text)), _)
+            | (Shape::Scalar(Value::Bool(_) | Value::Number(_)), Form::Scalar { text, .. }) => Some(text.clone()),
             _ => {
                 self.mistakes.push(
                     Mistake::new("pipeline::bad_key", "a key must be text")

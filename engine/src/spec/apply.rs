@@ -9,9 +9,7 @@ use super::{
     Override,
     overrides::{PathKey, split},
 };
-use crate::{
-    source::{Entry, Mistake, Node, Shape, SourceFile, Span, did_you_mean, list},
-};
+use crate::source::{Entry, Mistake, Node, Shape, SourceFile, Span, did_you_mean, list};
 
 const TOP: [&str; 6] = ["name", "description", "params", "sources", "stages", "outputs"];
 const STAGE: [&str; 4] = ["uses", "inputs", "with", "description"];
@@ -62,11 +60,15 @@ fn read(given: &Override, number: usize, mistakes: &mut Vec<Mistake>) -> (Vec<Pa
 fn refuse(root: &Node, keys: &[PathKey], number: usize) -> Option<Mistake> {
     let unknown = |at: usize, what: &str, known: Vec<&str>| {
         let key = &keys[at];
+        let message = match what {
+            "pipeline" | "source" | "stage" if at != 1 => format!("a {what} has no key `{}`", key.key),
+            _ => format!("there is no {what} `{}` to override", key.key),
+        };
         let help = did_you_mean(&key.key, known.iter().copied())
             .or_else(|| (!known.is_empty()).then(|| format!("there are {}", list(known.iter().copied()))));
         Some(
-            Mistake::new("override::unknown_path", format!("there is no {what} `{}` to override", key.key))
-                .at(Span::new(number, key.range.clone()), format!("no such {what}"))
+            Mistake::new("override::unknown_path", message)
+                .at(Span::new(number, key.range.clone()), "nothing has this name")
                 .maybe_help(help),
         )
     };
@@ -75,15 +77,23 @@ fn refuse(root: &Node, keys: &[PathKey], number: usize) -> Option<Mistake> {
         Some(
             Mistake::new("override::unknown_path", format!("`{}` as a whole cannot be overridden", key.key))
                 .at(Span::new(number, key.range.clone()), "this path is too short")
-                .help(format!("name the {what} after it: `-S {}.NAME=VALUE`", key.key)),
+                .help(match what {
+                    "stage" => "name what to change: `-S stages.NAME.with.PARAMETER=VALUE`".to_owned(),
+                    _ => format!("name the {what} after it: `-S {}.NAME=VALUE`", key.key),
+                }),
         )
     };
     let first = keys.first()?;
     if !TOP.contains(&first.key.as_str()) {
-        return unknown(0, "key", TOP.to_vec());
+        return unknown(0, "pipeline", TOP.to_vec());
     }
-    let section: Vec<&str> =
-        root.get(&first.key).and_then(|node| node.entries()).into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let section: Vec<&str> = root
+        .get(&first.key)
+        .and_then(|node| node.entries())
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
     match (first.key.as_str(), keys.get(1)) {
         ("params", None) => whole("parameter"),
         ("sources", None) => whole("source"),
@@ -92,16 +102,17 @@ fn refuse(root: &Node, keys: &[PathKey], number: usize) -> Option<Mistake> {
         ("params", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "parameter", section),
         ("sources", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "source", section),
         ("stages", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "stage", section),
-        ("sources", Some(_)) => keys.get(2).filter(|key| !SOURCE.contains(&key.key.as_str())).and_then(|_| {
-            unknown(2, "key of a source", SOURCE.to_vec())
-        }),
+        ("sources", Some(_)) => keys
+            .get(2)
+            .filter(|key| !SOURCE.contains(&key.key.as_str()))
+            .and_then(|_| unknown(2, "source", SOURCE.to_vec())),
         ("stages", Some(_)) => match keys.get(2) {
             None => Some(
                 Mistake::new("override::unknown_path", "a stage as a whole cannot be overridden")
                     .at(Span::new(number, keys[1].range.clone()), "this path is too short")
                     .help(format!("name what to change: `-S stages.{}.with.PARAMETER=VALUE`", keys[1].key)),
             ),
-            Some(key) if !STAGE.contains(&key.key.as_str()) => unknown(2, "key of a stage", STAGE.to_vec()),
+            Some(key) if !STAGE.contains(&key.key.as_str()) => unknown(2, "stage", STAGE.to_vec()),
             Some(_) => None,
         },
         _ => None,

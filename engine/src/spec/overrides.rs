@@ -29,7 +29,9 @@ pub enum OverrideError {
     #[error("the path of `{text}` {problem}")]
     #[diagnostic(
         code("override::bad_path"),
-        help("a path is keys joined by dots: `params.rank`; a key that holds a dot stands in quotation marks: `params.\"a.b\"`")
+        help(
+            "a path is keys joined by dots: `params.rank`; a key that holds a dot stands in quotation marks: `params.\"a.b\"`"
+        )
     )]
     BadPath {
         /// As it was given.
@@ -39,7 +41,10 @@ pub enum OverrideError {
     },
     /// The value is not YAML.
     #[error("the value of `{text}` is not YAML: {problem}")]
-    #[diagnostic(code("override::bad_value"), help("quote a text that YAML would read as something else: `-S 'name=\"a: b\"'`"))]
+    #[diagnostic(
+        code("override::bad_value"),
+        help("quote a text that YAML would read as something else: `-S 'name=\"a: b\"'`")
+    )]
     BadValue {
         /// As it was given.
         text: String,

@@ -1,0 +1,107 @@
+use std::{fmt::Write, path::Path, time::Instant};
+
+use refit_engine::graph::{PipelineErrors, load, load_text};
+
+use super::{kinds::registry, shown};
+
+fn refused(text: &str) -> PipelineErrors {
+    let start = Instant::now();
+    let errors = load_text(Path::new("tests/valid/x.yaml"), text, &[], &registry()).unwrap_err();
+    shown(&errors);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    errors
+}
+
+fn code(text: &str) -> &'static str {
+    refused(text).errors()[0].code()
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for depth in [65, 1_000, 100_000] {
+        assert_eq!(code(&"[".repeat(depth)), "pipeline::too_deep", "{depth}");
+        assert_eq!(code(&"{a: ".repeat(depth)), "pipeline::too_deep", "{depth}");
+        assert_eq!(code(&"- ".repeat(depth)), "pipeline::too_deep", "{depth}");
+    }
+    let mut block = String::new();
+    for depth in 0..300 {
+        let _ = writeln!(block, "{}a:", " ".repeat(depth));
+    }
+    assert_eq!(code(&block), "pipeline::too_deep");
+}
+
+#[test]
+fn nesting_through_aliases_is_refused() {
+    let mut text = "a0: &a0 [x]\n".to_owned();
+    for at in 1..200 {
+        let _ = writeln!(text, "a{at}: &a{at} [*a{}]", at - 1);
+    }
+    assert_eq!(code(&text), "pipeline::too_deep");
+}
+
+#[test]
+fn a_billion_laughs_are_refused() {
+    let mut text = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for at in 1..10 {
+        let name = format!("*a{}, ", at - 1);
+        let _ = writeln!(text, "a{at}: &a{at} [{}]", name.repeat(9));
+    }
+    assert_eq!(code(&text), "pipeline::too_large");
+    let merges: String = text.replace('[', "{<<: [").replace("]\n", "]}\n");
+    refused(&merges);
+}
+
+#[test]
+fn an_alias_inside_its_anchor_is_refused() {
+    assert_eq!(code("a: &a [*a]\n"), "pipeline::recursive_alias");
+}
+
+#[test]
+fn a_huge_file_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.yaml");
+    fs_err::File::create(&file).unwrap().set_len(200 << 20).unwrap();
+    let errors = load(folder.path(), &[], &registry()).unwrap_err();
+    assert_eq!(errors.errors()[0].code(), "pipeline::too_large");
+}
+
+#[test]
+fn one_very_long_line_is_shown_in_part() {
+    let text = format!("stages: {{ a: {{ uses: {} }} }}", "x".repeat(1 << 20));
+    assert!(!refused(&text).errors().is_empty());
+}
+
+/// A long chain of stages, as a generator would write it.
+fn chain(stages: usize) -> String {
+    let mut text = "params: { n: 3 }\nsources: { faq: data/faq.jsonl }\nstages:\n".to_owned();
+    let mut from = "faq".to_owned();
+    for at in 0..stages {
+        let _ = write!(
+            text,
+            "  s{at}:\n    uses: clean\n    inputs: {{ records: {from} }}\n    with: {{ min_length: \"${{params.n}}\", filters: [{{ field: f, min: 0.5 }}] }}\n"
+        );
+        from = format!("s{at}.records");
+    }
+    text
+}
+
+#[test]
+fn ten_thousand_stages_load_quickly() {
+    let text = chain(10_000);
+    let start = Instant::now();
+    let pipeline =
+        load_text(Path::new("tests/valid/x.yaml"), &text, &[], &registry()).unwrap_or_else(|e| panic!("{}", shown(&e)));
+    let took = start.elapsed();
+    assert_eq!(pipeline.stages.len(), 10_000);
+    assert_eq!(pipeline.stages.ancestors("s9999").len(), 9_999);
+    // A shared machine may be many times slower than it is alone.
+    assert!(took.as_secs() < 10, "{took:?}");
+}
+
+#[test]
+fn ten_thousand_mistakes_are_found_quickly() {
+    let text = chain(10_000).replace("0.5", "5");
+    let start = Instant::now();
+    assert_eq!(refused(&text).errors().len(), 51);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
