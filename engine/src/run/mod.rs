@@ -10,4 +10,4 @@ mod step;
 pub use event::{Observer, RunEvent};
 pub use executor::run;
 pub use options::{RunError, RunOptions, Selection};
-pub use record::{OutputReport, RunReport, RunStatus, StageReport, StageState};
+pub use record::{OutputReport, RunPlan, RunReport, RunStatus, StageReport, StageState};

@@ -97,19 +97,19 @@ pub struct RunReport {
 
 /// What a run set out to do, written before its first step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct RunPlan {
+pub struct RunPlan {
     /// The pipeline's name.
-    pub(super) pipeline: String,
+    pub pipeline: String,
     /// Its file.
-    pub(super) file: PathBuf,
+    pub file: PathBuf,
     /// `-S` as given.
-    pub(super) overrides: Vec<String>,
+    pub overrides: Vec<String>,
     /// The version of refit.
-    pub(super) refit: String,
+    pub refit: String,
     /// When the run started.
-    pub(super) started: jiff::Timestamp,
+    pub started: jiff::Timestamp,
     /// Kind, parameters and wiring of every stage.
-    pub(super) stages: BTreeMap<String, Value>,
+    pub stages: BTreeMap<String, Value>,
 }
 
 impl RunPlan {

@@ -1,0 +1,114 @@
+//! The command line. Doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// Fine-tunes a language model from one YAML file and re-runs only what changed.
+#[derive(Debug, Parser)]
+#[command(name = "refit", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  refit new my-model                              start from a commented pipeline
+  refit run my-model                              run what changed
+  refit run my-model -S stages.train.with.rank=32
+  refit plan my-model                             what would run, and why
+  refit explain train my-model                    one stage in detail
+  refit runs diff 4f2 a81                         two runs side by side
+
+Exit codes:
+  0 ok, 1 engine or I/O error, 2 usage, 3 a stage failed, 4 invalid pipeline, 5 store in use,
+  6 store damaged, 10 something is stale (plan --exit-code), 130 interrupted")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GlobalArgs {
+    /// When to use colour; `auto` on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    /// Say less: errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more: every fact that stages tell.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Which pipeline, with which changes, over which store.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PipelineArgs {
+    /// A pipeline file, or a folder that holds `pipeline.yaml`.
+    #[arg(default_value = ".", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) pipeline: PathBuf,
+    /// Change a value for this once: `-S stages.train.with.rank=16`, `-S params.epochs=2`.
+    #[arg(short = 'S', long = "set", value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreArgs {
+    /// The store's folder, instead of the nearest `.refit` [env: `REFIT_STORE`].
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
+}
+
+/// Which store, for commands that are about no pipeline.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreOfArgs {
+    /// The pipeline, or any folder, whose store is meant.
+    #[arg(long, value_name = "PATH", default_value = ".", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) of: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline: only what changed since its results were made.
+    Run(commands::run::RunArgs),
+    /// Check a pipeline file and show all its mistakes.
+    Check(commands::check::CheckArgs),
+    /// Show what would run, and why.
+    Plan(commands::plan::PlanArgs),
+    /// Show all about one stage: what it would do and why, its inputs, its last run.
+    Explain(commands::explain::ExplainArgs),
+    /// Draw the stages and what flows between them.
+    Graph(commands::graph::GraphArgs),
+    /// Look back: list, show, compare and remove runs.
+    Runs(commands::runs::RunsArgs),
+    /// Copy a result out of the store.
+    Get(commands::get::GetArgs),
+    /// Look after the store: its size, its health, what it keeps.
+    Cache(commands::cache::CacheArgs),
+    /// Print the JSON schema of pipeline files, or the manual of the stage kinds.
+    Schema(commands::schema::SchemaArgs),
+    /// Show what refit finds on this machine.
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print a completion script for a shell.
+    Completions(commands::completions::CompletionsArgs),
+    /// Begin a pipeline: a commented file with sample data.
+    New(commands::new::NewArgs),
+    /// One step in this process; the engine calls it.
+    #[command(hide = true)]
+    ExecStep(commands::exec_step::ExecStepArgs),
+}

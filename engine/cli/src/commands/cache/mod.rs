@@ -1,0 +1,45 @@
+//! Looking after the store.
+
+mod du;
+mod gc;
+mod size;
+mod verify;
+
+use clap::{Args, Subcommand};
+
+use crate::{environment::Environment, exit_code::ExitCode, failure::Failure, ui::Ui};
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  refit cache                                what the store takes
+  refit cache verify                         hash everything; exit code 6 when something is damaged
+  refit cache gc --keep-runs 10 --dry-run    what would go
+  refit cache gc --older-than 30d --max-size 20GiB")]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    command: Option<CacheCommand>,
+    #[command(flatten)]
+    du: du::DuArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// Show what the store takes on disk.
+    Du(du::DuArgs),
+    /// Hash everything in the store; set aside what is damaged.
+    Verify(verify::VerifyArgs),
+    /// Drop results that no kept run needs.
+    Gc(gc::GcArgs),
+}
+
+/// Looks after the store.
+pub(crate) fn cache(args: CacheArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    match args.command.unwrap_or(CacheCommand::Du(args.du)) {
+        CacheCommand::Du(args) => du::du(&args, ui, environment),
+        CacheCommand::Verify(args) => verify::verify(&args, ui, environment),
+        CacheCommand::Gc(args) => gc::gc(&args, ui, environment),
+    }
+}

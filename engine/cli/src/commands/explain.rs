@@ -1,0 +1,228 @@
+use clap::Args;
+use refit_cache::{Digest, Manifest};
+use refit_engine::{
+    graph::{InputRef, StageNode},
+    plan::{Force, History, Step, StepState, sentence},
+    run::{StageReport, StageState},
+};
+use serde_json::{Value, json};
+
+use super::{
+    open::{self, Planned},
+    runs::{RunRecord, state_name},
+};
+use crate::{
+    args::PipelineArgs,
+    environment::Environment,
+    exit_code::ExitCode,
+    failure::Failure,
+    ui::{Table, Ui, ago, bytes, duration},
+};
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  refit explain train
+  refit explain train pipelines/helpdesk
+  refit explain train pipelines/helpdesk -S params.rank=8   why a changed value would run it")]
+pub(crate) struct ExplainArgs {
+    /// The stage.
+    stage: String,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One input of the stage, as far as it is known before anything runs.
+struct Input {
+    port: String,
+    from: String,
+    digest: Option<Digest>,
+    /// Where a source lies, or what makes the input.
+    place: String,
+}
+
+/// The last time a run came to the stage.
+struct LastTime {
+    record: RunRecord,
+    report: StageReport,
+}
+
+/// Shows all about one stage, without a lock and without changing anything.
+pub(crate) fn explain(args: &ExplainArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    let pipeline = open::pipeline(&args.pipeline, ui)?;
+    open::stage(&pipeline, &args.stage)?;
+    let planned = open::planned(pipeline, &args.pipeline.store, Force::Nothing, environment)?;
+    let node = open::stage(&planned.pipeline, &args.stage)?;
+    let Some(step) = planned.plan.steps.iter().find(|step| step.stage == node.name) else { return Ok(ExitCode::Ok) };
+    let inputs = inputs(&planned, node);
+    let made = match &step.key {
+        Some(key) if step.state == StepState::Cached => planned.store.manifest(key)?,
+        _ => None,
+    };
+    let before = History::new(&planned.store, &planned.pipeline.name).last(&node.name);
+    let last = last_time(&planned, &node.name)?;
+    if args.json {
+        ui.data(&as_json(node, step, &inputs, made.as_ref().or(before.as_ref()), last.as_ref()).to_string())?;
+        return Ok(ExitCode::Ok);
+    }
+    let explained = [
+        head(node, step, made.as_ref(), ui),
+        in_and_out(&inputs, step, node),
+        parameters(node),
+        past(step, made.as_ref(), before.as_ref(), last.as_ref()),
+    ];
+    ui.data(&explained.join("\n\n"))?;
+    Ok(ExitCode::Ok)
+}
+
+fn inputs(planned: &Planned, node: &StageNode) -> Vec<Input> {
+    let inputs = node.inputs.iter().map(|(port, from)| {
+        let (digest, place) = match from {
+            InputRef::Source(name) => {
+                let uri = planned.sources.uri(name).map(ToString::to_string).unwrap_or_default();
+                let here = planned.sources.path(name).is_some();
+                (planned.sources.digest(name), if here { uri } else { format!("{uri} (not fetched yet)") })
+            }
+            InputRef::Output { stage, port } => {
+                let step = planned.plan.steps.iter().find(|step| step.stage == *stage);
+                let tree = step.and_then(|step| step.outputs.get(port));
+                let place = if tree.is_some() { "in the store" } else { "known once that stage has run" };
+                (tree.map(|tree| tree.digest), place.to_owned())
+            }
+        };
+        Input { port: port.clone(), from: from.to_string(), digest, place }
+    });
+    inputs.collect()
+}
+
+fn last_time(planned: &Planned, stage: &str) -> Result<Option<LastTime>, Failure> {
+    for record in RunRecord::all(&planned.store)? {
+        let record = record?;
+        if record.pipeline() != Some(&planned.pipeline.name) {
+            continue;
+        }
+        let reached = |report: &&StageReport| {
+            report.name == stage && !matches!(report.state, StageState::Blocked | StageState::Skipped)
+        };
+        if let Some(report) = record.stages().iter().find(reached).cloned() {
+            return Ok(Some(LastTime { record, report }));
+        }
+    }
+    Ok(None)
+}
+
+fn head(node: &StageNode, step: &Step, made: Option<&Manifest>, ui: Ui) -> String {
+    let state = match (step.state, made) {
+        (StepState::Cached, Some(made)) => format!("{}, made {}", ui.paint_data("cached", "32"), ago(made.created)),
+        (StepState::Cached, None) => ui.paint_data("cached", "32"),
+        (StepState::Run, _) => ui.paint_data("would run", "36"),
+        (StepState::Blocked, _) => ui.paint_data("blocked", "33"),
+    };
+    let mut lines = vec![format!("{} ({}): {state}", node.name, node.kind.name)];
+    lines.extend(node.description.clone());
+    lines.extend(step.reasons.iter().map(|reason| format!("  {reason}")));
+    lines.join("\n")
+}
+
+fn in_and_out(inputs: &[Input], step: &Step, node: &StageNode) -> String {
+    let mut table = Table::new();
+    table.row(["inputs"]);
+    for input in inputs {
+        let digest = input.digest.map_or_else(|| "?".into(), |digest| digest.short());
+        table.row([format!("  {}", input.port), format!("← {}", input.from), digest, input.place.clone()]);
+    }
+    table.row(["outputs"]);
+    for port in node.kind.outputs {
+        let tree = step.outputs.get(port.name);
+        table.row([
+            format!("  {}", port.name),
+            port.kind.name().to_owned(),
+            tree.map_or_else(|| "?".into(), |tree| tree.digest.short()),
+            tree.map(|tree| bytes(tree.bytes)).unwrap_or_default(),
+        ]);
+    }
+    table.text()
+}
+
+fn parameters(node: &StageNode) -> String {
+    let mut table = Table::new();
+    table.row(["with"]);
+    for (name, value) in node.with.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        table.row([format!("  {name}"), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)]);
+    }
+    table.text()
+}
+
+fn past(step: &Step, made: Option<&Manifest>, before: Option<&Manifest>, last: Option<&LastTime>) -> String {
+    let mut table = Table::new();
+    table.row(["key".to_owned(), step.key.map_or_else(|| "known once all inputs are".into(), |key| key.to_string())]);
+    let Some(manifest) = made.or(before) else {
+        if last.is_none() {
+            table.row(["last run", "never"]);
+        }
+        return with_last_time(table, last);
+    };
+    let whose = if made.is_some() { "made by" } else { "last result" };
+    table.row([
+        whose.to_owned(),
+        format!(
+            "run {}, {}, in {}, peak {}",
+            manifest.run,
+            ago(manifest.created),
+            duration(manifest.seconds),
+            bytes(manifest.peak_memory)
+        ),
+    ]);
+    for (name, value) in &manifest.facts {
+        table.row([String::new(), format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), Into::into))]);
+    }
+    for warning in &manifest.warnings {
+        table.row([String::new(), format!("warning: {warning}")]);
+    }
+    with_last_time(table, last)
+}
+
+fn with_last_time(mut table: Table, last: Option<&LastTime>) -> String {
+    if let Some(LastTime { record, report }) = last {
+        let why = report.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let when = ago(record.id.began());
+        table.row(["last run".to_owned(), format!("{}, {when}, {}{why}", record.id, state_name(report.state))]);
+        if let Some(error) = &report.error {
+            table.row([String::new(), format!("{}: {}", error.code, error.message)]);
+            table.row([String::new(), error.help.clone().unwrap_or_default()]);
+        }
+    }
+    table.text()
+}
+
+fn as_json(
+    node: &StageNode,
+    step: &Step,
+    inputs: &[Input],
+    result: Option<&Manifest>,
+    last: Option<&LastTime>,
+) -> Value {
+    let inputs: serde_json::Map<_, _> = inputs
+        .iter()
+        .map(|input| (input.port.clone(), json!({ "from": input.from, "digest": input.digest, "place": input.place })))
+        .collect();
+    let outputs: serde_json::Map<_, _> = step
+        .outputs
+        .iter()
+        .map(|(port, tree)| (port.clone(), json!({ "digest": tree.digest, "bytes": tree.bytes })))
+        .collect();
+    json!({
+        "name": node.name, "kind": node.kind.name, "state": step.state, "key": step.key,
+        "reason": (!step.reasons.is_empty()).then(|| sentence(&step.reasons)), "reasons": step.reasons,
+        "inputs": inputs, "with": node.with, "outputs": outputs,
+        "result": result.map(|made| json!({
+            "key": made.key, "run": made.run, "created": made.created, "seconds": made.seconds,
+            "peak_memory": made.peak_memory, "facts": made.facts, "warnings": made.warnings,
+        })),
+        "last_run": last.map(|last| json!({ "run": last.record.id, "stage": last.report })),
+    })
+}

@@ -1,0 +1,160 @@
+use std::collections::BTreeSet;
+
+use clap::Args;
+use refit_engine::{
+    graph::Pipeline,
+    plan::{Plan, Step, StepState, sentence},
+};
+use serde_json::{Value, json};
+
+use super::{open, selection::SelectionArgs};
+use crate::{
+    args::PipelineArgs,
+    environment::Environment,
+    exit_code::ExitCode,
+    failure::Failure,
+    ui::{Table, Ui, count, duration},
+};
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  refit plan pipelines/helpdesk
+  refit plan -S params.epochs=2                 what a changed value would cost
+  refit plan --exit-code -q || echo stale       for scripts
+
+Nothing is run, fetched or written, and a run under way is not disturbed.")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End with exit code 10 when something would run.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// Shows what would run, without a lock and without changing anything.
+pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    let pipeline = open::pipeline(&args.pipeline, ui)?;
+    let selected = args.selection.selection().stages(&pipeline)?;
+    let force = args.selection.force(&pipeline)?;
+    let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
+    let rows = rows(&planned.pipeline, &planned.plan, &selected);
+    let stale = is_stale(&rows);
+    if args.json {
+        let status = if stale { "stale" } else { "fresh" };
+        let stages: Vec<Value> = rows.iter().map(Row::as_json).collect();
+        ui.data(&json!({ "pipeline": planned.pipeline.name, "status": status, "stages": stages }).to_string())?;
+    } else {
+        show(&rows, ui)?;
+    }
+    Ok(if args.exit_code && stale { ExitCode::Stale } else { ExitCode::Ok })
+}
+
+/// What a run of the selected stages would make of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlook {
+    Cached,
+    Run,
+    /// It needs the result of a stage that is not selected and has none, or a source that cannot be had.
+    Blocked,
+    /// It would run, but is not selected.
+    Skipped,
+}
+
+impl Outlook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Run => "run",
+            Self::Blocked => "blocked",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    fn color(self) -> &'static str {
+        match self {
+            Self::Cached => "32",
+            Self::Run => "36",
+            Self::Blocked => "33",
+            Self::Skipped => "2",
+        }
+    }
+}
+
+/// One stage of a plan.
+pub(super) struct Row<'p> {
+    step: &'p Step,
+    outlook: Outlook,
+}
+
+/// What a run of the selected stages would make of each stage.
+pub(super) fn rows<'p>(pipeline: &Pipeline, plan: &'p Plan, selected: &BTreeSet<String>) -> Vec<Row<'p>> {
+    let mut without_result = BTreeSet::new();
+    let mut rows = Vec::with_capacity(plan.steps.len());
+    for step in &plan.steps {
+        let lacks_input = pipeline.stages.dependencies(&step.stage).iter().any(|stage| without_result.contains(stage));
+        let outlook = match step.state {
+            StepState::Cached => Outlook::Cached,
+            _ if !selected.contains(&step.stage) => Outlook::Skipped,
+            StepState::Run if !lacks_input => Outlook::Run,
+            StepState::Run | StepState::Blocked => Outlook::Blocked,
+        };
+        if matches!(outlook, Outlook::Blocked | Outlook::Skipped) {
+            without_result.insert(step.stage.as_str());
+        }
+        rows.push(Row { step, outlook });
+    }
+    rows
+}
+
+/// Whether a run of the selected stages would do anything.
+pub(super) fn is_stale(rows: &[Row<'_>]) -> bool {
+    rows.iter().any(|row| matches!(row.outlook, Outlook::Run | Outlook::Blocked))
+}
+
+impl Row<'_> {
+    pub(super) fn would_run(&self) -> bool {
+        self.outlook == Outlook::Run
+    }
+
+    /// As `run --json` shows a stage.
+    pub(super) fn as_json(&self) -> Value {
+        let step = self.step;
+        let outputs: serde_json::Map<_, _> = step
+            .outputs
+            .iter()
+            .map(|(port, tree)| (port.clone(), json!({ "digest": tree.digest, "bytes": tree.bytes, "path": null })))
+            .collect();
+        json!({
+            "name": step.stage, "kind": step.kind, "state": self.outlook.name(), "key": step.key,
+            "reason": (!step.reasons.is_empty()).then(|| sentence(&step.reasons)), "reasons": step.reasons,
+            "seconds": step.last_seconds, "outputs": outputs,
+        })
+    }
+}
+
+/// Prints a plan for people.
+pub(super) fn show(rows: &[Row<'_>], ui: Ui) -> Result<(), Failure> {
+    let mut table = Table::new();
+    for Row { step, outlook } in rows {
+        let time = step.last_seconds.map(duration).unwrap_or_default();
+        table.row([step.stage.clone(), ui.paint_data(outlook.name(), outlook.color()), time, sentence(&step.reasons)]);
+    }
+    ui.data(&table.text())?;
+    let running: Vec<&Row<'_>> = rows.iter().filter(|row| row.would_run()).collect();
+    // Of a stage that never ran nobody knows how long it takes.
+    let estimate: Option<f64> = running.iter().map(|row| row.step.last_seconds).sum();
+    let time =
+        estimate.filter(|_| !running.is_empty()).map(|seconds| format!(", about {} by past times", duration(seconds)));
+    ui.say(&match running.len() {
+        0 => "nothing to run".into(),
+        number => format!("{number} of {} would run{}", count(rows.len(), "stage"), time.unwrap_or_default()),
+    });
+    Ok(())
+}

@@ -1,0 +1,197 @@
+use std::{env, thread};
+
+use clap::Args;
+use miette::WrapErr;
+use refit_cache::{Store, StoreError, StoreLock, Wait};
+use refit_engine::{
+    graph::Pipeline,
+    run::{self, RunOptions, RunReport, RunStatus},
+    stage::Settings,
+};
+use serde_json::json;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{
+    open, plan,
+    scores::{self, Scores},
+    selection::SelectionArgs,
+};
+use crate::{
+    args::PipelineArgs,
+    environment::Environment,
+    exit_code::ExitCode,
+    failure::Failure,
+    ui::{RunView, Ui, count},
+};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(after_help = "\
+Examples:
+  refit run pipelines/helpdesk
+  refit run -S stages.train.with.learning_rate=2e-4 --json
+  refit run --to train -j 1 --device cpu
+  refit run --force=train")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Steps at a time [default: the number of cores, at least 2].
+    #[arg(short, long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    jobs: Option<usize>,
+    /// After a failure, go on with the stages that do not need the failed one.
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Only show what would run.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N`.
+    #[arg(long, default_value = "auto", value_parser = device)]
+    device: String,
+    /// Fail at once when another run holds the store, instead of waiting.
+    #[arg(long)]
+    no_wait: bool,
+    /// Print one JSON object at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+fn device(text: &str) -> Result<String, String> {
+    let index = text.strip_prefix("wgpu:").is_some_and(|index| index.parse::<usize>().is_ok());
+    if index || matches!(text, "auto" | "cpu" | "wgpu") {
+        Ok(text.to_owned())
+    } else {
+        Err("it is one of `auto`, `cpu`, `wgpu`, `wgpu:N`".into())
+    }
+}
+
+/// Runs a pipeline.
+pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    if args.dry_run {
+        let RunArgs { pipeline, selection, json, .. } = args;
+        return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
+    }
+    let pipeline = open::pipeline(&args.pipeline, ui)?;
+    args.selection.selection().stages(&pipeline)?;
+    let force = args.selection.force(&pipeline)?;
+    let (store, lock) = match lock(&args, &pipeline, ui, environment) {
+        Ok(held) => held,
+        Err(error @ (StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. })) => {
+            return without_writing(error, &args, pipeline, ui, environment);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for notice in lock.take_notices() {
+        ui.note(&notice);
+    }
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let options = RunOptions {
+        jobs: args.jobs.unwrap_or(cores.max(2)),
+        keep_going: args.keep_going,
+        force,
+        selection: args.selection.selection(),
+        settings: Settings { device: args.device, ..Settings::default() },
+        worker: env::current_exe()?,
+        overrides: args.pipeline.set.clone(),
+    };
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let fetcher = open::fetcher(environment);
+    let view = RunView::new(ui, &pipeline);
+    let (interrupt, interrupted) = watch::channel(false);
+    let report = runtime.block_on(async {
+        listen_for_signals(interrupt)?;
+        Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, interrupted, &view).await?)
+    });
+    view.close();
+    let report = report?;
+    if report.status == RunStatus::Ok {
+        for line in scores::table(&Scores::of(&store, &report.stages)) {
+            ui.say(&line);
+        }
+    }
+    view.summary(&report);
+    if args.json {
+        ui.data(&serde_json::to_string(&report)?)?;
+    }
+    Ok(exit_code(&report))
+}
+
+fn lock(
+    args: &RunArgs,
+    pipeline: &Pipeline,
+    ui: Ui,
+    environment: &Environment,
+) -> Result<(Store, StoreLock), StoreError> {
+    let store = Store::open(&open::store_root(&args.pipeline.store, &pipeline.folder, environment))?;
+    let mut waiting = |holder: &str| ui.note(&format!("waiting for the store, which is in use by {holder}"));
+    let wait = if args.no_wait { Wait::Fail } else { Wait::Block(&mut waiting) };
+    let lock = store.lock(&format!("refit run {}", pipeline.name), wait)?;
+    Ok((store, lock))
+}
+
+/// Over a store that cannot be written, a run in which everything is cached still tells so; any other cannot be.
+fn without_writing(
+    error: StoreError,
+    args: &RunArgs,
+    pipeline: Pipeline,
+    ui: Ui,
+    environment: &Environment,
+) -> Result<ExitCode, Failure> {
+    let selected = args.selection.selection().stages(&pipeline)?;
+    let force = args.selection.force(&pipeline)?;
+    let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
+    let rows = plan::rows(&planned.pipeline, &planned.plan, &selected);
+    if plan::is_stale(&rows) {
+        let running = rows.iter().filter(|row| row.would_run()).count();
+        let failure = Failure::from(error);
+        let report = Err::<(), _>(failure.report)
+            .wrap_err(format!("{} must run, and the store cannot be written", count(running, "stage")));
+        return Err(Failure {
+            code: failure.code,
+            report: report.err().unwrap_or_else(|| miette::miette!("read-only")),
+        });
+    }
+    ui.note(&format!(
+        "{error}; everything is cached, so nothing needs to be written: no run is recorded, nothing copied out"
+    ));
+    if args.json {
+        let stages: Vec<_> = rows.iter().map(plan::Row::as_json).collect();
+        let report = json!({
+            "run": null, "pipeline": planned.pipeline.name, "status": RunStatus::Ok, "stages": stages, "exported": {},
+        });
+        ui.data(&report.to_string())?;
+    } else {
+        plan::show(&rows, ui)?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The first Ctrl-C or TERM ends the run in order; a second one ends the process at once, and with it its workers.
+fn listen_for_signals(interrupt: watch::Sender<bool>) -> std::io::Result<()> {
+    let (mut ctrl_c, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        for second in [false, true] {
+            tokio::select! { _ = ctrl_c.recv() => {}, _ = term.recv() => {} }
+            if second {
+                std::process::exit(ExitCode::Interrupted as i32);
+            }
+            // Nobody listens any more once the run is over.
+            let _ = interrupt.send(true);
+        }
+    });
+    Ok(())
+}
+
+fn exit_code(report: &RunReport) -> ExitCode {
+    match report.status {
+        RunStatus::Ok => ExitCode::Ok,
+        RunStatus::Failed => ExitCode::Stage,
+        RunStatus::Interrupted => ExitCode::Interrupted,
+    }
+}

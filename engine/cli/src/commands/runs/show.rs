@@ -1,0 +1,109 @@
+use clap::Args;
+use refit_engine::run::StageReport;
+use serde_json::{Value, json};
+
+use super::{RunRecord, state_name};
+use crate::{
+    args::StoreOfArgs,
+    commands::{
+        open,
+        scores::{self, Scores},
+    },
+    environment::Environment,
+    exit_code::ExitCode,
+    failure::Failure,
+    ui::{Table, Ui, ago, bytes, duration, local_time},
+};
+
+/// Arguments of `runs show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run: its id, or any beginning that no other has.
+    run: String,
+    #[command(flatten)]
+    store: StoreOfArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows one run.
+pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    let store = open::store_of(&args.store, environment)?;
+    let record = RunRecord::read(&store, &store.find_run(&args.run)?)?;
+    let scores = Scores::of(&store, record.stages());
+    let folder = store.run_folder(&record.id);
+    if args.json {
+        let scores: Vec<Value> = scores.iter().map(Scores::as_json).collect();
+        let shown = json!({
+            "run": record.id, "status": record.status(), "folder": folder, "plan": record.plan,
+            "report": record.report, "scores": scores,
+        });
+        ui.data(&shown.to_string())?;
+        return Ok(ExitCode::Ok);
+    }
+    let mut head = Table::new();
+    let began = record.id.began();
+    head.row(["run", record.id.as_str()]);
+    head.row(["pipeline", record.pipeline().unwrap_or("?")]);
+    head.row(["status", record.status()]);
+    head.row(["began".to_owned(), format!("{} ({})", local_time(began), ago(began))]);
+    if let Some(report) = &record.report {
+        head.row(["took".to_owned(), duration(report.seconds)]);
+        for (to, from) in &report.exported {
+            head.row(["copied".to_owned(), format!("{to} ← {from}")]);
+        }
+    }
+    if let Some(plan) = &record.plan {
+        head.row(["file".to_owned(), plan.file.display().to_string()]);
+        for text in &plan.overrides {
+            head.row(["with".to_owned(), format!("-S {text}")]);
+        }
+    }
+    head.row(["record".to_owned(), folder.display().to_string()]);
+    ui.data(&head.text())?;
+    if !record.stages().is_empty() {
+        ui.data("")?;
+        ui.data(&stages(record.stages()).text())?;
+    }
+    for stage in record.stages() {
+        for line in remarks(stage, ui) {
+            ui.data(&line)?;
+        }
+    }
+    if !scores.is_empty() {
+        ui.data("")?;
+        ui.data(&scores::table(&scores).join("\n"))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn stages(stages: &[StageReport]) -> Table {
+    let mut table = Table::new();
+    table.row(["stage", "state", "time", "memory", "why"]);
+    for stage in stages {
+        table.row([
+            stage.name.clone(),
+            state_name(stage.state).to_owned(),
+            stage.seconds.map(duration).unwrap_or_default(),
+            stage.peak_memory.filter(|peak| *peak > 0).map(bytes).unwrap_or_default(),
+            stage.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// Warnings, facts and errors of a stage, one a line.
+fn remarks(stage: &StageReport, ui: Ui) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(error) = &stage.error {
+        lines.push(format!("{}: {} {}", stage.name, ui.paint_data(&error.code, "31"), error.message));
+        lines.extend(error.causes.iter().map(|cause| format!("  {cause}")));
+    }
+    lines
+        .extend(stage.warnings.iter().map(|text| format!("{}: {} {text}", stage.name, ui.paint_data("warning", "33"))));
+    if ui.is_verbose() {
+        lines.extend(stage.facts.iter().map(|(name, value)| format!("{}: {name} = {value}", stage.name)));
+    }
+    lines
+}

@@ -1,0 +1,12 @@
+//! The only writer to the terminal: data on stdout, everything for people on stderr.
+
+mod format;
+mod pace;
+mod run_view;
+mod table;
+mod terminal;
+
+pub(crate) use format::{ago, bytes, count, duration, local_time, score};
+pub(crate) use run_view::RunView;
+pub(crate) use table::{Table, pad, width};
+pub(crate) use terminal::Ui;

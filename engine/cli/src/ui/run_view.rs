@@ -1,0 +1,236 @@
+//! A run as it is watched: one line per running stage on a terminal, plain lines otherwise.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use refit_engine::{
+    graph::Pipeline,
+    plan::sentence,
+    run::{Observer, RunEvent, RunReport, RunStatus, StageState},
+    stage::{Progress, StageError},
+};
+
+use super::{Ui, ago, bytes, duration, pace::Pace, pad, width};
+
+/// Without a terminal, a running stage says how far it is this often.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Of a failed step's log, this many lines are shown.
+const LAST_LINES: usize = 10;
+
+const STATE_WIDTH: usize = 7;
+
+/// Shows a run's events.
+pub(crate) struct RunView {
+    ui: Ui,
+    width: usize,
+    bars: MultiProgress,
+    running: Mutex<HashMap<String, Row>>,
+}
+
+struct Row {
+    bar: Option<ProgressBar>,
+    pace: Pace,
+    said: Instant,
+    fetches: bool,
+}
+
+impl RunView {
+    pub(crate) fn new(ui: Ui, pipeline: &Pipeline) -> Self {
+        let stages = pipeline.stages.stages().map(|node| node.name.as_str());
+        let remote = pipeline.sources.values().filter(|source| source.uri.is_remote());
+        let names = stages.chain(remote.map(|source| source.name.as_str()));
+        let width = names.map(width).max().unwrap_or(0);
+        Self { ui, width, bars: MultiProgress::new(), running: Mutex::default() }
+    }
+
+    /// Takes the bars off the terminal.
+    pub(crate) fn close(&self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // A terminal that went away needs no cleaning.
+        let _ = self.bars.clear();
+    }
+
+    /// What ran, what was reused, what it saved, and what to do next.
+    pub(crate) fn summary(&self, report: &RunReport) {
+        let ui = self.ui;
+        ui.say(&format!("{} in {} · run {}", counts(report), duration(report.seconds), report.run));
+        for (to, from) in &report.exported {
+            ui.say(&format!("{to} ← {from}"));
+        }
+        match report.status {
+            RunStatus::Ok => {}
+            RunStatus::Failed => ui.say("what finished is kept: mend the cause and run again"),
+            RunStatus::Interrupted => ui.say("interrupted; what finished is kept: run again to go on"),
+        }
+    }
+
+    fn line(&self, name: &str, state: &str, color: &str, rest: &str) {
+        let line = format!("{}  {}  {rest}", pad(name, self.width), self.ui.paint(&pad(state, STATE_WIDTH), color));
+        self.above(|| self.ui.say(line.trim_end()));
+    }
+
+    /// Prints above the bars.
+    fn above(&self, print: impl FnOnce()) {
+        if self.ui.is_live() { self.bars.suspend(print) } else { print() }
+    }
+
+    fn begin(&self, name: &str, fetches: bool) -> Row {
+        let now = Instant::now();
+        let bar = self.ui.is_live().then(|| {
+            let style = if self.ui.has_color() { "{bar:24.cyan/dim}" } else { "{bar:24}" };
+            let bar = self.bars.add(ProgressBar::new(0));
+            if let Ok(style) = ProgressStyle::with_template(&format!("{{prefix}}  {style}  {{wide_msg}}")) {
+                bar.set_style(style.progress_chars("━╸─"));
+            }
+            bar.set_prefix(pad(name, self.width));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Row { bar, pace: Pace::new(), said: now, fetches }
+    }
+
+    fn advance(&self, name: &str, progress: &Progress, fetches: bool) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = running.entry(name.to_owned()).or_insert_with(|| self.begin(name, fetches));
+        let text = row.pace.text(progress);
+        match &row.bar {
+            Some(bar) => {
+                bar.set_length(progress.total.max(1));
+                bar.set_position(if progress.total == 0 { 0 } else { progress.done });
+                bar.set_message(text);
+            }
+            None if row.said.elapsed() >= PLAIN_INTERVAL => {
+                row.said = Instant::now();
+                self.line(name, if fetches { "fetch" } else { "running" }, "36", &text);
+            }
+            None => {}
+        }
+    }
+
+    fn end(&self, name: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Row { bar: Some(bar), .. }) = running.remove(name) {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A source is fetched while nothing else is heard of: what comes next ends it.
+    fn end_fetching(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, row| {
+            if let (true, Some(bar)) = (row.fetches, &row.bar) {
+                bar.finish_and_clear();
+            }
+            !row.fetches
+        });
+    }
+
+    fn failure(&self, error: &StageError, log: Option<&Path>) {
+        let ui = self.ui;
+        let place = error.place.as_ref().map(|place| match place.line {
+            Some(line) => format!("{}:{line}: ", place.file.display()),
+            None => format!("{}: ", place.file.display()),
+        });
+        ui.insist(&format!("  {}: {}{}", ui.paint(&error.code, "31"), place.unwrap_or_default(), error.message));
+        for cause in &error.causes {
+            ui.insist(&format!("    {cause}"));
+        }
+        if let Some(help) = &error.help {
+            ui.insist(&format!("  {} {help}", ui.paint("help:", "36")));
+        }
+        let Some(log) = log else { return };
+        let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.is_empty() {
+            return;
+        }
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        // The error of a worker that died quotes its log already.
+        if !last.iter().all(|line| error.causes.iter().any(|cause| cause == line)) {
+            ui.insist(&format!("  {}", ui.paint("last lines of its log:", "36")));
+            for line in last {
+                ui.insist(&format!("    {line}"));
+            }
+        }
+        ui.insist(&format!("  {} {}", ui.paint("full log:", "36"), log.display()));
+    }
+}
+
+impl Observer for RunView {
+    fn observe(&self, event: &RunEvent) {
+        if !matches!(event, RunEvent::Fetching { .. }) {
+            self.end_fetching();
+        }
+        match event {
+            RunEvent::Fetching { source, done, total } => {
+                let known = self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source);
+                if !known && !self.ui.is_live() {
+                    self.line(source, "fetch", "36", "");
+                }
+                let progress =
+                    Progress { done: *done, total: total.unwrap_or(0), unit: "bytes".into(), ..Progress::default() };
+                self.advance(source, &progress, true);
+            }
+            RunEvent::Cached { stage, created, .. } => {
+                self.line(stage, "cached", "32", &format!("made {}", ago(*created)));
+            }
+            RunEvent::Started { stage, reasons, .. } => {
+                self.line(stage, "start", "36", &sentence(reasons));
+                let row = self.begin(stage, false);
+                self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.clone(), row);
+            }
+            RunEvent::Progress { stage, progress } => self.advance(stage, progress, false),
+            RunEvent::Warning { stage, message } => {
+                self.line(stage.as_deref().unwrap_or("refit"), "warning", "33", message);
+            }
+            RunEvent::Fact { stage, name, value } => {
+                if self.ui.is_verbose() || name.starts_with("device") {
+                    let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+                    self.line(stage, "fact", "34", &format!("{name}: {value}"));
+                }
+            }
+            RunEvent::Finished { stage, seconds, peak_memory, .. } => {
+                self.end(stage);
+                self.line(stage, "done", "32", &format!("{}, peak {}", duration(*seconds), bytes(*peak_memory)));
+            }
+            RunEvent::Failed { stage, error, log } => {
+                self.end(stage);
+                self.above(|| {
+                    let state = self.ui.paint(&pad("failed", STATE_WIDTH), "31");
+                    self.ui.insist(format!("{}  {state}", pad(stage, self.width)).trim_end());
+                    self.failure(error, log.as_deref());
+                });
+            }
+            RunEvent::Blocked { stage, by } => {
+                self.line(stage, "blocked", "33", &format!("needs {}", by.join(", ")));
+            }
+            RunEvent::Replanned { object } => self.line("refit", "damage", "31", &format!("{object}; making it anew")),
+            RunEvent::Exported { .. } => {}
+        }
+    }
+}
+
+/// `3 ran, 4 cached (saved 2 min 05 s), 1 failed`.
+fn counts(report: &RunReport) -> String {
+    let states = [
+        (StageState::Ran, "ran"),
+        (StageState::Cached, "cached"),
+        (StageState::Failed, "failed"),
+        (StageState::Blocked, "blocked"),
+        (StageState::Skipped, "skipped"),
+    ];
+    let parts = states.into_iter().filter_map(|(state, word)| {
+        let stages = || report.stages.iter().filter(|stage| stage.state == state);
+        let number = stages().count();
+        let saved: f64 = stages().filter_map(|stage| stage.seconds).sum();
+        let saving = if state == StageState::Cached { format!(" (saved {})", duration(saved)) } else { String::new() };
+        (number > 0).then(|| format!("{number} {word}{saving}"))
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}

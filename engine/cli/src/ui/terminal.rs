@@ -1,0 +1,126 @@
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use miette::{GraphicalReportHandler, GraphicalTheme, Report};
+
+use crate::{
+    args::{Color, GlobalArgs},
+    environment::Environment,
+};
+
+/// How and how much to say. Passed around by value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    /// Of what goes to standard error.
+    color: bool,
+    /// Of what goes to standard output.
+    data_color: bool,
+    live: bool,
+    volume: Volume,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Volume {
+    Quiet,
+    Usual,
+    Verbose,
+}
+
+/// Reports wrap here; longer lines are hard to read.
+const REPORT_WIDTH: usize = 100;
+
+impl Ui {
+    /// As the flags, the terminal and the environment ask for.
+    pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Self {
+        let wanted = |terminal: bool| match args.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !environment.no_color,
+        };
+        let terminal = io::stderr().is_terminal();
+        Self {
+            color: wanted(terminal),
+            data_color: wanted(io::stdout().is_terminal()),
+            live: terminal && !args.quiet && environment.redraws,
+            volume: match (args.quiet, args.verbose) {
+                (true, _) => Volume::Quiet,
+                (false, false) => Volume::Usual,
+                (false, true) => Volume::Verbose,
+            },
+        }
+    }
+
+    /// Whether lines may be redrawn.
+    pub(crate) fn is_live(self) -> bool {
+        self.live
+    }
+
+    /// Whether to say everything.
+    pub(crate) fn is_verbose(self) -> bool {
+        self.volume == Volume::Verbose
+    }
+
+    /// Whether what people read is coloured.
+    pub(crate) fn has_color(self) -> bool {
+        self.color
+    }
+
+    /// Text and a line's end to standard output, for scripts and pipes. A full disk is an error, a reader that went away,
+    /// as in `| head`, is none.
+    #[expect(clippy::unused_self, reason = "all output goes through the one writer")]
+    pub(crate) fn data(self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// One line for people.
+    pub(crate) fn say(self, line: &str) {
+        if self.volume != Volume::Quiet {
+            self.insist(line);
+        }
+    }
+
+    /// One line for people that `--quiet` does not hide.
+    #[expect(clippy::unused_self, reason = "all output goes through the one writer")]
+    pub(crate) fn insist(self, line: &str) {
+        // Nobody is left to be told that nobody listens.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Something unexpected that is no error.
+    pub(crate) fn note(self, line: &str) {
+        self.say(&format!("{} {line}", self.paint("note:", "33")));
+    }
+
+    /// Something odd about the user's files, in full, unless the user wants errors only.
+    pub(crate) fn warning(self, report: &Report) {
+        if self.volume != Volume::Quiet {
+            self.report(report);
+        }
+    }
+
+    /// An error, in full.
+    pub(crate) fn report(self, report: &Report) {
+        let theme = if self.color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(REPORT_WIDTH).with_links(false);
+        let rendered = handler.render_report(&mut text, report.as_ref());
+        self.insist(if rendered.is_ok() { text.trim_end() } else { "an error that cannot be shown" });
+    }
+
+    /// Text for standard error in a colour given by its SGR code, where colour is wanted.
+    pub(crate) fn paint(self, text: &str, code: &str) -> String {
+        painted(self.color, text, code)
+    }
+
+    /// The same for standard output.
+    pub(crate) fn paint_data(self, text: &str, code: &str) -> String {
+        painted(self.data_color, text, code)
+    }
+}
+
+fn painted(color: bool, text: &str, code: &str) -> String {
+    if color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
