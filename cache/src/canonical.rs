@@ -159,9 +159,10 @@ mod tests {
                 Meaning::Map(fields.iter().map(|(name, field)| (name.clone(), meaning(field))).collect())
             }
             Value::Number(number) => {
-                // A float is whole if its shortest decimal text, without exponent, is.
-                let text =
-                    number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |f| format!("{f}"));
+                // With no digits after the point, the text of a whole float is exact, and that of another is rounded.
+                let rounded = |float: f64| Some(format!("{float:.0}")).filter(|text| text.parse() == Ok(float));
+                let text = if number.is_f64() { number.as_f64().and_then(rounded) } else { Some(number.to_string()) };
+                let text = text.unwrap_or_default();
                 match text.parse::<i128>() {
                     Ok(whole) if whole.unsigned_abs() < 1 << 64 => Meaning::Whole(whole),
                     _ => Meaning::Fraction(number.as_f64().unwrap().to_bits()),
