@@ -69,12 +69,9 @@ pub(crate) fn explain(args: &ExplainArgs, ui: Ui, environment: &Environment) -> 
         ui.data(&as_json(node, step, &inputs, made.as_ref().or(before.as_ref()), last.as_ref()).to_string())?;
         return Ok(ExitCode::Ok);
     }
-    let explained = [
-        head(node, step, made.as_ref(), ui),
-        in_and_out(&inputs, step, node),
-        parameters(node),
-        past(step, made.as_ref(), before.as_ref(), last.as_ref()),
-    ];
+    let mut explained = vec![head(node, step, made.as_ref(), ui), in_and_out(&inputs, step, node)];
+    explained.extend(parameters(node));
+    explained.push(past(step, made.as_ref(), before.as_ref(), last.as_ref()));
     ui.data(&explained.join("\n\n"))?;
     Ok(ExitCode::Ok)
 }
@@ -148,13 +145,14 @@ fn in_and_out(inputs: &[Input], step: &Step, node: &StageNode) -> String {
     table.text()
 }
 
-fn parameters(node: &StageNode) -> String {
+fn parameters(node: &StageNode) -> Option<String> {
+    let with = node.with.as_object().filter(|with| !with.is_empty())?;
     let mut table = Table::new();
     table.row(["with"]);
-    for (name, value) in node.with.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in with.iter().filter(|(_, value)| !value.is_null()) {
         table.row([format!("  {name}"), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)]);
     }
-    table.text()
+    Some(table.text())
 }
 
 fn past(step: &Step, made: Option<&Manifest>, before: Option<&Manifest>, last: Option<&LastTime>) -> String {
