@@ -90,7 +90,6 @@ impl<R: BufRead> BoundedLines<R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

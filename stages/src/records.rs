@@ -208,7 +208,6 @@ pub fn write_report(folder: &Path, report: &impl Serialize) -> Result<(), StageE
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -21,15 +21,12 @@ impl Ids {
     /// The row's own id, else the first 16 hexadecimal digits of a digest of its content: adding or moving rows changes
     /// no id. A second row of the same id becomes `id-2`.
     pub(super) fn next(&mut self, own: Option<String>, messages: &[Message]) -> String {
-        let base = match own {
-            Some(id) => {
-                self.given += 1;
-                id
-            }
-            None => {
-                self.made += 1;
-                of_content(messages)
-            }
+        let base = if let Some(id) = own {
+            self.given += 1;
+            id
+        } else {
+            self.made += 1;
+            of_content(messages)
         };
         let uses = self.uses(&base);
         *uses += 1;

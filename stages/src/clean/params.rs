@@ -88,9 +88,9 @@ pub enum Format {
     Auto,
     /// `instruction`, `input`, `output`, `history`, `system`; the prompt is instruction, line break, input.
     Alpaca,
-    /// `conversations` of `from` and `value`: human/observation and gpt/function_call in turn.
+    /// `conversations` of `from` and `value`: `human`/`observation` and `gpt`/`function_call` in turn.
     ShareGpt,
-    /// `messages` of `role` and `content`, as OpenAI has them.
+    /// `messages` of `role` and `content`, as chat interfaces have them.
     Messages,
 }
 
@@ -110,9 +110,9 @@ pub struct Columns {
     pub history: Option<String>,
     /// The system prompt (`system`).
     pub system: Option<String>,
-    /// The turns of a ShareGPT row (`conversations`).
+    /// The turns of a `ShareGPT` row (`conversations`).
     pub conversations: Option<String>,
-    /// The turns of a row in OpenAI's shape (`messages`).
+    /// The turns of a row in the `messages` shape.
     pub messages: Option<String>,
 }
 

@@ -137,7 +137,8 @@ mod tests {
     use crate::similarity::shingles::mix;
 
     fn text(seed: u64, words: u64) -> String {
-        (0..words).map(|i| format!("{:x} ", mix(seed * 1000 + i) % 5000)).collect()
+        let words: Vec<String> = (0..words).map(|i| format!("{:x}", mix(seed * 1000 + i) % 5000)).collect();
+        words.join(" ")
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
     fn a_bucket_without_end_is_cut_short_and_counted() {
         let mut index = NearIndex::new(1, 0.85);
         let print = Fingerprint::of(&[Shingles::of("the same thing again and again")], index.banding());
-        for _ in 0..LONGEST_CHAIN + 1 {
+        for _ in 0..=LONGEST_CHAIN {
             index.insert(&print);
         }
         assert_eq!(index.candidates(&print).len(), LONGEST_CHAIN);

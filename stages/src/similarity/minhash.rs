@@ -11,16 +11,15 @@ pub struct Signature([u32; HASHES]);
 impl Signature {
     /// The signature of a set. Sets of different `kind`s share nothing, even when they hold the same text.
     pub fn of(shingles: &Shingles, kind: u64) -> Self {
-        let seeds: [u32; HASHES] = std::array::from_fn(|i| mix(0x5eed_0000 + i as u64) as u32);
+        // Affine bijections of 32 bits over shingle hashes that are well mixed already: one multiplication each, and
+        // the loop below vectorises.
+        let factors: [u32; HASHES] = std::array::from_fn(|i| mix(0x5eed_0000 + i as u64) as u32 | 1);
+        let offsets: [u32; HASHES] = std::array::from_fn(|i| (mix(0x5eed_0000 + i as u64) >> 32) as u32);
         let mut least = [u32::MAX; HASHES];
         for &shingle in shingles.hashes() {
             let x = (mix(shingle ^ kind) >> 32) as u32;
-            for (least, seed) in least.iter_mut().zip(&seeds) {
-                // A bijection of 32 bits for each seed, in steps that vectorise.
-                let mut h = x ^ seed;
-                h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
-                h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);
-                *least = (*least).min(h);
+            for i in 0..HASHES {
+                least[i] = least[i].min(x.wrapping_mul(factors[i]).wrapping_add(offsets[i]));
             }
         }
         Self(least)

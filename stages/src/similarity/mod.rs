@@ -1,4 +1,4 @@
-//! How alike two texts are: the Jaccard index of their shingles, exactly and, for many texts, by MinHash.
+//! How alike two texts are: the Jaccard index of their shingles, exactly and, for many texts, by min-wise hashing (`MinHash`).
 
 mod index;
 mod minhash;

@@ -124,7 +124,9 @@ fn in_each_group(rows: &[Row], shares: [(Part, Share); 3]) -> (Vec<Part>, Shorta
             }
         }
         if trains {
-            members.iter().filter(|&&row| Some(rows[row].unit) == last).for_each(|&row| parts[row] = Part::Train);
+            for &row in members.iter().filter(|&&row| Some(rows[row].unit) == last) {
+                parts[row] = Part::Train;
+            }
         }
         shortage.small_groups += u64::from(short);
     }

@@ -54,7 +54,7 @@ impl Report {
     pub(super) fn new(rows: &Rows, parts: &[Part], shortage: &Shortage, leaks: Leaks, params: &SplitParams) -> Self {
         let mut counts: BTreeMap<&'static str, PartCounts> = BTreeMap::new();
         for part in Part::ALL {
-            let members = || rows.rows.iter().zip(parts).filter(move |(_, of)| **of == part).map(|(row, _)| row);
+            let members = || rows.all.iter().zip(parts).filter(move |(_, of)| **of == part).map(|(row, _)| row);
             let count = members().count() as u64;
             if count > 0 || matches!(part, Part::Train | Part::Validation | Part::Test) {
                 let groups = params.group_by.is_some().then(|| {
@@ -66,14 +66,14 @@ impl Report {
         }
         let strata = params.stratify_by.is_some().then(|| {
             let mut strata: BTreeMap<String, BTreeMap<&'static str, u64>> = BTreeMap::new();
-            for (row, part) in rows.rows.iter().zip(parts) {
+            for (row, part) in rows.all.iter().zip(parts) {
                 let name = rows.strata.names[row.stratum as usize].clone();
                 *strata.entry(name).or_default().entry(part.name()).or_default() += 1;
             }
             strata
         });
         Self {
-            rows: rows.rows.len() as u64,
+            rows: rows.all.len() as u64,
             seed: params.seed,
             parts: counts,
             groups: params.group_by.clone().map(|by| GroupCounts {

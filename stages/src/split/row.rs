@@ -71,7 +71,7 @@ pub(super) struct Rows {
     group_by: Option<String>,
     together: bool,
     stratify_by: Option<String>,
-    pub rows: Vec<Row>,
+    pub all: Vec<Row>,
     pub groups: Names,
     pub strata: Names,
     pub without_group: u64,
@@ -90,7 +90,7 @@ impl Rows {
             group_by: params.group_by.clone(),
             together: params.group_mode == super::GroupMode::Together,
             stratify_by: params.stratify_by.clone(),
-            rows: Vec::new(),
+            all: Vec::new(),
             groups: Names::default(),
             strata: Names::default(),
             without_group: 0,
@@ -129,12 +129,12 @@ impl Rows {
         let second = self.hash("second", |hasher| update(hasher, &record.messages));
         let group = group.map(|name| self.groups.number(name));
         let stratum = self.strata.number(stratum.unwrap_or_else(|| NO_STRATUM.to_owned()));
-        self.rows.push(Row { unit, second, group, stratum, offset });
+        self.all.push(Row { unit, second, group, stratum, offset });
     }
 
     /// An error when a column that the parameters name is in no row.
     pub(super) fn check_columns(&self) -> Result<(), StageError> {
-        let all = self.rows.len() as u64;
+        let all = self.all.len() as u64;
         for (parameter, column, without) in
             [("group_by", &self.group_by, self.without_group), ("stratify_by", &self.stratify_by, self.without_stratum)]
         {

@@ -69,13 +69,13 @@ impl Stage for Split {
         while let Some(record) = reader.next() {
             rows.add(&record?, reader.offset());
         }
-        if rows.rows.is_empty() {
+        if rows.all.is_empty() {
             return Err(StageError::new("split::no_rows", "there are no records to divide").at(reader.path()));
         }
         rows.check_columns().map_err(|error| error.at(reader.path()))?;
-        let (mut parts, shortage) = assign(&rows.rows, &params);
+        let (mut parts, shortage) = assign(&rows.all, &params);
         check_sizes(&parts, &shortage, &params)?;
-        let leaks = leakage::find(input, &rows.rows, &parts, &params, step)?;
+        let leaks = leakage::find(input, &rows.all, &parts, &params, step)?;
         if params.leakage == Leakage::Fail && !leaks.found.is_empty() {
             return Err(leaked(&leaks));
         }
@@ -86,7 +86,9 @@ impl Stage for Split {
             check_sizes(&parts, &Shortage::default(), &params)?;
         }
         let report = Report::new(&rows, &parts, &shortage, leaks, &params);
-        report.warnings(&params).into_iter().for_each(|warning| step.warn(warning));
+        for warning in report.warnings(&params) {
+            step.warn(warning);
+        }
         write(step, &parts, &report)
     }
 }

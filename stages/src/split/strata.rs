@@ -27,7 +27,9 @@ pub(super) fn assign(rows: &[Row], shares: [(Part, Share); 3]) -> (Vec<Part>, Sh
             while taken < quota {
                 let Some((_, members)) = units.next() else { break };
                 taken += members.len() as u64;
-                members.into_iter().for_each(|row| parts[row] = part);
+                for row in members {
+                    parts[row] = part;
+                }
             }
             missing += quota.saturating_sub(taken);
         }
@@ -69,7 +71,9 @@ fn apportion(count: u64, sizes: &[u64]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&stratum| std::cmp::Reverse(exact(&sizes[stratum]) % u128::from(total)));
     let left = count - quotas.iter().sum::<u64>();
-    order.into_iter().take(left as usize).for_each(|stratum| quotas[stratum] += 1);
+    for stratum in order.into_iter().take(left as usize) {
+        quotas[stratum] += 1;
+    }
     quotas
 }
 

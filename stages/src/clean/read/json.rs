@@ -65,11 +65,7 @@ impl<R: BufRead> ValueRows<R> {
                 (b' ' | b'\t' | b'\r' | b'\n', _) => self.skip(),
                 // A byte order mark.
                 (0xef | 0xbb | 0xbf, Place::Start) if self.consumed < 3 => self.skip(),
-                (b'[', Place::Start) => {
-                    self.skip();
-                    self.place = Place::InArray { comma: true };
-                }
-                (b',', Place::InArray { comma: false }) => {
+                (b'[', Place::Start) | (b',', Place::InArray { comma: false }) => {
                     self.skip();
                     self.place = Place::InArray { comma: true };
                 }
@@ -184,7 +180,10 @@ impl<R: BufRead> ValueRows<R> {
             let (mut ended, mut unclosed) = (false, false);
             for &byte in available {
                 match scan.step(byte) {
-                    Step::Inside => taken += 1,
+                    Step::Inside => {
+                        taken += 1;
+                        self.line += u64::from(byte == b'\n');
+                    }
                     Step::Last => {
                         taken += 1;
                         ended = true;
@@ -200,7 +199,6 @@ impl<R: BufRead> ValueRows<R> {
                     }
                 }
             }
-            self.line += available[..taken].iter().filter(|&&byte| byte == b'\n').count() as u64;
             let room = self.longest.saturating_sub(text.len());
             text.extend_from_slice(&available[..taken.min(room)]);
             self.reader.consume(taken);
@@ -280,7 +278,6 @@ impl Scan {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use proptest::prelude::*;
 

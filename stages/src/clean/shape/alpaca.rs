@@ -9,7 +9,8 @@ use crate::{
 /// Alpaca: the prompt is `instruction`, a line break and `input`, empty ones left out; `history` holds earlier pairs.
 pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     for part in [Part::Instruction, Part::Output] {
-        if !row.has(part) && !(matches!(part, Part::Instruction) && row.has(Part::Input)) {
+        let replaced = matches!(part, Part::Instruction) && row.has(Part::Input);
+        if !row.has(part) && !replaced {
             return Err(Problem::new(Reason::MissingColumn, format!("the column `{}` is missing", row.name(part))));
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     records::Message,
 };
 
-/// OpenAI's `messages`: turns of `role` and `content`; content in parts is joined, a call without content is its JSON.
+/// The `messages` of chat interfaces: turns of `role` and `content`; content in parts is joined, a call without content is its JSON.
 pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     if !row.has(Part::Messages) {
         let name = row.name(Part::Messages);
@@ -41,14 +41,12 @@ fn content(mut turn: Map<String, Value>, number: usize) -> Result<String, Proble
         Some(Value::Array(parts)) => {
             let mut whole = String::new();
             for part in parts {
-                match part.get("text") {
-                    Some(Value::String(text)) => whole.push_str(text),
-                    _ => {
-                        let of = part.get("type").and_then(Value::as_str).unwrap_or("unknown").to_owned();
-                        let detail = format!("message {number} has a part of type `{of}`; only text can be learned");
-                        return Err(Problem::new(Reason::WrongType, detail));
-                    }
-                }
+                let Some(Value::String(text)) = part.get("text") else {
+                    let of = part.get("type").and_then(Value::as_str).unwrap_or("unknown");
+                    let detail = format!("message {number} has a part of type `{of}`; only text can be learned");
+                    return Err(Problem::new(Reason::WrongType, detail));
+                };
+                whole.push_str(text);
             }
             Ok(whole)
         }

@@ -9,7 +9,7 @@ use crate::{
     records::Message,
 };
 
-/// ShareGPT: turns of `from` and `value`; a system prompt comes first or stands in a column.
+/// `ShareGPT`: turns of `from` and `value`; a system prompt comes first or stands in a column.
 pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     if !row.has(Part::Conversations) {
         let name = row.name(Part::Conversations);

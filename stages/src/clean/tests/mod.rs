@@ -1,7 +1,5 @@
 //! The stage as a whole: files in, records, rejected rows, reports and errors out.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod broken;
 mod duplicates;
 mod output;
@@ -10,6 +8,7 @@ mod streaming;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -113,10 +112,10 @@ pub(super) fn shown(error: &StageError, sandbox: &Sandbox) -> String {
     });
     let mut text = format!("{place}[{}] {}", error.code, error.message);
     for cause in &error.causes {
-        text.push_str(&format!("\n  - {cause}"));
+        let _ = write!(text, "\n  - {cause}");
     }
     if let Some(help) = &error.help {
-        text.push_str(&format!("\n  help: {help}"));
+        let _ = write!(text, "\n  help: {help}");
     }
     text
 }

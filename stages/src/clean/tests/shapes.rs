@@ -14,7 +14,7 @@ fn alpaca_rows_become_conversations() {
         json!({"instruction": "And now?", "input": "", "output": "Fine", "system": "Be brief.", "history": [["Hi", "Hello"]]}),
         json!({"input": "only input", "output": 42}),
     ];
-    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let text = rows.map(|row| row.to_string()).join("\n");
     let records = Sandbox::new().clean_text("jsonl", text, json!({"system": "You help."})).unwrap().records();
     assert_eq!(
         turns(&records[0]),

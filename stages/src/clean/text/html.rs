@@ -39,7 +39,7 @@ pub(super) fn strip(text: String, changes: &mut Changes) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     let closing = closing_words(&text);
-    for range in code_ranges(&text).into_iter().chain([text.len()..text.len()]) {
+    for range in code_ranges(&text).into_iter().chain(std::iter::once(text.len()..text.len())) {
         let prose = &text[at..range.start];
         let stripped = TAG.replace_all(prose, |found: &Captures<'_>| replacement(found, &closing));
         if stripped != prose {

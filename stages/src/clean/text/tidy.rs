@@ -96,7 +96,6 @@ impl TextCleaner {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use proptest::prelude::*;
     use unicode_normalization::is_nfc;

@@ -51,8 +51,9 @@ fn they_can_end_the_step() {
 #[test]
 fn an_answer_in_common_is_no_leak() {
     let mut rows = facts(100);
-    rows.iter_mut()
-        .for_each(|row| row.messages[1].content = "The same long answer to each and every question.".repeat(5));
+    for row in &mut rows {
+        row.messages[1].content = "The same long answer to each and every question.".repeat(5);
+    }
     for on in ["prompt", "conversation"] {
         assert!(split(&rows, json!({"leakage_on": on})).unwrap().warnings.is_empty());
     }
