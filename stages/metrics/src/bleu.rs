@@ -88,14 +88,14 @@ impl BleuStats {
         let mut smoothing = 1.0;
         let mut order = ORDER;
         let mut precisions = [0.0_f64; ORDER];
-        for n in 0..ORDER {
+        for (n, precision) in precisions.iter_mut().enumerate() {
             if self.total[n] == 0 {
                 break;
             }
             if effective_order {
                 order = n + 1;
             }
-            precisions[n] = if self.correct[n] == 0 {
+            *precision = if self.correct[n] == 0 {
                 smoothing *= 2.0;
                 100.0 / (smoothing * self.total[n] as f64)
             } else {

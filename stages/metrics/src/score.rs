@@ -133,7 +133,7 @@ fn short_names(chinese: bool) -> [(&'static str, &'static str, f64); 5] {
 
 fn signature(name: &str, family: Family) -> String {
     if let Some((_, full, factor)) = short_names(family.chinese).into_iter().find(|&(short, ..)| short == name) {
-        let scale = if factor == 1.0 { "" } else { " / 100" };
+        let scale = if factor < 1.0 { " / 100" } else { "" };
         return format!("{full}{scale} ({})", signature(full, family));
     }
     match name {

@@ -5,7 +5,7 @@ use crate::{
     text::{count_ngrams, overlap, split},
 };
 
-/// SQuAD's F1, 0–1: lower case, ASCII punctuation and the articles a, an, the removed, tokens between white space.
+/// `SQuAD`'s F1, 0–1: lower case, ASCII punctuation and the articles a, an, the removed, tokens between white space.
 /// When a side has no token left, 1 if both have none, else 0.
 pub fn squad_f1(prediction: &str, reference: &str) -> f64 {
     f1(&squad_tokens(prediction), &squad_tokens(reference))

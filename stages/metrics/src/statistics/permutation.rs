@@ -3,7 +3,7 @@ use super::draw::Draws;
 const STREAM: u64 = 2;
 
 /// Up to this many non-zero differences every assignment of signs is tried, which makes p exact.
-const EXACT: u32 = 14;
+const EXACT: u32 = 16;
 
 /// Two-sided p of the mean of paired differences under random exchange of A and B row by row:
 /// the share of sign assignments whose sum is at least as far from zero, all of them for few rows, else

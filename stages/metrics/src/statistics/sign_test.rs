@@ -17,7 +17,7 @@ pub struct SignTest {
 
 /// The exact sign test of paired differences: p = min(1, 2·P[Bin(w + l, ½) ≤ min(w, l)]).
 ///
-/// For differences of 0/1 scores such as exact match, this is McNemar's exact test. The rows must be independent.
+/// For differences of 0/1 scores such as exact match, this is `McNemar`'s exact test. The rows must be independent.
 pub fn sign_test(differences: &[f64]) -> SignTest {
     let count = |keep: fn(f64) -> bool| differences.iter().filter(|&&d| keep(d)).count() as u64;
     let (wins, losses) = (count(|d| d > 0.0), count(|d| d < 0.0));

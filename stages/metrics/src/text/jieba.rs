@@ -26,9 +26,9 @@ pub fn jieba_words(text: &str) -> Vec<&str> {
         let end = rest.find(|c| in_block(c) != block).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         if block {
-            cut_block(run, &mut words)
+            cut_block(run, &mut words);
         } else {
-            cut_others(run, &mut words)
+            cut_others(run, &mut words);
         }
         rest = after;
     }
