@@ -53,7 +53,9 @@ pub enum LlmError {
         row: usize,
     },
     /// A prompt leaves no room for an answer.
-    #[error("the prompt of row {row} has {prompt} tokens; with an answer of up to {longest} that is more than the model's {limit} positions")]
+    #[error(
+        "the prompt of row {row} has {prompt} tokens; with an answer of up to {longest} that is more than the model's {limit} positions"
+    )]
     PromptTooLong {
         /// Index of the row, from 0.
         row: usize,

@@ -9,6 +9,8 @@ mod error;
 pub mod generate;
 pub mod model;
 pub mod random;
+#[cfg(test)]
+mod reference;
 pub mod train;
 
 pub use burn::tensor::Device;

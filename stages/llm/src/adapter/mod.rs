@@ -12,3 +12,6 @@ pub use peft::LoraConfig;
 pub use target::TargetModules;
 pub use template::AdapterTemplate;
 pub use tensors::{Adapter, AdapterTensor, Part};
+
+#[cfg(test)]
+mod tests;

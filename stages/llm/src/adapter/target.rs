@@ -37,6 +37,12 @@ impl From<TargetText> for TargetModules {
     }
 }
 
+impl From<String> for TargetModules {
+    fn from(text: String) -> Self {
+        TargetText::One(text).into()
+    }
+}
+
 impl From<TargetModules> for TargetText {
     fn from(target: TargetModules) -> Self {
         match target {

@@ -28,3 +28,6 @@ pub(crate) use forward::values;
 pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use rope::RopeRows;
 pub(crate) use weights::linear_shape;
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,12 @@ pub struct HistoryRow {
     pub seconds: f64,
 }
 
+/// Rounds to twelve significant digits: short to read, and a value that survives being written as text and read again,
+/// which a resumed training relies on.
+pub(crate) fn twelve_digits(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
+}
+
 /// Writes `history.jsonl` into an existing folder.
 pub fn write_history(rows: &[HistoryRow], folder: &Path) -> Result<(), LlmError> {
     let mut out = BufWriter::new(fs_err::File::create(folder.join(HISTORY_FILE))?);

@@ -12,8 +12,11 @@ mod validation;
 mod workers;
 
 pub use config::{Schedule, TrainConfig, Warmup};
+pub(crate) use gradient::{NamedRow, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub use snapshot::SnapshotPolicy;
-pub(crate) use gradient::{NamedRow, accumulate};
-pub(crate) use workers::Workers;
 pub use trainer::{TrainEvent, TrainSettings, Trained, train};
+pub(crate) use workers::Workers;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@ use std::{ops::ControlFlow, path::PathBuf, time::Instant};
 use super::{
     HistoryRow, SnapshotPolicy, TrainConfig,
     gradient::{NamedRow, accumulate},
+    history::twelve_digits,
     optimizer::{AdamW, clip},
     schedule::learning_rate,
     snapshot::{Found, Progress, State},
@@ -130,7 +131,7 @@ pub fn train(
             let _ = on_event(TrainEvent::Validating { step: row.step });
             row.validation_loss = Some(run.validate(validation)?);
         }
-        run.state.progress.seconds += began.elapsed().as_secs_f64();
+        run.state.progress.seconds = twelve_digits(run.state.progress.seconds + began.elapsed().as_secs_f64());
         row.seconds = run.state.progress.seconds;
         run.state.progress.history.push(row.clone());
         if let Some(policy) = settings.snapshot.as_ref().filter(|policy| kept.elapsed() >= policy.every) {
@@ -208,10 +209,10 @@ impl<'a> Training<'a> {
         let done = (within as usize * self.config.rows_per_step() + chosen.len()) as f64 / self.rows.len() as f64;
         Ok(HistoryRow {
             step,
-            epoch: epoch as f64 + done,
-            loss: loss.mean(),
+            epoch: twelve_digits(epoch as f64 + done),
+            loss: twelve_digits(loss.mean()),
             validation_loss: None,
-            learning_rate: rate,
+            learning_rate: twelve_digits(rate),
             tokens: self.state.progress.tokens,
             seconds: 0.0,
         })
@@ -247,7 +248,7 @@ impl<'a> Training<'a> {
     /// The validation loss of the values as they are now; keeps them if it is the lowest.
     fn validate(&mut self, rows: &dyn Rows) -> Result<f64, LlmError> {
         self.adapter.values.clone_from(&self.state.values);
-        let loss = validate(&self.model.with_adapter(&self.adapter)?, rows, &mut self.workers)?;
+        let loss = twelve_digits(validate(&self.model.with_adapter(&self.adapter)?, rows, &mut self.workers)?);
         let progress = &mut self.state.progress;
         if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
             progress.lowest = Some((progress.step, loss));

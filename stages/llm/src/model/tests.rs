@@ -1,0 +1,148 @@
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use super::{Batch, Dropout, HeadOutput, LinearModule, LoraWeights, Model, Row, Rows, lm_head_loss, values};
+use crate::{
+    Device, LlmError,
+    reference::{self, Reference, learnable_rows},
+};
+
+fn close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let size = expected.iter().fold(0f32, |most, v| most.max(v.abs())).max(1e-6);
+    let worst = found.iter().zip(expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(worst <= tolerance * size, "{what}: off by {worst} where the largest is {size}");
+}
+
+fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
+    let hidden = model.supervised_hidden(&model.lora, &model.tables(&Batch::new(&[row], true)), None);
+    values(hidden.matmul(model.head.clone().transpose())).unwrap()
+}
+
+fn assert_equals_transformers(reference: &Reference) {
+    let (base, rows) = (reference.model(), reference.rows());
+    let tuned = base.with_adapter(&reference.adapter()).unwrap();
+    for (model, kind) in [(&base, "base"), (&tuned, "tuned")] {
+        let losses = model.row_losses(&rows, |_| {}).unwrap();
+        for (index, loss) in losses.iter().enumerate() {
+            let expected = reference.values(&format!("{kind}.{index}.logits"));
+            close(&logits(model, rows.row(index)), &expected, 2e-5, &format!("{kind} logits {index}"));
+            let expected_loss = f64::from(reference.values(&format!("{kind}.{index}.loss"))[0]);
+            assert!(
+                (loss.loss - expected_loss).abs() < 1e-5 * expected_loss,
+                "{kind} {index}: {} {expected_loss}",
+                loss.loss
+            );
+            let largest: Vec<u32> = expected
+                .chunks(24)
+                .map(|l| (0..24).max_by(|a, b| l[*a as usize].total_cmp(&l[*b as usize])).unwrap())
+                .collect();
+            assert_eq!(loss.argmax, largest);
+        }
+    }
+}
+
+#[test]
+fn llama_equals_transformers() {
+    assert_equals_transformers(&reference::llama());
+}
+
+#[test]
+fn qwen2_equals_transformers() {
+    assert_equals_transformers(&reference::qwen2());
+}
+
+#[test]
+fn sharing_a_beginning_and_batching_change_no_loss() {
+    let model = reference::llama().model();
+    let rows = learnable_rows(9);
+    let all: Vec<Row<'_>> = (0..rows.len()).map(|index| rows.row(index)).collect();
+    let losses = |rows: &[Row<'_>], share: bool| {
+        let batch = Batch::new(rows, share);
+        let tables = model.tables(&batch);
+        let hidden = model.supervised_hidden(&model.lora, &tables, None);
+        values(lm_head_loss(hidden, &model.head, &tables.targets, HeadOutput::Losses).losses).unwrap()
+    };
+    // Targets come in the order the rows are laid out: longest first.
+    let order = Batch::new(&all, false).order;
+    let alone: Vec<f32> = order.iter().flat_map(|&row| losses(&[all[row]], false)).collect();
+    close(&losses(&all, false), &alone, 1e-5, "batched");
+    close(&losses(&all, true), &alone, 1e-5, "shared");
+}
+
+#[test]
+fn rows_the_model_cannot_take_are_named() {
+    let model = reference::llama().model();
+    let losses = |ids: Vec<u32>, mask: Vec<u8>| model.row_losses(&vec![(vec![1, 2], vec![0, 1]), (ids, mask)], |_| {});
+    assert!(matches!(losses(vec![1, 24], vec![0, 1]), Err(LlmError::TokenOutOfRange { row: 1, token: 24, .. })));
+    assert!(matches!(losses(vec![1; 65], vec![1; 65]), Err(LlmError::RowTooLong { row: 1, length: 65, limit: 64 })));
+    assert!(matches!(losses(vec![1, 2], vec![1, 0]), Err(LlmError::NothingSupervised { row: 1 })));
+}
+
+#[test]
+fn the_head_works_in_blocks() {
+    use burn::tensor::{Tensor, TensorData};
+    // A vocabulary so large that two rows do not fit into one block.
+    let (rows, width, vocabulary) = (3, 2, (1 << 22) + 1);
+    let device = Device::flex();
+    let tensor = |count: usize, scale: f32| (0..count).map(|i| ((i % 17) as f32 - 8.0) * scale).collect::<Vec<_>>();
+    let hidden = Tensor::<2>::from_data(TensorData::new(tensor(rows * width, 0.3), [rows, width]), &device);
+    let weight = Tensor::<2>::from_data(TensorData::new(tensor(vocabulary * width, 0.1), [vocabulary, width]), &device);
+    let targets = super::indices(&[5, 0, 4_194_304], &device);
+    let whole = lm_head_loss(hidden.clone(), &weight, &targets, HeadOutput::Gradient);
+    assert_eq!(whole.losses.dims(), [3]);
+    assert_eq!(whole.gradient.unwrap().dims(), [3, 2]);
+    let alone = lm_head_loss(hidden.narrow(0, 2, 1), &weight, &targets.narrow(0, 2, 1), HeadOutput::Losses);
+    close(&values(whole.losses).unwrap()[2..], &values(alone.losses).unwrap(), 1e-6, "last row");
+}
+
+#[test]
+fn an_impossible_target_has_a_finite_loss() {
+    use burn::tensor::{Tensor, TensorData};
+    let device = Device::flex();
+    let hidden = Tensor::<2>::from_data(TensorData::new(vec![1.0f32], [1, 1]), &device);
+    let weight = Tensor::<2>::from_data(TensorData::new(vec![0.0f32, 300.0], [2, 1]), &device);
+    let loss = lm_head_loss(hidden, &weight, &super::indices(&[0], &device), HeadOutput::Losses);
+    assert!((values(loss.losses).unwrap()[0] - 300.0).abs() < 1e-3);
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_belongs_to_the_row_not_to_the_batch() {
+    use burn::tensor::Tensor;
+    let device = Device::flex();
+    let drop = |rows: Vec<(u64, usize)>| {
+        let tokens = rows.iter().map(|(_, tokens)| tokens).sum::<usize>();
+        let dropout = Dropout::new(0.25, 7, rows, device.clone());
+        values(dropout.apply(Tensor::ones([tokens, 64], &device), 1, LinearModule::Down)).unwrap()
+    };
+    let both = drop(vec![(3, 50), (8, 70)]);
+    assert_eq!(both[50 * 64..], drop(vec![(8, 70)]));
+    assert_ne!(both[..50 * 64], drop(vec![(4, 50)]));
+    let zero = both.iter().filter(|v| **v == 0.0).count() as f64 / both.len() as f64;
+    assert!((zero - 0.25).abs() < 0.02, "{zero}");
+    let mean = both.iter().sum::<f32>() / both.len() as f32;
+    assert!((mean - 1.0).abs() < 0.02, "{mean}");
+}
+
+#[test]
+fn the_first_part_that_is_not_finite_is_named() {
+    let reference = reference::llama();
+    let (model, rows, mut adapter) = (reference.model(), reference.rows(), reference.adapter());
+    assert_eq!(model.first_bad(&adapter, &[rows.row(0)]).unwrap(), None);
+    let second_layer = adapter.tensors.iter().find(|t| t.layer == 1).unwrap().start;
+    for value in &mut adapter.values[second_layer..] {
+        *value = 3e30;
+    }
+    assert_eq!(model.first_bad(&adapter, &[rows.row(0)]).unwrap().as_deref(), Some("layer 1"));
+    adapter.values[0] = f32::NAN;
+    assert!(model.first_bad(&adapter, &[rows.row(0)]).unwrap().unwrap().contains("layers.0.self_attn.q_proj"));
+}
+
+#[test]
+fn an_adapter_without_values_changes_nothing() {
+    let reference = reference::qwen2();
+    let (model, rows) = (reference.model(), reference.rows());
+    let zero = crate::adapter::Adapter::initial(Reference::lora(), &reference.config, 3).unwrap();
+    let with = model.with_adapter(&zero).unwrap().row_losses(&rows, |_| {}).unwrap();
+    assert_eq!(with, model.row_losses(&rows, |_| {}).unwrap());
+    assert_eq!(LoraWeights::none(2).layers.len(), 2);
+}

@@ -1,0 +1,239 @@
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{ops::ControlFlow, path::Path, time::Duration};
+
+use super::{
+    NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, Workers, accumulate, train,
+};
+use crate::{
+    Model,
+    adapter::Adapter,
+    model::{OwnedRows, Rows},
+    reference::{self, Reference, learnable_rows},
+};
+
+fn gradient(model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
+    let named: Vec<NamedRow<'_>> = (0..rows.len()).map(|i| NamedRow { row: rows.row(i), name: i as u64 }).collect();
+    let supervised: usize = named.iter().map(|n| n.row.supervised()).sum();
+    let mut total = vec![0f32; adapter.values.len()];
+    let weight = 1.0 / supervised as f64;
+    let loss = accumulate(model, adapter, &named, weight, 7, &mut Workers::new(threads), &mut total).unwrap();
+    (loss.mean(), total)
+}
+
+fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
+    values.into_iter().map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+}
+
+fn assert_gradient_equals_peft(reference: &Reference) {
+    let (model, adapter) = (reference.model(), reference.adapter());
+    let (loss, found) = gradient(&model, &adapter, &reference.rows(), 2);
+    let expected_loss = f64::from(reference.values("mean_loss")[0]);
+    assert!((loss - expected_loss).abs() < 1e-5 * expected_loss, "{loss} {expected_loss}");
+    let expected = reference.in_adapter_order("gradient");
+    for tensor in &adapter.tensors {
+        let (found, expected) = (&found[tensor.range()], &expected[tensor.range()]);
+        let off = norm(found.iter().zip(expected).map(|(a, b)| a - b)) / norm(expected.iter().copied());
+        assert!(off < 1e-4, "{}: {off}", tensor.name());
+    }
+}
+
+#[test]
+fn gradients_of_llama_equal_peft() {
+    assert_gradient_equals_peft(&reference::llama());
+}
+
+#[test]
+fn gradients_of_qwen2_equal_peft() {
+    assert_gradient_equals_peft(&reference::qwen2());
+}
+
+#[test]
+fn the_gradient_agrees_with_finite_differences_also_under_dropout() {
+    let reference = reference::llama();
+    let model = reference.model();
+    let rows = learnable_rows(6);
+    for dropout in [0.0, 0.3] {
+        let mut adapter = reference.adapter();
+        adapter.config.dropout = dropout;
+        let (_, slope) = gradient(&model, &adapter, &rows, 1);
+        let length = norm(slope.iter().copied());
+        let at = |step: f64| {
+            let mut moved = adapter.clone();
+            for (value, g) in moved.values.iter_mut().zip(&slope) {
+                *value += (step * f64::from(*g) / length) as f32;
+            }
+            gradient(&model, &moved, &rows, 1).0
+        };
+        let measured = (at(5e-3) - at(-5e-3)) / 1e-2;
+        assert!((measured - length).abs() < 5e-3 * length, "dropout {dropout}: {measured} {length}");
+    }
+}
+
+fn config() -> TrainConfig {
+    TrainConfig { epochs: 3, batch_size: 4, learning_rate: 0.01, seed: 11, ..TrainConfig::default() }
+}
+
+fn settings(threads: usize) -> TrainSettings {
+    TrainSettings { threads, snapshot: None }
+}
+
+fn run(config: &TrainConfig, adapter: Adapter, settings: &TrainSettings) -> Trained {
+    let (model, rows) = (reference::llama().model(), learnable_rows(10));
+    train(&model, adapter, &rows, Some(&learnable_rows(3)), config, settings, &mut |_| ControlFlow::Continue(()))
+        .unwrap()
+}
+
+fn with_dropout(dropout: f64) -> Adapter {
+    let mut adapter = reference::llama().adapter();
+    adapter.config.dropout = dropout;
+    adapter
+}
+
+#[test]
+fn accumulation_equals_a_larger_batch() {
+    for dropout in [0.0, 0.2] {
+        let [whole, parts, single] = [(8, 1), (2, 4), (1, 8)].map(|(batch_size, accumulation)| {
+            let config = TrainConfig { batch_size, accumulation, ..config() };
+            run(&config, with_dropout(dropout), &settings(2))
+        });
+        for other in [parts, single] {
+            assert_eq!(other.history.len(), whole.history.len());
+            for (a, b) in other.history.iter().zip(&whole.history) {
+                assert!((a.loss - b.loss).abs() < 1e-4 * b.loss, "dropout {dropout}: {} {}", a.loss, b.loss);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let one = run(&config(), with_dropout(0.0), &settings(1));
+    for threads in [2, 5] {
+        assert_eq!(one.last.values, run(&config(), with_dropout(0.0), &settings(threads)).last.values);
+    }
+}
+
+fn snapshots(folder: &Path, fingerprint: &str) -> TrainSettings {
+    let policy =
+        SnapshotPolicy { folder: folder.to_owned(), every: Duration::ZERO, fingerprint: fingerprint.to_owned() };
+    TrainSettings { threads: 2, snapshot: Some(policy) }
+}
+
+/// Trains until `stop` steps are done; says which steps were done and what else was told.
+fn run_until(stop: u64, adapter: Adapter, settings: &TrainSettings) -> (Trained, Vec<u64>, Vec<String>) {
+    let (model, rows) = (reference::llama().model(), learnable_rows(10));
+    let (mut steps, mut told) = (Vec::new(), Vec::new());
+    let trained = train(&model, adapter, &rows, Some(&learnable_rows(3)), &config(), settings, &mut |event| {
+        match event {
+            TrainEvent::Step { row, .. } => {
+                steps.push(row.step);
+                if row.step == stop {
+                    return ControlFlow::Break(());
+                }
+            }
+            TrainEvent::Resumed { step } => told.push(format!("resumed after {step}")),
+            TrainEvent::SnapshotSetAside { path, reason } => {
+                assert!(path.exists());
+                told.push(reason);
+            }
+            TrainEvent::Validating { .. } | TrainEvent::StoppedEarly { .. } => {}
+        }
+        ControlFlow::Continue(())
+    });
+    (trained.unwrap(), steps, told)
+}
+
+#[test]
+fn a_resumed_training_equals_one_that_was_never_stopped() {
+    for dropout in [0.0, 0.2] {
+        let whole = run(&config(), with_dropout(dropout), &settings(2));
+        let folder = tempfile::tempdir().unwrap();
+        let settings = snapshots(folder.path(), "same");
+        for (stop, first) in [(2, 1), (5, 3)] {
+            let (part, steps, _) = run_until(stop, with_dropout(dropout), &settings);
+            assert!(part.interrupted);
+            assert_eq!(steps[0], first);
+        }
+        let (rest, steps, told) = run_until(u64::MAX, with_dropout(dropout), &settings);
+        assert_eq!(told, ["resumed after 5"]);
+        assert_eq!(steps, [6, 7, 8, 9]);
+        assert_eq!(rest.last.values, whole.last.values);
+        assert_eq!(rest.best.unwrap().values, whole.best.unwrap().values);
+        assert_eq!(rest.lowest, whole.lowest);
+        let losses = |trained: &[super::HistoryRow]| -> Vec<(u64, f64, Option<f64>, u64)> {
+            trained.iter().map(|row| (row.step, row.loss, row.validation_loss, row.tokens)).collect()
+        };
+        assert_eq!(losses(&rest.history), losses(&whole.history));
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_used_is_set_aside_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("training.snapshot");
+    run_until(2, with_dropout(0.0), &snapshots(folder.path(), "one"));
+    let whole = fs_err::read(&file).unwrap();
+
+    let (_, steps, told) = run_until(1, with_dropout(0.0), &snapshots(folder.path(), "other"));
+    assert_eq!((steps, told), (vec![1], vec!["it belongs to a training with other parameters or inputs".to_owned()]));
+
+    let mut flipped = whole.clone();
+    flipped[whole.len() - 5] ^= 4;
+    for damaged in [&whole[..whole.len() / 2], &whole[..7], &flipped] {
+        fs_err::write(&file, damaged).unwrap();
+        let (_, steps, told) = run_until(1, with_dropout(0.0), &snapshots(folder.path(), "one"));
+        assert_eq!(steps, [1]);
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
+#[test]
+fn early_stopping_keeps_the_best_adapter() {
+    let (model, rows) = (reference::llama().model(), learnable_rows(10));
+    // The same questions with other answers: learning the rows makes these worse.
+    let contrary: OwnedRows = learnable_rows(10)
+        .into_iter()
+        .map(|(ids, mask)| {
+            (ids.iter().zip(&mask).map(|(id, m)| if *m == 1 { (id + 7) % 24 } else { *id }).collect(), mask)
+        })
+        .collect();
+    let config = TrainConfig {
+        epochs: 200,
+        learning_rate: 0.03,
+        schedule: Schedule::Constant,
+        evaluate_every: Some(2),
+        early_stopping_patience: Some(3),
+        ..config()
+    };
+    let mut stopped = None;
+    let trained =
+        train(&model, reference::llama().adapter(), &rows, Some(&contrary), &config, &settings(1), &mut |event| {
+            if let TrainEvent::StoppedEarly { step } = event {
+                stopped = Some(step);
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let (best, lowest) = trained.lowest.unwrap();
+    assert_eq!(stopped, Some(best + 6));
+    assert_eq!(trained.history.last().unwrap().step, best + 6);
+    let losses: Vec<f64> = trained.history.iter().filter_map(|row| row.validation_loss).collect();
+    assert!(losses.iter().all(|loss| *loss >= lowest));
+    assert_ne!(trained.best.unwrap().values, trained.last.values);
+}
+
+#[test]
+fn rows_come_in_the_order_asked_for_and_every_epoch_sees_all() {
+    let trained = run(&TrainConfig { shuffle: false, ..config() }, with_dropout(0.0), &settings(1));
+    let tokens: u64 = learnable_rows(10).iter().map(|(ids, _)| ids.len() as u64).sum();
+    assert_eq!(trained.history.iter().map(|row| row.step).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    for (epoch, row) in trained.history.iter().filter(|row| row.validation_loss.is_some()).enumerate() {
+        assert_eq!(row.tokens, tokens * (epoch as u64 + 1));
+        assert!((row.epoch - (epoch as f64 + 1.0)).abs() < 1e-12);
+    }
+    let other = run(&TrainConfig { seed: 12, ..config() }, with_dropout(0.0), &settings(1));
+    let shuffled = run(&config(), with_dropout(0.0), &settings(1));
+    assert_ne!(shuffled.history[0].loss, other.history[0].loss);
+    assert_ne!(shuffled.history[0].loss, trained.history[0].loss);
+}
