@@ -29,15 +29,12 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let metadata = fs_err::metadata(path).map_err(|cause| CheckpointError::io(path, cause))?;
         let gguf = if metadata.is_dir() { lone_gguf(path)? } else { Some(path.to_owned()) };
-        let (files, config) = match gguf {
-            Some(file) => {
-                let (model, config) = GgufModel::open(&file)?;
-                (Files::Gguf(Box::new(model)), config)
-            }
-            None => {
-                let (folder, config) = HfFolder::open(path)?;
-                (Files::Folder(folder), config)
-            }
+        let (files, config) = if let Some(file) = gguf {
+            let (model, config) = GgufModel::open(&file)?;
+            (Files::Gguf(Box::new(model)), config)
+        } else {
+            let (folder, config) = HfFolder::open(path)?;
+            (Files::Folder(folder), config)
         };
         let checkpoint = Self { path: path.to_owned(), config, files };
         checkpoint.check_shapes()?;

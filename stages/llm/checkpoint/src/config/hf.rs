@@ -12,8 +12,8 @@ pub(crate) struct HfConfig {
     pub(crate) model_type: Option<String>,
     #[serde(default)]
     architectures: Vec<String>,
-    #[serde(alias = "_model_name_or_path")]
-    _name_or_path: Option<String>,
+    #[serde(rename = "_name_or_path", alias = "_model_name_or_path")]
+    name_or_path: Option<String>,
     hidden_size: Option<usize>,
     num_hidden_layers: Option<usize>,
     num_attention_heads: Option<usize>,
@@ -99,7 +99,7 @@ impl HfConfig {
             rope_scaling,
             tied_head: self.tie_word_embeddings.unwrap_or(false),
             qkv_bias: traits.qkv_bias,
-            name: self._name_or_path.as_deref().and_then(public_name).unwrap_or_else(|| family.name().to_owned()),
+            name: self.name_or_path.as_deref().and_then(public_name).unwrap_or_else(|| family.name().to_owned()),
             bos_id: ids(self.bos_token_id.as_ref()).first().copied(),
             eos_ids,
         }

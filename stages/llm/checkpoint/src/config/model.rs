@@ -22,7 +22,7 @@ pub struct ModelConfig {
     pub vocab_size: usize,
     /// Positions the model was trained for.
     pub max_positions: usize,
-    /// Added under the root of RMSNorm.
+    /// Added under the root of `RMSNorm`.
     pub rms_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,

@@ -13,7 +13,7 @@ use crate::{CheckpointError, config::HfConfig};
 /// An architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// Llama and what is built like it (SmolLM2, TinyLlama, Yi …).
+    /// Llama and what is built like it (`SmolLM2`, `TinyLlama`, Yi …).
     Llama,
     /// Qwen2 and Qwen2.5: Llama with a bias on q, k and v.
     Qwen2,

@@ -111,7 +111,10 @@ impl ChatTemplate {
 
 impl std::fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChatTemplate").field("text", &self.text).field("specials", &self.specials).finish()
+        f.debug_struct("ChatTemplate")
+            .field("text", &self.text)
+            .field("specials", &self.specials)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,8 +4,8 @@ use super::{Tokenizer, byte_level, encoding::unusable, sentence_piece};
 use crate::{CheckpointError, gguf::GgufFile};
 
 /// Values of `tokenizer.ggml.token_type`.
-const CONTROL: f64 = 3.0;
-const USER_DEFINED: f64 = 4.0;
+const CONTROL: i64 = 3;
+const USER_DEFINED: i64 = 4;
 
 /// Builds the tokenizer that the metadata of a GGUF file describes.
 pub(crate) fn from_gguf(file: &GgufFile) -> Result<Tokenizer, CheckpointError> {
@@ -33,11 +33,11 @@ fn build(file: &GgufFile) -> Result<Tokenizer, CheckpointError> {
         }
     };
     let types = file.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
-    let of_type = |wanted: f64| {
+    let of_type = |wanted: i64| {
         tokens
             .iter()
             .zip(&types)
-            .filter(move |(_, found)| **found == wanted)
+            .filter(move |(_, found)| **found as i64 == wanted)
             .map(|(token, _)| AddedToken::from((*token).to_owned(), wanted == CONTROL).normalized(false))
             .collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! SentencePiece BPE as GGUF keeps it: pieces with scores. Merges follow from the scores, as transformers and llama.cpp
+//! `SentencePiece` BPE as GGUF keeps it: pieces with scores. Merges follow from the scores, as transformers and llama.cpp
 //! take them: a piece may be made of any two pieces, and the highest score goes first.
 
 use std::cmp::Ordering;
