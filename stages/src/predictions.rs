@@ -111,6 +111,8 @@ impl PredictionReader {
 
     fn parse(&mut self) -> Result<Prediction, StageError> {
         let row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
+            // serde counts lines within this one line.
+            let error = error.to_string().replace(" at line 1 column ", " at column ");
             StageError::new("predictions::malformed", format!("this line is not a prediction: {error}"))
                 .at_line(&self.path, self.line)
                 .help("each line is one JSON object with `id`, `prompt`, `reference` and `prediction` (UTF-8)")

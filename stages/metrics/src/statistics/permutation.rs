@@ -2,11 +2,8 @@ use super::draw::Draws;
 
 const STREAM: u64 = 2;
 
-/// Up to this many non-zero differences every assignment of signs is tried, which makes p exact.
-const EXACT: u32 = 16;
-
 /// Two-sided p of the mean of paired differences under random exchange of A and B row by row:
-/// the share of sign assignments whose sum is at least as far from zero, all of them for few rows, else
+/// the share of sign assignments whose sum is at least as far from zero, all of them where `resamples` allows, else
 /// (c + 1) / (resamples + 1) of `resamples` seeded draws.
 pub fn sign_flip_test(differences: &[f64], resamples: u32, seed: u64) -> f64 {
     let moved: Vec<f64> = differences.iter().copied().filter(|&d| d != 0.0).collect();
@@ -18,7 +15,7 @@ pub fn sign_flip_test(differences: &[f64], resamples: u32, seed: u64) -> f64 {
             moved.iter().enumerate().map(|(i, &d)| if signs[i / 64] >> (i % 64) & 1 == 1 { -d } else { d }).sum();
         u32::from(sum.abs() >= threshold)
     };
-    if moved.len() <= EXACT as usize {
+    if moved.len() <= resamples.max(1).ilog2() as usize {
         let all = 1_u64 << moved.len();
         return f64::from((0..all).map(|signs| flipped(&[signs])).sum::<u32>()) / all as f64;
     }
