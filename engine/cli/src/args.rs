@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
     /// When to use colour; `auto` on a terminal, unless `NO_COLOR` is set.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
@@ -56,7 +57,7 @@ pub(crate) struct PipelineArgs {
     /// A pipeline file, or a folder that holds `pipeline.yaml`.
     #[arg(default_value = ".", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) pipeline: PathBuf,
-    /// Change a value for this once: `-S stages.train.with.rank=16`, `-S params.epochs=2`.
+    /// Change a value for this once, such as `stages.train.with.rank=16` or `params.epochs=2`.
     #[arg(short = 'S', long = "set", value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
@@ -66,7 +67,7 @@ pub(crate) struct PipelineArgs {
 /// Where the store is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreArgs {
-    /// The store's folder, instead of the nearest `.refit` [env: `REFIT_STORE`].
+    /// The store's folder, instead of the nearest `.refit`; `REFIT_STORE` says the same.
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) store: Option<PathBuf>,
 }

@@ -37,6 +37,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::Locked { .. } => ExitCode::Locked,
+            StoreError::UnknownRun { .. } | StoreError::AmbiguousRun { .. } => ExitCode::Usage,
             error if error.is_corruption() => ExitCode::Corrupt,
             _ => ExitCode::Engine,
         };
@@ -63,7 +64,7 @@ impl From<RunError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self { code: ExitCode::Engine, report: miette::miette!("{error}") }
+        Self { code: ExitCode::Engine, report: miette::miette!(code = "refit::io", "{error}") }
     }
 }
 

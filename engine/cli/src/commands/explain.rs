@@ -80,7 +80,8 @@ fn inputs(planned: &Planned, node: &StageNode) -> Vec<Input> {
     let inputs = node.inputs.iter().map(|(port, from)| {
         let (digest, place) = match from {
             InputRef::Source(name) => {
-                let uri = planned.sources.uri(name).map(ToString::to_string).unwrap_or_default();
+                let source = planned.pipeline.sources.get(name);
+                let uri = source.map(|source| source.uri.to_string()).unwrap_or_default();
                 let here = planned.sources.path(name).is_some();
                 (planned.sources.digest(name), if here { uri } else { format!("{uri} (not fetched yet)") })
             }

@@ -41,8 +41,7 @@ pub(crate) struct PlanArgs {
 /// Shows what would run, without a lock and without changing anything.
 pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let pipeline = open::pipeline(&args.pipeline, ui)?;
-    let selected = args.selection.selection().stages(&pipeline)?;
-    let force = args.selection.force(&pipeline)?;
+    let (selected, force) = args.selection.resolve(&pipeline)?;
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
     let rows = rows(&planned.pipeline, &planned.plan, &selected);
     let stale = is_stale(&rows);
@@ -152,9 +151,16 @@ pub(super) fn show(rows: &[Row<'_>], ui: Ui) -> Result<(), Failure> {
     let estimate: Option<f64> = running.iter().map(|row| row.step.last_seconds).sum();
     let time =
         estimate.filter(|_| !running.is_empty()).map(|seconds| format!(", about {} by past times", duration(seconds)));
-    ui.say(&match running.len() {
+    let blocked = rows.iter().filter(|row| row.outlook == Outlook::Blocked).count();
+    let blocked_too = if blocked > 0 { format!(", {blocked} blocked") } else { String::new() };
+    ui.say(&match running.len() + blocked {
         0 => "nothing to run".into(),
-        number => format!("{number} of {} would run{}", count(rows.len(), "stage"), time.unwrap_or_default()),
+        _ => format!(
+            "{} of {} would run{}{blocked_too}",
+            running.len(),
+            count(rows.len(), "stage"),
+            time.unwrap_or_default()
+        ),
     });
     Ok(())
 }

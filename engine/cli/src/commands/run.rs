@@ -1,4 +1,7 @@
-use std::{env, thread};
+use std::{
+    env, thread,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use miette::WrapErr;
@@ -78,8 +81,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
     }
     let pipeline = open::pipeline(&args.pipeline, ui)?;
-    args.selection.selection().stages(&pipeline)?;
-    let force = args.selection.force(&pipeline)?;
+    let (_, force) = args.selection.resolve(&pipeline)?;
     let (store, lock) = match lock(&args, &pipeline, ui, environment) {
         Ok(held) => held,
         Err(error @ (StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. })) => {
@@ -143,8 +145,7 @@ fn without_writing(
     ui: Ui,
     environment: &Environment,
 ) -> Result<ExitCode, Failure> {
-    let selected = args.selection.selection().stages(&pipeline)?;
-    let force = args.selection.force(&pipeline)?;
+    let (selected, force) = args.selection.resolve(&pipeline)?;
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
     let rows = plan::rows(&planned.pipeline, &planned.plan, &selected);
     if plan::is_stale(&rows) {
@@ -172,17 +173,25 @@ fn without_writing(
     Ok(ExitCode::Ok)
 }
 
+/// `timeout` and some shells send the same signal twice at once; only what comes later than this is a second one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
 /// The first Ctrl-C or TERM ends the run in order; a second one ends the process at once, and with it its workers.
 fn listen_for_signals(interrupt: watch::Sender<bool>) -> std::io::Result<()> {
     let (mut ctrl_c, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
-        for second in [false, true] {
+        let mut first: Option<Instant> = None;
+        loop {
             tokio::select! { _ = ctrl_c.recv() => {}, _ = term.recv() => {} }
-            if second {
-                std::process::exit(ExitCode::Interrupted as i32);
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    // Nobody listens any more once the run is over.
+                    let _ = interrupt.send(true);
+                }
+                Some(first) if first.elapsed() < SAME_SIGNAL => {}
+                Some(_) => std::process::exit(ExitCode::Interrupted as i32),
             }
-            // Nobody listens any more once the run is over.
-            let _ = interrupt.send(true);
         }
     });
     Ok(())

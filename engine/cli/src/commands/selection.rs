@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use miette::miette;
 use refit_engine::{graph::Pipeline, plan::Force, run::Selection};
 
 use super::open;
@@ -28,17 +29,30 @@ impl SelectionArgs {
         Selection { to: self.to.clone(), from: self.from.clone(), only: self.stage.clone() }
     }
 
-    /// What is forced; a name that is no stage's is a mistake.
-    pub(crate) fn force(&self, pipeline: &Pipeline) -> Result<Force, Failure> {
+    /// The selected stages, and which of them are forced. A name that is no stage's, or not a selected one's, is a
+    /// mistake.
+    pub(crate) fn resolve(&self, pipeline: &Pipeline) -> Result<(BTreeSet<String>, Force), Failure> {
+        let selected = self.selection().stages(pipeline)?;
         if self.force.iter().any(String::is_empty) {
-            return Ok(Force::All);
+            // What is not selected must be in the store: forcing it would leave the others without their inputs.
+            let forced = Force::Stages(selected.clone());
+            return Ok((selected, forced));
         }
         for name in &self.force {
             open::stage(pipeline, name)?;
+            if !selected.contains(name) {
+                let help = "leave it out, or select it with `--to`, `--from` or `--stage`";
+                return Err(Failure::usage(miette!(
+                    code = "run::forced_not_selected",
+                    help = help,
+                    "the stage `{name}` is forced but not selected"
+                )));
+            }
         }
-        Ok(match self.force.as_slice() {
+        let forced = match self.force.as_slice() {
             [] => Force::Nothing,
-            names => Force::Stages(names.iter().cloned().collect::<BTreeSet<_>>()),
-        })
+            names => Force::Stages(names.iter().cloned().collect()),
+        };
+        Ok((selected, forced))
     }
 }

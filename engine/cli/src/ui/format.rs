@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(["0.50 s", "12.3 s", "1 min 00 s", "2 min 05 s", "1 h 02 min"], [0.5, 12.3, 59.97, 125.0, 3720.0].map(duration)[..]);
+        assert_eq!(
+            ["0.50 s", "12.3 s", "1 min 00 s", "2 min 05 s", "1 h 02 min"],
+            [0.5, 12.3, 59.97, 125.0, 3720.0].map(duration)[..]
+        );
         assert_eq!(["512 B", "1.5 KiB", "98.2 MiB"], [512, 1536, 102_970_163].map(bytes)[..]);
         assert_eq!(["0.7123", "55.10", "0", "1.20e-5", "-0.5000"], [0.712_34, 55.1, 0.0, 1.2e-5, -0.5].map(score)[..]);
         assert_eq!(["1 run", "0 runs"], [count(1, "run"), count(0, "run")]);

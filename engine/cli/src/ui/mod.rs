@@ -1,5 +1,6 @@
 //! The only writer to the terminal: data on stdout, everything for people on stderr.
 
+mod canvas;
 mod format;
 mod pace;
 mod run_view;

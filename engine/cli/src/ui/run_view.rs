@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use refit_engine::{
     graph::Pipeline,
     plan::sentence,
@@ -15,13 +15,16 @@ use refit_engine::{
     stage::{Progress, StageError},
 };
 
-use super::{Ui, ago, bytes, duration, pace::Pace, pad, width};
+use super::{Ui, ago, bytes, canvas::Canvas, duration, pace::Pace, pad, width};
 
 /// Without a terminal, a running stage says how far it is this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Of a failed step's log, this many lines are shown.
 const LAST_LINES: usize = 10;
+
+/// Of the bars, in a second.
+const REDRAWS: u8 = 10;
 
 const STATE_WIDTH: usize = 7;
 
@@ -38,6 +41,7 @@ struct Row {
     pace: Pace,
     said: Instant,
     fetches: bool,
+    end_is_known: bool,
 }
 
 impl RunView {
@@ -46,12 +50,21 @@ impl RunView {
         let remote = pipeline.sources.values().filter(|source| source.uri.is_remote());
         let names = stages.chain(remote.map(|source| source.name.as_str()));
         let width = names.map(width).max().unwrap_or(0);
-        Self { ui, width, bars: MultiProgress::new(), running: Mutex::default() }
+        let target = if ui.is_live() {
+            ProgressDrawTarget::term_like_with_hz(Box::new(Canvas::default()), REDRAWS)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self { ui, width, bars: MultiProgress::with_draw_target(target), running: Mutex::default() }
     }
 
     /// Takes the bars off the terminal.
     pub(crate) fn close(&self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for (_, row) in self.running.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            if let Some(bar) = row.bar {
+                bar.finish_and_clear();
+            }
+        }
         // A terminal that went away needs no cleaning.
         let _ = self.bars.clear();
     }
@@ -83,16 +96,26 @@ impl RunView {
     fn begin(&self, name: &str, fetches: bool) -> Row {
         let now = Instant::now();
         let bar = self.ui.is_live().then(|| {
-            let style = if self.ui.has_color() { "{bar:24.cyan/dim}" } else { "{bar:24}" };
-            let bar = self.bars.add(ProgressBar::new(0));
-            if let Ok(style) = ProgressStyle::with_template(&format!("{{prefix}}  {style}  {{wide_msg}}")) {
-                bar.set_style(style.progress_chars("━╸─"));
-            }
+            let bar = self.bars.add(ProgressBar::new(1));
+            bar.set_style(self.style(false));
             bar.set_prefix(pad(name, self.width));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Row { bar, pace: Pace::new(), said: now, fetches }
+        Row { bar, pace: Pace::new(), said: now, fetches, end_is_known: false }
+    }
+
+    /// A bar where the end is known, else a sign of life and the time.
+    fn style(&self, end_is_known: bool) -> ProgressStyle {
+        let progress = match (end_is_known, self.ui.has_color()) {
+            (true, true) => "{bar:24.cyan/dim}",
+            (true, false) => "{bar:24}",
+            (false, true) => "{spinner:.cyan} {elapsed:22}",
+            (false, false) => "{spinner} {elapsed:22}",
+        };
+        let template = format!("{{prefix}}  {progress}  {{wide_msg}}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        style.progress_chars("━╸─")
     }
 
     fn advance(&self, name: &str, progress: &Progress, fetches: bool) {
@@ -101,8 +124,13 @@ impl RunView {
         let text = row.pace.text(progress);
         match &row.bar {
             Some(bar) => {
+                let end_is_known = progress.total > 0;
+                if end_is_known != row.end_is_known {
+                    row.end_is_known = end_is_known;
+                    bar.set_style(self.style(end_is_known));
+                }
                 bar.set_length(progress.total.max(1));
-                bar.set_position(if progress.total == 0 { 0 } else { progress.done });
+                bar.set_position(progress.done.min(progress.total));
                 bar.set_message(text);
             }
             None if row.said.elapsed() >= PLAIN_INTERVAL => {
@@ -133,7 +161,9 @@ impl RunView {
 
     fn failure(&self, error: &StageError, log: Option<&Path>) {
         let ui = self.ui;
-        let place = error.place.as_ref().map(|place| match place.line {
+        // The log is named below.
+        let place = error.place.as_ref().filter(|place| Some(place.file.as_path()) != log);
+        let place = place.map(|place| match place.line {
             Some(line) => format!("{}:{line}: ", place.file.display()),
             None => format!("{}: ", place.file.display()),
         });

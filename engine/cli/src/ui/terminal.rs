@@ -71,7 +71,8 @@ impl Ui {
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+            Err(error) => Err(io::Error::new(error.kind(), format!("standard output cannot be written: {error}"))),
+            Ok(()) => Ok(()),
         }
     }
 

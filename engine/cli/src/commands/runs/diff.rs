@@ -28,6 +28,8 @@ pub(crate) struct DiffArgs {
     json: bool,
 }
 
+const SCORES: &str = "scores";
+
 /// What is compared of a run, each by a name.
 struct Side {
     record: RunRecord,
@@ -54,7 +56,9 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
         inputs.iter().map(|(port, digest)| (port.clone(), shown(digest))).collect()
     };
     let parameters = differences(&a.parameters, &b.parameters);
-    let inputs = differences(&short(&a.inputs), &short(&b.inputs));
+    let mut inputs = differences(&short(&a.inputs), &short(&b.inputs));
+    // What a stage without a result read is not on record.
+    inputs.retain(|(port, ..)| a.read_by_stage_of(port) && b.read_by_stage_of(port));
     if args.json {
         let compared = json!({
             "a": a.record.id, "b": b.record.id,
@@ -76,7 +80,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
     section(&mut table, "inputs", &inputs, plain);
     let states = |side: &Side| side.stages.iter().map(|(name, state)| (name.clone(), json!(state))).collect();
     section(&mut table, "stages", &differences(&states(&a), &states(&b)), plain);
-    section(&mut table, "scores", &together(&a.scores, &b.scores), rounded);
+    section(&mut table, SCORES, &together(&a.scores, &b.scores), rounded);
     ui.data(&table.text())?;
     if parameters.is_empty() && inputs.is_empty() {
         ui.say("parameters and inputs are the same");
@@ -108,6 +112,12 @@ impl Side {
         let stages = states.collect();
         Self { record, parameters, inputs, scores, stages }
     }
+
+    /// Whether anything is on record of what the stage of `stage.port` read.
+    fn read_by_stage_of(&self, port: &str) -> bool {
+        let stage = |name: &str| name.split_once('.').map(|(stage, _)| stage.to_owned());
+        self.inputs.keys().any(|known| stage(known) == stage(port))
+    }
 }
 
 /// The leaves of what a stage was planned with; `with` itself is no part of the names.
@@ -135,14 +145,17 @@ fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Diff
     together(a, b).into_iter().filter(|(_, a, b)| a != b).collect()
 }
 
+/// Rows under a title; of scores, how much they changed stands behind.
 fn section(table: &mut Table, title: &str, rows: &Differences, shown: impl Fn(&Value) -> String) {
+    let changes = title == SCORES;
     if rows.is_empty() {
         return;
     }
     let cell = |value: &Option<Value>| value.as_ref().map_or_else(|| "–".into(), &shown);
     table.row([""]).row([title]);
     for (name, a, b) in rows {
-        table.row([format!("  {name}"), cell(a), cell(b), change(a.as_ref(), b.as_ref())]);
+        let change = if changes { change(a.as_ref(), b.as_ref()) } else { String::new() };
+        table.row([format!("  {name}"), cell(a), cell(b), change]);
     }
 }
 
