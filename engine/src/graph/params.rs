@@ -12,8 +12,8 @@ use crate::{
 
 /// What begins a reference.
 pub(super) const OPEN: &str = "${";
-/// What stands for a plain `${`.
-const ESCAPED: &str = "$${";
+/// What makes a plain `${` of it when it stands before it.
+const ESCAPE: char = '$';
 
 /// Puts parameters into a tree.
 pub(super) struct Substitution<'a> {
@@ -217,7 +217,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadReference<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(OPEN) {
-        if at > 0 && rest[at - 1..].starts_with(ESCAPED) {
+        if rest[..at].ends_with(ESCAPE) {
             pieces.push(Piece::Text(&rest[..at - 1]));
             pieces.push(Piece::Text(OPEN));
             rest = &rest[at + OPEN.len()..];
@@ -279,6 +279,7 @@ mod tests {
             pieces("x ${ params.名 }-${params.b}").unwrap(),
             [Piece::Text("x "), reference("名", "${ params.名 }"), Piece::Text("-"), reference("b", "${params.b}")]
         );
+        assert_eq!(pieces("值${params.a}").unwrap(), [Piece::Text("值"), reference("a", "${params.a}")]);
         assert_eq!(pieces("$${a} $5 {}").unwrap(), [Piece::Text(""), Piece::Text("${"), Piece::Text("a} $5 {}")]);
     }
 

@@ -205,10 +205,11 @@ impl<'a> Reader<'a> {
             if event == Event::SequenceEnd {
                 let last = items.last().map(|item: &Arc<Outline>| item.range.end);
                 let begin = self.without_anchor(anchor, start.start..self.text.len()).start;
-                let range = if self.text[begin..].starts_with('[') {
+                let first = items.first().map(|item| item.range.start);
+                let range = if self.text[begin..].starts_with('[') && first != Some(begin) {
                     begin..self.closed(last.unwrap_or(begin + 1), ']')
                 } else {
-                    let begin = self.dash(begin, items.first().map(|item| item.range.start));
+                    let begin = self.dash(begin, first);
                     begin..last.unwrap_or(begin).max(begin)
                 };
                 return Ok(Outline { range, form: Form::Sequence(items), anchor, values, depth });

@@ -87,6 +87,7 @@ fn block_scalars_nulls_and_multi_line_text_have_places() {
             .as_str(),
     );
     assert_reads_back("a:\n- 1\n- b: 2\n  c: 3\n-\n  - x\n");
+    assert_reads_back("a:\n- []\n- - - x\n- {}\nb: [[], [[1], ], {a: 1, }]\n");
     assert_reads_back("? a\n: b\n\"quoted \\u4e2d\": {x: , y: 1}\n");
 }
 
@@ -117,6 +118,8 @@ fn value(depth: u32) -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_value_reads_back(value in value(4), crlf in any::<bool>(), flow in any::<bool>()) {
         // JSON is YAML's flow style.

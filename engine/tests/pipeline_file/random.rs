@@ -12,6 +12,14 @@ fn survive(text: &str) {
     }
 }
 
+#[test]
+fn texts_that_once_failed_are_survived() {
+    let stage = "stages: { a: { uses: clean, inputs: { records: x }, with: { title: \"值${params.x}\" } } }";
+    for text in [stage, "params: { 中: 1 }\nstages: { a: { uses: clean, with: { title: '中$${' } } }"] {
+        survive(text);
+    }
+}
+
 fn fixture_texts() -> Vec<String> {
     ["valid", "invalid"]
         .iter()
@@ -21,7 +29,7 @@ fn fixture_texts() -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_survived(text in "\\PC{0,60}") {
