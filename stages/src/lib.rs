@@ -2,7 +2,13 @@
 
 pub mod ab_compare;
 pub mod clean;
+#[cfg(feature = "llm")]
+pub mod device;
+#[cfg(feature = "llm")]
+pub mod evaluate;
 pub mod lines;
+#[cfg(feature = "llm")]
+pub mod llm_error;
 pub mod model_error;
 pub mod predictions;
 pub mod records;
@@ -10,15 +16,21 @@ pub mod similarity;
 pub mod split;
 pub mod tokenize;
 pub mod tokens;
+#[cfg(feature = "llm")]
+pub mod train_lora;
 
 use refit_engine::stage::{Registry, StageKind};
 
 /// Every kind, in the order of the manual. Adding a kind is one folder and one line here.
 pub fn registry() -> Registry {
-    Registry::new(vec![
+    Registry::new(Vec::from([
         StageKind::of::<clean::Clean>(),
         StageKind::of::<split::Split>(),
         StageKind::of::<tokenize::Tokenize>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<train_lora::TrainLora>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<ab_compare::AbCompare>(),
-    ])
+    ]))
 }

@@ -1,0 +1,9 @@
+//! `evaluate`: lets a model answer, scores the answers, and measures the loss of the right ones.
+
+mod answer;
+mod kind;
+mod params;
+mod score;
+
+pub use kind::Evaluate;
+pub use params::EvaluateParams;

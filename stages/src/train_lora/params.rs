@@ -1,0 +1,205 @@
+use refit_engine::stage::ParamProblem;
+use refit_llm::{
+    LlmError,
+    adapter::{LoraConfig, TargetModules},
+    train::{self, TrainConfig},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Trains a LoRA adapter: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with W frozen. Settings have the names and meanings of PEFT and
+/// transformers. The result depends on them, the model and the tokens alone: on a CPU it is the same bit for bit
+/// whatever the number of threads, and however often the step was killed and resumed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainLoraParams {
+    /// Rank of the update. More can learn more, and costs little beside the model itself.
+    #[schemars(range(min = 1, max = 1024))]
+    pub rank: usize,
+    /// α: the update is scaled by α / rank.
+    #[schemars(range(min = 0.0, max = 100_000.0))]
+    pub alpha: f64,
+    /// Probability of dropping an entry of LoRA's input. Anything above 0 slows training down.
+    #[schemars(range(min = 0.0, max = 0.95))]
+    pub dropout: f64,
+    /// Scales by α / √rank instead, which keeps high ranks stable (rsLoRA).
+    pub rslora: bool,
+    /// Which linear layers get the update: `all-linear`, a list of names such as `[q_proj, v_proj]`, or one regular
+    /// expression that matches full names such as `model.layers.0.self_attn.q_proj`.
+    pub target_modules: TargetNames,
+    /// Passes over the training rows.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub epochs: u64,
+    /// Ends after so many optimizer steps, whatever `epochs` says.
+    #[schemars(range(min = 1))]
+    pub max_steps: Option<u64>,
+    /// Rows that go through the model together.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub batch_size: usize,
+    /// Batches that make one optimizer step. Targets count alike however rows are cut into batches: 8 × 1 is 1 × 8.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub gradient_accumulation: usize,
+    /// The highest learning rate.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub learning_rate: f64,
+    /// How the learning rate moves after the warm-up: `constant`, or to zero by `linear` or `cosine`.
+    pub schedule: Schedule,
+    /// Optimizer steps in which the learning rate rises from zero. Excludes `warmup_ratio`.
+    pub warmup_steps: Option<u64>,
+    /// The same as a share of all steps.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_ratio: Option<f64>,
+    /// AdamW's decoupled weight decay.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    #[schemars(range(min = 0.0, max = 0.999_999))]
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    #[schemars(range(min = 0.0, max = 0.999_999_9))]
+    pub beta2: f64,
+    /// AdamW's ε.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub epsilon: f64,
+    /// The gradient is scaled down to this global norm; 0 leaves it as it is.
+    #[schemars(range(min = 0.0))]
+    pub max_grad_norm: f64,
+    /// Decides the adapter's first values, the order of rows, and dropout.
+    pub seed: u64,
+    /// A new random order of rows in each epoch. Otherwise they come in the order of the file.
+    pub shuffle: bool,
+    /// Optimizer steps between two computations of the validation loss. Left out: at the end of each epoch.
+    #[schemars(range(min = 1))]
+    pub evaluate_every: Option<u64>,
+    /// Ends the training after so many validation losses in a row that were no lower than the lowest.
+    #[schemars(range(min = 1))]
+    pub early_stopping_patience: Option<u64>,
+    /// The base model's name for those who load the adapter (`base_model_name_or_path`). Left out: the name in the
+    /// model's own configuration, if it is one of the hub.
+    pub base_model_name: Option<String>,
+}
+
+/// `all-linear`, one regular expression, or a list of names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TargetNames {
+    /// `all-linear`, one name, or a regular expression over full names.
+    One(String),
+    /// Ends of full names.
+    Many(Vec<String>),
+}
+
+/// How the learning rate moves after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Falls to zero on a line.
+    Linear,
+    /// Falls to zero on half a cosine.
+    Cosine,
+}
+
+impl Default for TrainLoraParams {
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            rslora: false,
+            target_modules: TargetNames::One("all-linear".into()),
+            epochs: 3,
+            max_steps: None,
+            batch_size: 8,
+            gradient_accumulation: 1,
+            learning_rate: 1e-4,
+            schedule: Schedule::Cosine,
+            warmup_steps: None,
+            warmup_ratio: None,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            seed: 0,
+            shuffle: true,
+            evaluate_every: None,
+            early_stopping_patience: None,
+            base_model_name: None,
+        }
+    }
+}
+
+impl TrainLoraParams {
+    /// Mistakes the schema cannot express.
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        if self.warmup_steps.is_some() && self.warmup_ratio.is_some() {
+            problems.push(
+                ParamProblem::new("warmup_ratio", "`warmup_steps` already says how long the warm-up is")
+                    .help("give one of the two"),
+            );
+        }
+        // The names of a layer are the same in every block, so one block shows whether a pattern can match.
+        if let Err(error @ LlmError::BadTargetPattern { .. }) = self.targets().resolve(1) {
+            let mut problem = ParamProblem::new("target_modules", error.to_string());
+            problem.help = error.help();
+            problems.push(problem);
+        }
+        if matches!(&self.target_modules, TargetNames::Many(names) if names.is_empty()) {
+            problems.push(
+                ParamProblem::new("target_modules", "the list is empty, so nothing would be trained")
+                    .help("leave it out to train every linear layer"),
+            );
+        }
+        problems
+    }
+
+    fn targets(&self) -> TargetModules {
+        match &self.target_modules {
+            TargetNames::One(text) => text.clone().into(),
+            TargetNames::Many(names) => TargetModules::Names(names.clone()),
+        }
+    }
+
+    pub(super) fn lora(&self, model_name: &str) -> LoraConfig {
+        // A name without an owner is the family's, which nobody could load.
+        let known = model_name.contains('/').then(|| model_name.to_owned());
+        LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout,
+            rslora: self.rslora,
+            target_modules: self.targets(),
+            base_model: self.base_model_name.clone().or(known),
+        }
+    }
+
+    pub(super) fn training(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            max_steps: self.max_steps,
+            batch_size: self.batch_size,
+            accumulation: self.gradient_accumulation,
+            learning_rate: self.learning_rate,
+            schedule: match self.schedule {
+                Schedule::Constant => train::Schedule::Constant,
+                Schedule::Linear => train::Schedule::Linear,
+                Schedule::Cosine => train::Schedule::Cosine,
+            },
+            warmup: match self.warmup_steps {
+                Some(steps) => train::Warmup::Steps(steps),
+                None => train::Warmup::Ratio(self.warmup_ratio.unwrap_or(0.0)),
+            },
+            weight_decay: self.weight_decay,
+            betas: [self.beta1, self.beta2],
+            epsilon: self.epsilon,
+            max_grad_norm: self.max_grad_norm,
+            seed: self.seed,
+            shuffle: self.shuffle,
+            evaluate_every: self.evaluate_every,
+            early_stopping_patience: self.early_stopping_patience,
+        }
+    }
+}

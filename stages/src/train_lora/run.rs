@@ -1,0 +1,140 @@
+use std::{ops::ControlFlow, path::Path, time::Duration};
+
+use refit_checkpoint::Checkpoint;
+use refit_engine::stage::{Progress, StageError, StepContext};
+use refit_llm::{
+    Device, Model,
+    adapter::{self, Adapter, AdapterTemplate},
+    device::self_check,
+    model::Rows,
+    train::{SnapshotPolicy, TrainEvent, TrainSettings, train, write_history},
+};
+
+use super::{curve, params::TrainLoraParams, rows::TokenPart};
+use crate::{
+    device,
+    llm_error::llm_error,
+    model_error::{model_error, open_model},
+    tokens::{TokenFacts, Tokens},
+};
+
+/// A snapshot of a small adapter takes a few hundredths of a second; a kill costs at most this much work.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), StageError> {
+    let tokens = Tokens::open(step.input("tokens")?)?;
+    let checkpoint = open_model(step.input("model")?)?;
+    check_tokenizer(tokens.facts(), &checkpoint)?;
+    let rows = TokenPart(tokens.part("train").ok_or_else(|| {
+        StageError::new("train::no_rows", "the tokens have no part `train`")
+            .at(tokens.path())
+            .help("wire `train` of the `tokenize` stage")
+    })?);
+    let validation = tokens.part("validation").filter(|rows| !rows.is_empty()).map(TokenPart);
+    if validation.is_none() && params.early_stopping_patience.is_some() {
+        step.warn("early_stopping_patience has no effect: the tokens have no validation rows");
+    }
+
+    let device = device::select(step)?;
+    if device != Device::flex() {
+        self_check(&device).map_err(|error| llm_error(&error))?;
+    }
+    let model = Model::load(&checkpoint, &device).map_err(|error| llm_error(&error))?;
+    let mut initial = Adapter::initial(params.lora(&checkpoint.config().name), model.config(), params.seed)
+        .map_err(|error| llm_error(&error))?;
+    initial.template = Some(AdapterTemplate {
+        chat_template: tokens.facts().template.clone(),
+        digest: tokens.facts().template_digest.clone(),
+    });
+    step.fact("train.parameters", initial.parameters());
+    let settings = TrainSettings {
+        threads: step.settings().threads,
+        snapshot: Some(SnapshotPolicy {
+            folder: step.scratch().to_owned(),
+            every: SNAPSHOT_EVERY,
+            fingerprint: fingerprint(params, &tokens, &checkpoint)?,
+        }),
+    };
+    let config = params.training();
+    let validation = validation.as_ref().map(|rows| rows as &dyn Rows);
+    let trained = train(&model, initial, &rows, validation, &config, &settings, &mut |event| {
+        report(step, params, event);
+        ControlFlow::Continue(())
+    })
+    .map_err(|error| llm_error(&error))?;
+
+    let save = |adapter: &Adapter, folder: &Path| adapter::save(adapter, folder).map_err(|error| llm_error(&error));
+    save(&trained.last, &step.output_folder("last")?)?;
+    save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)?;
+    let folder = step.output_folder("history")?;
+    write_history(&trained.history, &folder).map_err(|error| llm_error(&error))?;
+    curve::draw(&trained.history, &folder)?;
+    if let Some(end) = trained.history.last() {
+        step.fact("train.steps", end.step);
+        step.fact("train.loss", end.loss);
+        step.fact("train.tokens_per_second", end.tokens as f64 / end.seconds);
+    }
+    if let Some((best, loss)) = trained.lowest {
+        step.fact("train.best_step", best);
+        step.fact("train.validation_loss", loss);
+    }
+    Ok(())
+}
+
+fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {
+    match event {
+        TrainEvent::Resumed { step: done } => step.fact("train.resumed_after_step", done),
+        TrainEvent::SnapshotSetAside { path, reason } => step.warn(format!(
+            "the snapshot of an earlier try cannot be used ({reason}); training starts from its beginning, and the file is kept as {}",
+            path.display()
+        )),
+        TrainEvent::Step { row, total } => step.progress(Progress {
+            done: row.step,
+            total,
+            unit: "steps".into(),
+            loss: Some(row.loss),
+            note: Some(format!("epoch {}/{}", (row.epoch.ceil() as u64).max(1), params.epochs)),
+        }),
+        TrainEvent::Validating { step: done } => step.progress(Progress {
+            done,
+            total: 0,
+            unit: "steps".into(),
+            loss: None,
+            note: Some("validation".into()),
+        }),
+        TrainEvent::StoppedEarly { step: done } => {
+            step.fact("train.stopped_early_after_step", done);
+        }
+    }
+}
+
+/// Tokens of another tokenizer would train nonsense without a word.
+fn check_tokenizer(facts: &TokenFacts, checkpoint: &Checkpoint) -> Result<(), StageError> {
+    let tokenizer = checkpoint.tokenizer().map_err(|error| model_error(&error))?;
+    if tokenizer.digest() == facts.tokenizer_digest {
+        return Ok(());
+    }
+    Err(StageError::new(
+        "train::other_tokenizer",
+        format!("the tokens were made with the tokenizer of `{}`, which is not this model's", facts.model),
+    )
+    .help("wire the same model to `tokenize` and to `train-lora`"))
+}
+
+/// What a snapshot has to agree with: parameters, rows, and the model as far as some of its weights show it.
+fn fingerprint(params: &TrainLoraParams, tokens: &Tokens, checkpoint: &Checkpoint) -> Result<String, StageError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{params:?}\n{:?}\n{:?}\n", tokens.facts(), checkpoint.config()).as_bytes());
+    for part in tokens.parts().filter_map(|name| tokens.part(name)) {
+        for (ids, mask) in part.iter() {
+            hasher.update(&(ids.len() as u64).to_le_bytes());
+            hasher.update(bytemuck::cast_slice(ids));
+            hasher.update(mask);
+        }
+    }
+    for name in ["model.norm.weight", "model.layers.0.self_attn.k_proj.weight"] {
+        let weight = checkpoint.tensor(name).map_err(|error| model_error(&error))?;
+        hasher.update(bytemuck::cast_slice(&weight.values));
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
