@@ -93,16 +93,16 @@ impl Sources {
         let lock_file = LockFile::read(&LockFile::path(pipeline))?;
         let mut sources = Self { known: BTreeMap::new() };
         for reference in pipeline.sources.values() {
-            let fetched = match &reference.uri {
-                SourceUri::Path(path) => Some(Fetched { path: path.clone(), revision: None }),
-                uri => fetcher.cached(uri),
-            };
             let locked = lock_file.get(reference);
             let mut known = Known {
                 reference: reference.clone(),
                 path: None,
                 digest: reference.digest.or(locked.map(|locked| locked.digest)),
                 revision: locked.and_then(|locked| locked.revision.clone()),
+            };
+            let fetched = match known.uri() {
+                SourceUri::Path(path) => Some(Fetched { path, revision: None }),
+                uri => fetcher.cached(&uri),
             };
             if let Some(fetched) = fetched {
                 known.take(fetched, store, lock)?;
@@ -123,8 +123,8 @@ impl Sources {
     }
 
     /// Where a source is to be fetched from.
-    pub fn uri(&self, name: &str) -> Option<&SourceUri> {
-        self.known.get(name).map(|known| &known.reference.uri)
+    pub fn uri(&self, name: &str) -> Option<SourceUri> {
+        self.known.get(name).map(Known::uri)
     }
 
     /// Takes a source that was just fetched.
@@ -153,6 +153,17 @@ impl Sources {
 }
 
 impl Known {
+    /// Where it comes from. A branch of a repository stays at the commit that `refit.lock` remembers, however the branch
+    /// has moved since.
+    fn uri(&self) -> SourceUri {
+        match &self.reference.uri {
+            SourceUri::HuggingFace { repo, file, .. } if self.revision.is_some() => {
+                SourceUri::HuggingFace { repo: repo.clone(), revision: self.revision.clone(), file: file.clone() }
+            }
+            uri => uri.clone(),
+        }
+    }
+
     fn take(&mut self, fetched: Fetched, store: &Store, lock: Option<&StoreLock>) -> Result<(), SourceError> {
         let name = &self.reference.name;
         let found =

@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
     }
 
     fn fetch(&mut self, name: &str) -> Result<(), SourceError> {
-        let Some(uri) = self.sources.uri(name).filter(|uri| !matches!(uri, SourceUri::Path(_))).cloned() else {
+        let Some(uri) = self.sources.uri(name).filter(|uri| !matches!(uri, SourceUri::Path(_))) else {
             return Ok(());
         };
         let (scene, store, lock) = (self.scene, self.scene.workshop.store, self.scene.workshop.lock);
