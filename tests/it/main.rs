@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a failing expectation is how a test fails")]
 
 mod cache;
+mod cli;

@@ -39,7 +39,7 @@ fn every_command_explains_itself_with_an_example() {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = refit(&arguments);
         assert!(command.contains(' ') || help.contains("Examples:"), "`refit {command} --help` shows no example");
-        all.push_str(&format!("\n===== refit {command}\n\n{help}"));
+        all.extend(["\n===== refit ", command, "\n\n", &help]);
     }
     insta::assert_snapshot!(all);
 }
