@@ -109,6 +109,9 @@ pub(crate) enum Command {
     Completions(commands::completions::CompletionsArgs),
     /// Begin a pipeline: a commented file with sample data.
     New(commands::new::NewArgs),
+    /// Open a device in this process; `doctor` calls it.
+    #[command(hide = true)]
+    ProbeDevice(commands::probe_device::ProbeDeviceArgs),
     /// One step in this process; the engine calls it.
     #[command(hide = true)]
     ExecStep(commands::exec_step::ExecStepArgs),

@@ -11,6 +11,7 @@ pub(crate) mod graph;
 pub(crate) mod new;
 mod open;
 pub(crate) mod plan;
+pub(crate) mod probe_device;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schema;
@@ -40,6 +41,7 @@ pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<Ex
         Command::Doctor(args) => doctor::doctor(&args, ui, environment),
         Command::Completions(args) => completions::completions(&args, ui),
         Command::New(args) => new::new(&args, ui),
+        Command::ProbeDevice(args) => probe_device::probe_device(&args, ui),
         Command::ExecStep(args) => Ok(exec_step::exec_step(&args)),
     }
 }

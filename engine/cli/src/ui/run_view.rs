@@ -42,6 +42,7 @@ struct Row {
     said: Instant,
     fetches: bool,
     end_is_known: bool,
+    device: Option<String>,
 }
 
 impl RunView {
@@ -102,7 +103,7 @@ impl RunView {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Row { bar, pace: Pace::new(), said: now, fetches, end_is_known: false }
+        Row { bar, pace: Pace::new(), said: now, fetches, end_is_known: false, device: None }
     }
 
     /// A bar where the end is known, else a sign of life and the time.
@@ -146,6 +147,18 @@ impl RunView {
         if let Some(Row { bar: Some(bar), .. }) = running.remove(name) {
             bar.finish_and_clear();
         }
+    }
+
+    /// The device is said together with why it was chosen, which comes next.
+    fn remember_device(&self, stage: &str, device: String) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = running.get_mut(stage) {
+            row.device = Some(device);
+        }
+    }
+
+    fn device_of(&self, stage: &str) -> Option<String> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(stage)?.device.clone()
     }
 
     /// A source is fetched while nothing else is heard of: what comes next ends it.
@@ -220,9 +233,15 @@ impl Observer for RunView {
                 self.line(stage.as_deref().unwrap_or("refit"), "warning", "33", message);
             }
             RunEvent::Fact { stage, name, value } => {
-                if self.ui.is_verbose() || name.starts_with("device") {
-                    let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                    self.line(stage, "fact", "34", &format!("{name}: {value}"));
+                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+                match name.as_str() {
+                    "device" => self.remember_device(stage, value),
+                    "device.reason" => {
+                        let device = self.device_of(stage).unwrap_or_default();
+                        self.line(stage, "device", "34", &format!("{device}: {value}"));
+                    }
+                    _ if self.ui.is_verbose() => self.line(stage, "fact", "34", &format!("{name}: {value}")),
+                    _ => {}
                 }
             }
             RunEvent::Finished { stage, seconds, peak_memory, .. } => {

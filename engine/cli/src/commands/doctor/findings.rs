@@ -8,7 +8,7 @@ use refit_cache::{Store, StoreError};
 use refit_engine::fetch::FetchOptions;
 use serde::Serialize;
 
-use super::links::Links;
+use super::{devices::DeviceFindings, links::Links};
 use crate::{environment::Environment, failure::Failure, ui::bytes};
 
 /// What refit finds on this machine.
@@ -17,6 +17,7 @@ pub(super) struct Findings {
     version: &'static str,
     platform: String,
     cores: usize,
+    devices: Vec<DeviceFindings>,
     store: StoreFindings,
     downloads: PathBuf,
     pip: Tool,
@@ -58,6 +59,7 @@ impl Findings {
             version: env!("CARGO_PKG_VERSION"),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: thread::available_parallelism().map_or(1, usize::from),
+            devices: DeviceFindings::look(),
             store: StoreFindings::look(root)?,
             downloads: fetch.cache.clone(),
             pip: Tool::pip(&fetch),
@@ -75,8 +77,9 @@ impl Findings {
             (None, false) => "not made yet".into(),
         };
         let free = store.free_bytes.map_or_else(|| "unknown".into(), bytes);
-        vec![
-            ("refit", format!("{} on {}, {} cores", self.version, self.platform, self.cores)),
+        let mut lines = vec![("refit", format!("{} on {}, {} cores", self.version, self.platform, self.cores))];
+        lines.extend(self.devices.iter().map(|device| ("device", device.line())));
+        lines.extend([
             ("store", format!("{} ({state})", store.root.display())),
             ("disk", format!("{free} free, {}", store.links.meaning())),
             ("downloads", self.downloads.display().to_string()),
@@ -84,7 +87,8 @@ impl Findings {
             ("hub", format!("{} ({})", self.hub.endpoint, if self.hub.token { "with a token" } else { "no token" })),
             ("hub cache", self.hub.cache.as_ref().map(|cache| cache.display().to_string()).unwrap_or_default()),
             ("network", if self.offline { "offline: nothing is fetched" } else { "used to fetch sources" }.into()),
-        ]
+        ]);
+        lines
     }
 }
 

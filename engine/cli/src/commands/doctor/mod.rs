@@ -1,5 +1,6 @@
 //! What refit finds on this machine. Changes nothing and asks nothing of the network.
 
+mod devices;
 mod findings;
 mod links;
 
