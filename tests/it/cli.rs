@@ -193,6 +193,23 @@ fn what_is_forced_must_be_a_stage_that_is_selected() {
 }
 
 #[test]
+fn what_was_not_asked_for_is_skipped_and_no_failure() {
+    let sandbox = small();
+    let run = sandbox.refit(["run", "--stage", "compare", "--json"]).expect_code(0);
+    assert_eq!(
+        (run.stages("ran"), run.stages("skipped")),
+        (vec!["compare".to_owned()], vec!["clean".into(), "split".into()])
+    );
+    let planned = sandbox.refit(["plan", "--stage", "split", "--json"]).expect_code(0);
+    assert_eq!(
+        (planned.stages("skipped"), planned.stages("blocked")),
+        (vec!["clean".to_owned()], vec!["split".into()])
+    );
+    let blocked = sandbox.refit(["run", "--stage", "split"]).expect_code(3);
+    assert!(blocked.stderr.contains("needs clean"), "{}", blocked.stderr);
+}
+
+#[test]
 fn a_failing_stage_says_where_and_what_to_do() {
     let sandbox = small();
     sandbox.write("faq.jsonl", "{\"instruction\": \"a\", \"output\": \"b\"}\n{broken\n");
@@ -228,7 +245,8 @@ fn an_interrupted_run_ends_its_workers_and_says_so() {
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
     assert!(rest.last().unwrap().starts_with("interrupted; what finished is kept"), "{rest:?}");
-    assert_eq!(runs(&sandbox)[0]["status"], "interrupted");
+    let run = &runs(&sandbox)[0];
+    assert_eq!((&run["status"], run["stages"].get("blocked")), (&json!("interrupted"), None));
 }
 
 #[test]

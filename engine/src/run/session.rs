@@ -141,6 +141,11 @@ impl<'a> Session<'a> {
     ) -> Result<Option<(StepKey, BTreeMap<String, Digest>, Vec<Reason>)>, RunError> {
         let blockers = self.blockers(node);
         if !blockers.is_empty() {
+            // Nobody asked for it, or nobody waits for it any more: that is no failure.
+            if !self.selected.contains(&node.name) || *self.scene.interrupt.borrow() {
+                self.settle(blank(node, StageState::Skipped));
+                return Ok(None);
+            }
             self.scene.tell(&RunEvent::Blocked { stage: node.name.clone(), by: blockers });
             self.settle(blank(node, StageState::Blocked));
             return Ok(None);
