@@ -122,6 +122,17 @@ fn get_copies_what_is_current_and_touches_nothing_of_others() {
 }
 
 #[test]
+fn a_run_that_cannot_copy_its_results_out_is_on_record() {
+    let sandbox = small();
+    sandbox.write("out/report/mine.txt", "mine");
+    let refused = sandbox.refit(["run"]).expect_code(1);
+    assert!(refused.stderr.contains("mine.txt"), "{}", refused.stderr);
+    assert_eq!(fs_err::read_to_string(sandbox.path("out/report/mine.txt")).unwrap(), "mine");
+    let run = &runs(&sandbox)[0];
+    assert_eq!((&run["status"], &run["stages"]), (&json!("failed"), &json!({ "ran": 3 })));
+}
+
+#[test]
 fn the_store_is_measured_verified_and_cleared_only_on_request() {
     let sandbox = small();
     sandbox.refit(["cache", "verify"]).expect_code(1);

@@ -76,16 +76,21 @@ pub async fn run(
         session.forget_unfinished();
     }
     let mut report = session.report(started);
+    let mut exported = Ok(());
     if report.status == RunStatus::Ok {
-        session.export(&mut report)?;
+        exported = session.export(&mut report);
+        if exported.is_err() {
+            report.status = RunStatus::Failed;
+        }
     }
     // Also a failed run has fetched its sources; what they were must not change before the next one.
     if let Err(error) = session.sources().lock_file().write(&LockFile::path(pipeline)) {
         scene.tell(&RunEvent::Warning { stage: None, message: error.to_string() });
     }
     report.seconds = begun.elapsed().as_secs_f64();
+    // Also a run that could not copy its results out is on record, with all that it made.
     refit_cache::write_atomic(&folder.join("report.json"), &json(&report)?)?;
-    Ok(report)
+    exported.map(|()| report)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, RunError> {
