@@ -42,7 +42,9 @@ fn the_second_run_is_all_cached_whatever_is_only_written_differently() {
 fn a_parameter_runs_what_depends_on_it_and_setting_it_back_runs_nothing() {
     let sandbox = Sandbox::tiny();
     sandbox.refit(["run", "--device", "cpu"]).expect_code(0);
-    let changed = sandbox.refit(["run", "-S", "stages.train.with.learning_rate=2e-3", "--json", "--device", "cpu"]).expect_code(0);
+    let changed = sandbox
+        .refit(["run", "-S", "stages.train.with.learning_rate=2e-3", "--json", "--device", "cpu"])
+        .expect_code(0);
     assert_eq!(sorted(changed.stages("ran")), ["after", "compare", "train"]);
     assert_eq!(changed.stage("train")["reason"], "parameter learning_rate: 0.01 → 0.002");
     let reason = changed.stage("after")["reason"].as_str().unwrap().to_owned();

@@ -1,5 +1,10 @@
 //! End-to-end tests: the real binary, real files, a real model.
 #![allow(clippy::unwrap_used, reason = "a failing expectation is how a test fails")]
 
+mod bad_input;
 mod cache;
 mod cli;
+mod crash;
+mod damage;
+mod peers;
+mod shipped;

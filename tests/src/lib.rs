@@ -5,4 +5,4 @@ mod sandbox;
 mod tiny_model;
 
 pub use sandbox::{Outcome, Sandbox, binary};
-pub use tiny_model::{write_tiny_model, write_questions};
+pub use tiny_model::{write_questions, write_tiny_model};

@@ -48,7 +48,8 @@ fn config() -> Value {
 
 /// The 256 byte symbols of byte-level BPE: printable bytes stand for themselves, the others for characters from U+0100.
 fn byte_symbols() -> Vec<char> {
-    let printable = |byte: u32| (33..=126).contains(&byte) || (161..=172).contains(&byte) || (174..=255).contains(&byte);
+    let printable =
+        |byte: u32| (33..=126).contains(&byte) || (161..=172).contains(&byte) || (174..=255).contains(&byte);
     let mut next = 256;
     (0..256)
         .map(|byte| {
@@ -124,9 +125,8 @@ fn write_weights(file: &Path) {
             (name, shape, bytes)
         })
         .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let views =
+        tensors.iter().map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
     let bytes = safetensors::serialize(views, None).unwrap();
     fs_err::write(file, bytes).unwrap();
 }
