@@ -13,9 +13,6 @@ use super::{
 };
 use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile};
 
-/// A run starts over when the store turns out to be damaged; more often than this, and the disk is to blame.
-const MOST_ATTEMPTS: usize = 5;
-
 /// What a run works with and never changes.
 pub(super) struct Scene<'a> {
     pub(super) pipeline: &'a Pipeline,
@@ -66,10 +63,12 @@ pub async fn run(
         Scene { pipeline, workshop: Workshop { store, lock, options, run: id }, fetcher, interrupt, observer, log };
     let mut session = Session::new(&scene, selected)?;
     session.fetch_unknown()?;
-    let mut attempts = 0;
+    // Every time the run starts over, an input that was damaged will have been made anew. There are only so many inputs:
+    // when there were more, the disk loses what is written to it.
+    let mut left: usize = pipeline.stages.stages().map(|node| node.inputs.len()).sum();
     while let Some(object) = session.attempt().await? {
-        attempts += 1;
-        if attempts == MOST_ATTEMPTS {
+        left = left.saturating_sub(1);
+        if left == 0 {
             return Err(RunError::StoreDecays { object });
         }
         scene.tell(&RunEvent::Replanned { object });
