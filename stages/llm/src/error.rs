@@ -18,14 +18,6 @@ pub enum LlmError {
         /// Rows and columns the configuration implies.
         expected: Vec<usize>,
     },
-    /// A weight holds NaN or infinity.
-    #[error("the weight `{name}` holds {count} values that are NaN or infinite")]
-    WeightNotFinite {
-        /// Name of the tensor.
-        name: String,
-        /// How many values.
-        count: usize,
-    },
     /// A token id is outside of the vocabulary.
     #[error("row {row} holds the token {token}, but the model knows only tokens below {vocabulary}")]
     TokenOutOfRange {
@@ -141,7 +133,6 @@ impl LlmError {
         match self {
             Self::Checkpoint(error) => error.code(),
             Self::WeightShape { .. } => "model::weight_shape",
-            Self::WeightNotFinite { .. } => "model::weight_not_finite",
             Self::TokenOutOfRange { .. } => "train::token_out_of_range",
             Self::RowTooLong { .. } => "train::row_too_long",
             Self::EmptyPrompt { .. } => "generate::empty_prompt",
@@ -177,7 +168,6 @@ impl LlmError {
         Some(match self {
             Self::Checkpoint(error) => return error.help().map(str::to_owned),
             Self::WeightShape { .. } => "the configuration and the weights come from different models; fetch both again".into(),
-            Self::WeightNotFinite { .. } => "the file is damaged or the model was saved after its training diverged; fetch it again".into(),
             Self::TokenOutOfRange { .. } => "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into(),
             Self::RowTooLong { limit, .. } => format!("set `max_length` of the `tokenize` stage to {limit} or less"),
             Self::EmptyPrompt { .. } => "give every row a question".into(),

@@ -3,7 +3,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use refit_checkpoint::Checkpoint;
 use refit_engine::stage::{Progress, StageError, StepContext};
 use refit_llm::{
-    Device, Model,
+    Model,
     adapter::{self, Adapter, AdapterTemplate},
     device::self_check,
     model::Rows,
@@ -18,8 +18,8 @@ use crate::{
     tokens::{TokenFacts, Tokens},
 };
 
-/// A snapshot of a small adapter takes a few hundredths of a second; a kill costs at most this much work.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
+/// A kill costs at most this much work, or fifty times what a snapshot takes to write.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), StageError> {
     let tokens = Tokens::open(step.input("tokens")?)?;
@@ -95,9 +95,10 @@ fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {
             loss: Some(row.loss),
             note: Some(format!("epoch {}/{}", (row.epoch.ceil() as u64).max(1), params.epochs)),
         }),
-        TrainEvent::Validating { step: done } => step.progress(Progress {
-            done,
-            total: 0,
+        TrainEvent::Validating { step: done, total } => step.progress(Progress {
+            // The last unit is not done before its validation is.
+            done: done - 1,
+            total,
             unit: "steps".into(),
             loss: None,
             note: Some("validation".into()),

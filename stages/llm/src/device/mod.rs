@@ -3,6 +3,9 @@
 mod choice;
 mod select;
 mod self_check;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use choice::DeviceChoice;
 pub use select::{Selected, select};

@@ -42,7 +42,7 @@ pub(crate) fn accumulate(
     } else {
         vec![(0..rows.len()).collect()]
     };
-    let gradients = workers.map(parts.len(), |part| {
+    let gradients = workers.map(model, parts.len(), |part| {
         let rows: Vec<NamedRow<'_>> = parts[part].iter().map(|&index| rows[index]).collect();
         shard_gradient(model, adapter, &lora, &rows, weight, seed)
     })?;

@@ -1,4 +1,8 @@
-use std::{ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use super::{
     HistoryRow, SnapshotPolicy, TrainConfig,
@@ -52,6 +56,8 @@ pub enum TrainEvent<'a> {
     Validating {
         /// After this step.
         step: u64,
+        /// Steps in all.
+        total: u64,
     },
     /// The validation loss did not fall any more; the training ends.
     StoppedEarly {
@@ -123,20 +129,21 @@ pub fn train(
         }
     }
     let mut interrupted = false;
-    let mut kept = Instant::now();
+    let (mut kept, mut pause) = (Instant::now(), Duration::ZERO);
     while run.state.progress.step < run.total && !run.gave_up() {
         let began = Instant::now();
         let mut row = run.step()?;
         if let Some(validation) = validation.filter(|_| run.validates_now()) {
-            let _ = on_event(TrainEvent::Validating { step: row.step });
+            let _ = on_event(TrainEvent::Validating { step: row.step, total: run.total });
             row.validation_loss = Some(run.validate(validation)?);
         }
         run.state.progress.seconds = twelve_digits(run.state.progress.seconds + began.elapsed().as_secs_f64());
         row.seconds = run.state.progress.seconds;
         run.state.progress.history.push(row.clone());
-        if let Some(policy) = settings.snapshot.as_ref().filter(|policy| kept.elapsed() >= policy.every) {
+        if let Some(policy) = settings.snapshot.as_ref().filter(|policy| kept.elapsed() >= pause.max(policy.every)) {
+            let saving = Instant::now();
             policy.save(&run.state)?;
-            kept = Instant::now();
+            (kept, pause) = (Instant::now(), saving.elapsed() * SNAPSHOT_SHARE);
         }
         if on_event(TrainEvent::Step { row: &row, total: run.total }).is_break() {
             interrupted = true;
@@ -155,6 +162,9 @@ pub fn train(
         interrupted,
     })
 }
+
+/// Snapshots take at most one part in so many of the time, however large the adapter and slow the disk.
+const SNAPSHOT_SHARE: u32 = 50;
 
 struct Training<'a> {
     model: &'a Model,

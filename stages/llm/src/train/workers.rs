@@ -8,7 +8,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::LlmError;
+use crate::{LlmError, Model};
 
 /// Threads that compute shards side by side, each with a pool of its own for the matrix products inside.
 ///
@@ -23,12 +23,17 @@ impl Workers {
         Self { threads: threads.max(1), pools: BTreeMap::new() }
     }
 
-    /// Calls `work` with each index below `count` and returns the results in order.
+    /// Calls `work`, which computes with `model`, with each index below `count` and returns the results in order.
+    /// A GPU keeps itself busy: there everything happens on the calling thread, one after the other.
     pub(crate) fn map<T: Send>(
         &mut self,
+        model: &Model,
         count: usize,
         work: impl Fn(usize) -> Result<T, LlmError> + Sync,
     ) -> Result<Vec<T>, LlmError> {
+        if !model.on_cpu() {
+            return (0..count).map(work).collect();
+        }
         let side_by_side = count.min(self.threads);
         let pools = self.pools_for(side_by_side)?;
         let next = AtomicUsize::new(0);

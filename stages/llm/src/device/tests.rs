@@ -1,0 +1,57 @@
+use std::ops::ControlFlow;
+
+use burn::tensor::Device;
+
+use super::{DeviceChoice, select, self_check, self_check::tiny_model};
+use crate::{
+    adapter::{Adapter, LoraConfig, TargetModules},
+    model::OwnedRows,
+    train::{TrainConfig, TrainSettings, train},
+};
+
+/// The loss of each of a few optimizer steps on a device.
+fn losses(device: &Device) -> Vec<f64> {
+    let model = tiny_model(device).unwrap();
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 4.0,
+        dropout: 0.0,
+        rslora: false,
+        target_modules: TargetModules::AllLinear,
+        base_model: None,
+    };
+    let initial = Adapter::initial(config, model.config(), 5).unwrap();
+    // Rows of one length, so that a software driver compiles its kernels once.
+    let rows: OwnedRows =
+        (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
+    let config = TrainConfig { epochs: 4, batch_size: 2, learning_rate: 1e-2, ..TrainConfig::default() };
+    let settings = TrainSettings { threads: 1, snapshot: None };
+    let trained = train(&model, initial, &rows, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+    trained.history.iter().map(|row| row.loss).collect()
+}
+
+/// The software Vulkan driver stands in for a GPU where there is none.
+#[test]
+fn wgpu_trains_step_by_step_as_the_cpu_does() {
+    let selected = match select(DeviceChoice::Wgpu(None)) {
+        Ok(selected) => selected,
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+            {
+                eprintln!("skipped: no adapter for wgpu on this machine ({error})");
+            }
+            return;
+        }
+    };
+    self_check(&selected.device).unwrap();
+    let (expected, found) = (losses(&Device::flex()), losses(&selected.device));
+    assert_eq!(expected.len(), 8);
+    assert!(expected[7] < expected[0]);
+    for (step, (expected, found)) in expected.iter().zip(&found).enumerate() {
+        assert!(
+            (expected - found).abs() <= 1e-3 * expected.abs(),
+            "step {step}: {expected} on the CPU, {found} on {}",
+            selected.name
+        );
+    }
+}
