@@ -12,13 +12,11 @@ pub(crate) struct ProbeDeviceArgs {
 /// Opens a device in this process and prints what it is; a driver that crashes takes no other process along.
 #[cfg(feature = "llm")]
 pub(crate) fn probe_device(args: &ProbeDeviceArgs, ui: Ui) -> Result<ExitCode, Failure> {
-    let found = refit_stages::device::find(&args.device).map_err(|error| Failure {
-        code: ExitCode::Engine,
-        report: miette::miette!(
-            code = "device::unusable",
-            "{}",
-            [&[error.message], &*error.causes].concat().join(": ")
-        ),
+    let found = refit_stages::device::find(&args.device).map_err(|error| {
+        let mut said = vec![error.message];
+        said.extend(error.causes);
+        let report = miette::miette!(code = "device::unusable", "{}", said.join(": "));
+        Failure { code: ExitCode::Engine, report }
     })?;
     ui.data(&serde_json::to_string(&found)?)?;
     Ok(ExitCode::Ok)
