@@ -68,7 +68,7 @@ fn a_line_of_200_megabytes_is_refused_and_not_held_in_memory() {
         let mut out = std::io::BufWriter::new(fs_err::File::create(sandbox.path("faq.jsonl")).unwrap());
         out.write_all(b"{\"instruction\": \"").unwrap();
         for _ in 0..200 {
-            out.write_all(&[b'a'; 1 << 20]).unwrap();
+            out.write_all(&vec![b'a'; 1 << 20]).unwrap();
         }
         out.write_all(b"\", \"output\": \"b\"}\n").unwrap();
     });

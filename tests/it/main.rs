@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary, real files, a real model.
 #![allow(clippy::unwrap_used, reason = "a failing expectation is how a test fails")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
 mod cache;

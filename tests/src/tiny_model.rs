@@ -13,7 +13,7 @@ const FFN: usize = 64;
 const VOCABULARY: usize = 264;
 const SPECIALS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
 
-/// Writes a Llama of two layers with random weights, a byte-level tokenizer without merges and a ChatML template, as a
+/// Writes a Llama of two layers with random weights, a byte-level tokenizer without merges and a `ChatML` template, as a
 /// Hugging Face folder. The same on every call.
 pub fn write_tiny_model(folder: &Path) {
     fs_err::create_dir_all(folder).unwrap();

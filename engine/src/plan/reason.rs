@@ -114,5 +114,5 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 fn digest(digest: Option<Digest>) -> String {
-    digest.map_or_else(|| "(none)".into(), |digest| digest.short().to_string())
+    digest.map_or_else(|| "(none)".into(), |digest| digest.short())
 }

@@ -58,7 +58,9 @@ pub enum Event {
 
 /// Where a step's events go: the worker's pipe, or a list in a test.
 #[derive(Clone)]
-pub struct EventSink(Arc<Mutex<Box<dyn FnMut(Event) + Send>>>);
+pub struct EventSink(Arc<Mutex<Take>>);
+
+type Take = Box<dyn FnMut(Event) + Send>;
 
 impl EventSink {
     /// Calls `f` with each event, one at a time.

@@ -1,14 +1,22 @@
-use std::{fmt::Write, path::Path, time::Instant};
+use std::{fmt::Write, path::Path, time::Duration};
 
 use refit_engine::graph::{PipelineErrors, load, load_text};
 
 use super::{kinds::registry, shown};
 
+/// What this thread has computed so far. On a shared machine the clock on the wall says little; where the system does
+/// not tell, nothing is measured.
+fn computed() -> Duration {
+    let told = fs_err::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0))
+}
+
 fn refused(text: &str) -> PipelineErrors {
-    let start = Instant::now();
+    let start = computed();
     let errors = load_text(Path::new("tests/valid/x.yaml"), text, &[], &registry()).unwrap_err();
     shown(&errors);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let took = computed().saturating_sub(start);
+    assert!(took < Duration::from_secs(5), "{took:?}");
     errors
 }
 
@@ -88,20 +96,17 @@ fn chain(stages: usize) -> String {
 #[test]
 fn ten_thousand_stages_load_quickly() {
     let text = chain(10_000);
-    let start = Instant::now();
+    let start = computed();
     let pipeline =
         load_text(Path::new("tests/valid/x.yaml"), &text, &[], &registry()).unwrap_or_else(|e| panic!("{}", shown(&e)));
-    let took = start.elapsed();
+    let took = computed().saturating_sub(start);
     assert_eq!(pipeline.stages.len(), 10_000);
     assert_eq!(pipeline.stages.ancestors("s9999").len(), 9_999);
-    // A shared machine may be many times slower than it is alone.
-    assert!(took.as_secs() < 10, "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
 fn ten_thousand_mistakes_are_found_quickly() {
     let text = chain(10_000).replace("0.5", "5");
-    let start = Instant::now();
     assert_eq!(refused(&text).errors().len(), 51);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }

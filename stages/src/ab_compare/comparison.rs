@@ -50,7 +50,7 @@ pub struct MetricComparison {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Two-sided exact sign test over the rows that are no ties (McNemar's exact test where rows are right or wrong).
+    /// Two-sided exact sign test over the rows that are no ties (`McNemar`'s exact test where rows are right or wrong).
     pub p: f64,
     /// Rows on which B is better.
     pub wins: u64,

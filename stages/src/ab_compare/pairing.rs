@@ -79,7 +79,9 @@ fn keep_losses_whole(rows: &mut [Prediction], port: &str, notes: &mut Vec<String
         notes.push(format!("port `{port}`: {without} of {} rows have no loss", rows.len()));
     }
     if without > 0 {
-        rows.iter_mut().for_each(|row| row.loss = None);
+        for row in rows {
+            row.loss = None;
+        }
     }
 }
 

@@ -128,7 +128,6 @@ fn turn(validation: &[(f64, f64)]) -> Option<(f64, f64)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

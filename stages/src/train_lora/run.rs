@@ -3,7 +3,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use refit_checkpoint::Checkpoint;
 use refit_engine::stage::{Progress, StageError, StepContext};
 use refit_llm::{
-    Model,
+    Device, Model,
     adapter::{self, Adapter, AdapterTemplate},
     device::self_check,
     model::Rows,

@@ -2,6 +2,9 @@ use rayon::prelude::*;
 
 use crate::CheckpointError;
 
+/// Values one thread checks at a time.
+const BLOCK: usize = 1 << 16;
+
 /// One tensor in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
@@ -14,7 +17,11 @@ pub struct HostTensor {
 impl HostTensor {
     /// Refuses NaN and infinity: one such weight turns every output into NaN, long after the cause.
     pub(crate) fn check_finite(self, name: &str) -> Result<Self, CheckpointError> {
-        match self.values.par_iter().position_first(|value| !value.is_finite()) {
+        // In blocks: a search over single values would spend more on finding out where others already found one.
+        let bad = self.values.par_chunks(BLOCK).enumerate().find_map_first(|(block, values)| {
+            Some(block * BLOCK + values.iter().position(|value| !value.is_finite())?)
+        });
+        match bad {
             None => Ok(self),
             Some(at) => Err(CheckpointError::new(
                 "weights::not_finite",

@@ -36,17 +36,14 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
     let selected = match select(DeviceChoice::Wgpu(None)) {
         Ok(selected) => selected,
         Err(error) => {
-            #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-            {
-                eprintln!("skipped: no adapter for wgpu on this machine ({error})");
-            }
+            eprintln!("skipped: no adapter for wgpu on this machine ({error})");
             return;
         }
     };
     self_check(&selected.device).unwrap();
     let (expected, found) = (losses(&Device::flex()), losses(&selected.device));
     assert_eq!(expected.len(), 8);
-    assert!(expected[7] < expected[0]);
+    assert!(expected[6] + expected[7] < expected[0] + expected[1], "{expected:?}");
     for (step, (expected, found)) in expected.iter().zip(&found).enumerate() {
         assert!(
             (expected - found).abs() <= 1e-3 * expected.abs(),

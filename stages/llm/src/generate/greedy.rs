@@ -87,7 +87,9 @@ impl Model {
             if done > 0 && done as f64 >= DONE_BEFORE_COMPACTION * rows.len() as f64 {
                 let kept = indices(&going, self.device());
                 layout.keep(&kept);
-                caches.iter_mut().for_each(|cache| cache.keep(&kept));
+                for cache in &mut caches {
+                    cache.keep(&kept);
+                }
                 rows = going.iter().map(|&at| rows[at as usize]).collect();
                 next = going.iter().map(|&at| next[at as usize]).collect();
             }
@@ -200,7 +202,7 @@ mod tests {
         let mut random = stream(9, Purpose::Order, 0);
         let mut token = || (unit(&mut random) * 20.0) as u32;
         let prompts: Vec<Vec<u32>> =
-            (0..11).map(|row| [1, 2, 3].into_iter().chain((0..row % 5 + 1).map(|_| token())).collect()).collect();
+            (0..11).map(|row| [1, 2, 3].into_iter().chain((0..=row % 5).map(|_| token())).collect()).collect();
         for stop in [&[][..], &[4, 7, 11][..]] {
             for batch_size in [1, 4, 16] {
                 let options = GreedyOptions { max_new_tokens: 9, stop, batch_size };

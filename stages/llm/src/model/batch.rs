@@ -83,7 +83,7 @@ impl Batch {
             if own > 0 {
                 match batch.groups.last_mut() {
                     Some(group) if fullest > 0 && own as f64 >= GROUP_FILL * fullest as f64 => {
-                        group.spans.push((start, own))
+                        group.spans.push((start, own));
                     }
                     _ => {
                         fullest = own;

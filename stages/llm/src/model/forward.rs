@@ -49,7 +49,7 @@ impl Model {
             check_row(rows.row(index), index, &self.config)?;
         }
         let mut results = Vec::with_capacity(rows.len());
-        for range in self.portions(rows) {
+        for range in portions(rows) {
             let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
             let tables = self.tables(&batch);
             let hidden = self.supervised_hidden(&self.lora, &tables, None);
@@ -90,24 +90,6 @@ impl Model {
     /// The tables of a batch on the model's device.
     pub(crate) fn tables(&self, batch: &Batch) -> DeviceBatch {
         batch.on_device(&self.config, &self.rope, &self.device)
-    }
-
-    /// Cuts rows into passes of bounded size.
-    pub(crate) fn portions(&self, rows: &dyn Rows) -> Vec<std::ops::Range<usize>> {
-        let mut ranges = Vec::new();
-        let (mut start, mut tokens) = (0, 0);
-        for index in 0..rows.len() {
-            let length = rows.row(index).ids.len();
-            if index > start && tokens + length > TOKENS_AT_ONCE {
-                ranges.push(start..index);
-                (start, tokens) = (index, 0);
-            }
-            tokens += length;
-        }
-        if start < rows.len() {
-            ranges.push(start..rows.len());
-        }
-        ranges
     }
 
     /// Normed hidden states at the places that predict a target, `[targets, hidden]`. With tracked LoRA tensors the
@@ -173,6 +155,24 @@ impl Model {
         let finite = values(head.losses)?.iter().all(|v| v.is_finite());
         Ok((!finite).then(|| "the head".to_owned()))
     }
+}
+
+/// Cuts rows into passes of bounded size.
+pub(crate) fn portions(rows: &dyn Rows) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let (mut start, mut tokens) = (0, 0);
+    for index in 0..rows.len() {
+        let length = rows.row(index).ids.len();
+        if index > start && tokens + length > TOKENS_AT_ONCE {
+            ranges.push(start..index);
+            (start, tokens) = (index, 0);
+        }
+        tokens += length;
+    }
+    if start < rows.len() {
+        ranges.push(start..rows.len());
+    }
+    ranges
 }
 
 /// Reads a tensor's values onto the host.

@@ -24,7 +24,7 @@ pub use weights::Model;
 pub(crate) use attention::{AttentionShape, HIDDEN, attend};
 pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
-pub(crate) use forward::values;
+pub(crate) use forward::{portions, values};
 pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use rope::RopeRows;
 pub(crate) use weights::linear_shape;

@@ -75,7 +75,7 @@ fn shard_gradient(
         Dropout::new(probability as f32, seed, names, model.device().clone())
     });
     let tracked = LoraWeights {
-        layers: lora.layers.iter().map(|layer| layer.each_ref().map(track)).collect(),
+        layers: lora.layers.iter().map(|layer| layer.each_ref().map(|pair| track(pair.as_ref()))).collect(),
         scale: lora.scale,
     };
     let hidden = model.supervised_hidden(&tracked, &tables, dropout.as_ref());
@@ -108,7 +108,7 @@ fn shard_gradient(
     Ok(Gradient { loss, values: values_of })
 }
 
-fn track(pair: &Option<LoraPair>) -> Option<LoraPair> {
+fn track(pair: Option<&LoraPair>) -> Option<LoraPair> {
     let leaf = |tensor: &Tensor<2>| tensor.clone().autodiff().require_grad();
-    pair.as_ref().map(|pair| LoraPair { a: leaf(&pair.a), b: leaf(&pair.b) })
+    pair.map(|pair| LoraPair { a: leaf(&pair.a), b: leaf(&pair.b) })
 }

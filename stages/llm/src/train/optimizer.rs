@@ -49,7 +49,7 @@ pub(crate) fn clip(gradient: &mut [f32], max_norm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Expected values: torch.optim.AdamW(lr=0.1, weight_decay=0.01) on [1, −2, 3] with gradients [0.1, −0.2, 0.3], then [0.3, 0.1, −0.2].
+    /// Expected values: `torch.optim.AdamW(lr=0.1, weight_decay=0.01)` on [1, −2, 3] with gradients [0.1, −0.2, 0.3], then [0.3, 0.1, −0.2].
     #[test]
     fn two_steps_equal_torch() {
         let config = TrainConfig::default();
@@ -60,7 +60,7 @@ mod tests {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }
         adam.step(&mut values, &[0.3, 0.1, -0.2], 0.1, 2, &config);
-        for (value, expected) in values.iter().zip([0.806_322_9, -1.869_468_3, 2.879_651_1]) {
+        for (value, expected) in values.iter().zip([0.806_322_9, -1.869_468_3, 2.879_651]) {
             assert!((value - expected).abs() < 1e-5, "{value} {expected}");
         }
     }

@@ -1,3 +1,4 @@
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{Tokenizer, encoding::unusable};
@@ -14,7 +15,7 @@ pub(crate) fn from_folder(folder: &HfFolder, config: &ModelConfig) -> Result<Tok
             )
             .at(folder.path())
     })?;
-    let inner = tokenizers::Tokenizer::from_bytes(text).map_err(|cause| unusable(cause).at(&path))?;
+    let inner = parse(&text).map_err(|error| error.at(&path))?;
     let id = |key: &str, fallback: Option<u32>| -> Result<Option<u32>, CheckpointError> {
         let named = token_text(folder, key)?.and_then(|token| inner.token_to_id(&token));
         Ok(named.or(fallback.filter(|id| inner.id_to_token(*id).is_some())))
@@ -22,6 +23,15 @@ pub(crate) fn from_folder(folder: &HfFolder, config: &ModelConfig) -> Result<Tok
     let bos = id("bos_token", config.bos_id)?;
     let eos = id("eos_token", config.eos_ids.first().copied())?;
     Tokenizer::new(inner, bos, eos).map_err(|error| error.at(&path))
+}
+
+/// Parses a tokenizer.json. The library panics on some damage (a file cut inside its decoder, a bad normalisation table),
+/// so the syntax is checked before and a panic is taken for what it is.
+fn parse(text: &str) -> Result<tokenizers::Tokenizer, CheckpointError> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|cause| unusable(cause.into()))?;
+    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text))
+        .unwrap_or_else(|_| Err("one of its parts is damaged".into()))
+        .map_err(unusable)
 }
 
 /// The text of a special token such as `bos_token`, as the folder names it.

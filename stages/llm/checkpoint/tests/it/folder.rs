@@ -164,6 +164,10 @@ fn a_missing_or_broken_tokenizer_is_told() {
     write(folder.path(), "tokenizer.json", "{");
     let model = Checkpoint::open(folder.path()).unwrap();
     assert_eq!(model.tokenizer().unwrap_err().code(), "tokenizer::malformed");
+    // Cut inside the decoder, where the library itself panics.
+    let whole = tokenizer_json().to_string();
+    write(folder.path(), "tokenizer.json", &whole[..whole.find("\"decoder\"").unwrap() + 20]);
+    assert_eq!(model.tokenizer().unwrap_err().code(), "tokenizer::malformed");
     fs_err::remove_file(folder.path().join("tokenizer.json")).unwrap();
     assert_eq!(model.tokenizer().unwrap_err().code(), "tokenizer::missing");
     write(folder.path(), "tokenizer.json", tokenizer_json().to_string());

@@ -44,7 +44,7 @@ fn damages() -> impl Strategy<Value = (Option<f64>, Vec<(f64, u8)>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 768, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_damaged_gguf_file_never_panics((cut, changes) in damages()) {
