@@ -2,6 +2,7 @@
 
 use refit_cache::{Content, StepKey, Store, Tree};
 use refit_engine::run::StageReport;
+use refit_metrics::METRICS;
 use serde_json::{Map, Value};
 
 use crate::ui::{Table, score};
@@ -29,7 +30,7 @@ impl Scores {
     fn of_step(store: &Store, stage: &str, key: &StepKey) -> Option<Self> {
         let manifest = store.manifest(key).ok().flatten()?;
         let read = |name: &str| manifest.outputs.values().find_map(|tree| read_json(store, tree, name));
-        let metrics = read("metrics.json").unwrap_or_default();
+        let metrics = in_reading_order(read("metrics.json").unwrap_or_default());
         let verdict = read("comparison.json")
             .and_then(|comparison| comparison.get("verdict").and_then(Value::as_str).map(ToOwned::to_owned));
         (!metrics.is_empty() || verdict.is_some()).then(|| Self { stage: stage.to_owned(), metrics, verdict })
@@ -74,6 +75,14 @@ pub(crate) fn table(scores: &[Scores]) -> Vec<String> {
         table.row([scores.stage.clone()].into_iter().chain(cells));
     }
     table.lines()
+}
+
+/// The metrics as people read them; what this refit does not know comes last.
+fn in_reading_order(metrics: Map<String, Value>) -> Map<String, Value> {
+    let rank = |name: &str| METRICS.iter().position(|metric| metric.name == name).unwrap_or(METRICS.len());
+    let mut entries: Vec<_> = metrics.into_iter().collect();
+    entries.sort_by_key(|(name, _)| rank(name));
+    entries.into_iter().collect()
 }
 
 /// A JSON object in a folder of an artifact.
