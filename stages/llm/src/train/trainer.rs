@@ -81,7 +81,8 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains an adapter on rows. `on_event` is told what happens and may end the training after any step.
+/// Trains an adapter on rows. `on_event` is told what happens and may end the training after any step; a snapshot is
+/// then taken, so that it can go on there.
 ///
 /// The result depends on model, adapter, rows and configuration alone: not on threads, and not on how often the
 /// training was stopped and resumed from its snapshot.
@@ -147,6 +148,7 @@ pub fn train(
         }
         if on_event(TrainEvent::Step { row: &row, total: run.total }).is_break() {
             interrupted = true;
+            settings.snapshot.as_ref().map_or(Ok(()), |policy| policy.save(&run.state))?;
             break;
         }
     }
