@@ -25,7 +25,7 @@ fn shipped(sandbox: &Sandbox, name: &str, peers: &Path) -> Vec<String> {
 
 fn get(sandbox: &Sandbox, pipeline: &[String], port: &str, to: &str) {
     let mut arguments = vec!["get".to_owned(), port.to_owned()];
-    arguments.extend(["--to".to_owned(), sandbox.path("run").join(to).display().to_string(), "--pipeline".to_owned()]);
+    arguments.extend(["--to".to_owned(), sandbox.path("run").join(to).display().to_string()]);
     arguments.extend(pipeline.iter().cloned());
     sandbox.refit(arguments).expect_code(0);
 }

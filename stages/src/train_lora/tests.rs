@@ -185,9 +185,10 @@ fn tokens_of_another_tokenizer_are_refused() {
 #[test]
 fn a_diverging_training_stops_with_the_step_and_the_way_out() {
     let bench = Bench::new(0);
-    let error = bench
-        .run(json!({"learning_rate": 10.0, "alpha": 100_000.0, "rank": 1, "epochs": 50, "max_grad_norm": 0.0}), 1)
-        .unwrap_err();
+    // A decay of ten times the value turns it around and makes it nine times as large, step after step.
+    let with =
+        json!({"learning_rate": 10.0, "weight_decay": 1.0, "alpha": 100_000.0, "epochs": 50, "schedule": "constant"});
+    let error = bench.run(with, 1).unwrap_err();
     assert_eq!(error.code, "train::not_finite", "{error}");
     assert!(error.message.contains("step"), "{error}");
     assert!(error.help.unwrap().contains("learning_rate"));
