@@ -45,15 +45,7 @@ struct Computed {
 
 fn gradient(device: &Device) -> Result<Computed, LlmError> {
     let model = tiny_model(device)?;
-    let config = LoraConfig {
-        rank: 2,
-        alpha: 4.0,
-        dropout: 0.0,
-        rslora: false,
-        target_modules: TargetModules::AllLinear,
-        base_model: None,
-    };
-    let mut adapter = Adapter::initial(config, model.config(), 1)?;
+    let mut adapter = Adapter::initial(tiny_adapter(), model.config(), 1)?;
     // With B at its initial zero, A would have no gradient to compare.
     let mut random = stream(2, Purpose::Init, u64::MAX);
     for value in &mut adapter.values {
@@ -67,6 +59,18 @@ fn gradient(device: &Device) -> Result<Computed, LlmError> {
     let mut gradient = vec![0.0; adapter.values.len()];
     let loss = accumulate(&model, &adapter, &rows, 1.0, 0, &mut Workers::new(1), &mut gradient)?;
     Ok(Computed { loss: loss.mean(), gradient })
+}
+
+/// An adapter on every linear layer of the tiny model.
+pub(crate) fn tiny_adapter() -> LoraConfig {
+    LoraConfig {
+        rank: 2,
+        alpha: 4.0,
+        dropout: 0.0,
+        rslora: false,
+        target_modules: TargetModules::AllLinear,
+        base_model: None,
+    }
 }
 
 /// A Llama of two layers with random weights, the same on every device.

@@ -2,9 +2,12 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 
-use super::{DeviceChoice, select, self_check, self_check::tiny_model};
+use super::{
+    DeviceChoice, select, self_check,
+    self_check::{tiny_adapter, tiny_model},
+};
 use crate::{
-    adapter::{Adapter, LoraConfig, TargetModules},
+    adapter::Adapter,
     model::OwnedRows,
     train::{TrainConfig, TrainSettings, train},
 };
@@ -12,15 +15,7 @@ use crate::{
 /// The loss of each of a few optimizer steps on a device.
 fn losses(device: &Device) -> Vec<f64> {
     let model = tiny_model(device).unwrap();
-    let config = LoraConfig {
-        rank: 2,
-        alpha: 4.0,
-        dropout: 0.0,
-        rslora: false,
-        target_modules: TargetModules::AllLinear,
-        base_model: None,
-    };
-    let initial = Adapter::initial(config, model.config(), 5).unwrap();
+    let initial = Adapter::initial(tiny_adapter(), model.config(), 5).unwrap();
     // Rows of one length, so that a software driver compiles its kernels once.
     let rows: OwnedRows =
         (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
