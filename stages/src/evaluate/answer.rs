@@ -107,6 +107,8 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
             });
         }
     };
+    // The first batch takes a while; until then, that it is under way is all there is to say.
+    told("answering", 0)(0);
     let answers = model.greedy(&prompts, options, told("answering", 0)).map_err(&failed)?;
     let rows: OwnedRows = questions.iter().map(|question| (question.ids.clone(), question.mask.clone())).collect();
     let losses = model.row_losses(&rows, told("measuring the loss", total)).map_err(&failed)?;
