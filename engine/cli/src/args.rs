@@ -95,8 +95,10 @@ pub(crate) enum Command {
     Explain(commands::explain::ExplainArgs),
     /// Draw the stages and what flows between them.
     Graph(commands::graph::GraphArgs),
-    /// Look back: list, show, compare and remove runs.
+    /// Look back: list, show, compare, name and remove runs.
     Runs(commands::runs::RunsArgs),
+    /// Pick the run with the best score, and copy its results out.
+    Best(commands::best::BestArgs),
     /// Copy a result out of the store.
     Get(commands::get::GetArgs),
     /// Look after the store: its size, its health, what it keeps.

@@ -34,6 +34,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// The text of the pipeline file, without overrides.
+    pub fn text(&self) -> &str {
+        self.origin.texts.first().map_or("", |text| text)
+    }
+
     /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it
     /// that is written. The first label says `label`.
     pub fn error_at(

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use refit_cache::{Digest, Manifest, canonical::canonical};
-use serde_json::Value;
 
-use super::Reason;
+use super::{Reason, leaves::leaves};
 use crate::{graph::StageNode, stage::StageKind};
 
 /// Every difference between the last finished step of a stage and the one about to run, nearest causes first:
@@ -38,25 +37,4 @@ pub(super) fn differences(node: &StageNode, inputs: &BTreeMap<String, Digest>, l
         }
     }
     reasons
-}
-
-/// The leaves of a parameter tree by dotted path. A list is one leaf: its items have no names to tell them apart.
-fn leaves(value: &Value) -> BTreeMap<String, &Value> {
-    fn walk<'v>(path: &str, value: &'v Value, found: &mut BTreeMap<String, &'v Value>) {
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(&path, value, found);
-                }
-            }
-            Value::Null => {}
-            leaf => {
-                found.insert(path.to_owned(), leaf);
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk("", value, &mut found);
-    found
 }

@@ -2,12 +2,14 @@
 
 mod difference;
 mod history;
+mod leaves;
 mod planner;
 mod reason;
 mod sources;
 mod step;
 
 pub use history::History;
+pub use leaves::leaves;
 pub use planner::{Decision, Force, Planner, plan};
 pub use reason::{Reason, sentence};
 pub use sources::{LockFile, LockedSource, SourceError, Sources};

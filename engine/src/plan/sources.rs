@@ -138,6 +138,11 @@ impl Sources {
         self.known.get_mut(name).map_or(Ok(()), |known| known.take(fetched, store, Some(lock)))
     }
 
+    /// Every source whose content is known: its name, where it comes from, and its content.
+    pub fn known(&self) -> impl Iterator<Item = (&str, &SourceUri, Digest)> {
+        self.known.iter().filter_map(|(name, known)| Some((name.as_str(), &known.reference.uri, known.digest?)))
+    }
+
     /// What `refit.lock` should hold: every source that came from elsewhere and is known.
     pub fn lock_file(&self) -> LockFile {
         let remote = self.known.values().filter(|known| !matches!(known.reference.uri, SourceUri::Path(_)));

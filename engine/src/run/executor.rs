@@ -9,7 +9,8 @@ use refit_cache::{Store, StoreLock};
 use tokio::sync::watch;
 
 use super::{
-    Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, record::RunPlan, session::Session, step::Workshop,
+    Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, record::RunPlan, session::Session,
+    step::Workshop,
 };
 use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile};
 
@@ -56,11 +57,19 @@ pub async fn run(
     let id = store.create_run(lock)?;
     let folder = store.run_folder(&id);
     fs_err::create_dir_all(&folder)?;
-    fs_err::write(folder.join("plan.json"), json(&RunPlan::of(pipeline, options, started))?)?;
+    options.labels.write_any(&folder)?;
+    let plan = RunPlan::of(pipeline, options, started);
+    plan.write(pipeline.text(), &folder)?;
     let log = Mutex::new(File::create(folder.join("events.jsonl"))?);
 
-    let scene =
-        Scene { pipeline, workshop: Workshop { store, lock, options, run: id }, fetcher, interrupt, observer, log };
+    let scene = Scene {
+        pipeline,
+        workshop: Workshop { store, lock, options, run: id.clone() },
+        fetcher,
+        interrupt,
+        observer,
+        log,
+    };
     let mut session = Session::new(&scene, selected)?;
     session.fetch_unknown()?;
     // Every time the run starts over, an input that was damaged will have been made anew. There are only so many inputs:
@@ -88,10 +97,8 @@ pub async fn run(
     }
     report.seconds = begun.elapsed().as_secs_f64();
     // Also a run that could not copy its results out is on record, with all that it made.
-    refit_cache::write_atomic(&folder.join("report.json"), &json(&report)?)?;
+    report.write(&folder)?;
+    // It is only there for speed: whoever misses it reads the report.
+    let _ = RunSummary::of(Some(&plan), Some(&report), &id).write(&folder);
     exported.map(|()| report)
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, RunError> {
-    Ok(serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?)
 }

@@ -2,12 +2,19 @@
 
 mod event;
 mod executor;
+mod find;
+mod labels;
 mod options;
 mod record;
+mod scores;
 mod session;
 mod step;
+mod summary;
 
 pub use event::{Observer, RunEvent};
 pub use executor::run;
+pub use find::find_run;
+pub use labels::{LabelError, Labels};
 pub use options::{RunError, RunOptions, Selection};
-pub use record::{OutputReport, RunPlan, RunReport, RunStatus, StageReport, StageState};
+pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
+pub use summary::RunSummary;

@@ -4,6 +4,7 @@ use miette::Diagnostic;
 use refit_cache::StoreError;
 use thiserror::Error;
 
+use super::Labels;
 use crate::{
     graph::Pipeline,
     plan::{Force, SourceError},
@@ -67,6 +68,8 @@ pub struct RunOptions {
     pub worker: PathBuf,
     /// `-S` as given, for the record.
     pub overrides: Vec<String>,
+    /// What the run is called.
+    pub labels: Labels,
 }
 
 /// Why a run could not be carried out. A stage that failed is no such error: the report tells of it.

@@ -1,10 +1,13 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::RunOptions;
+use super::{RunError, RunOptions, summary::read_json};
 use crate::{graph::Pipeline, plan::Reason, stage::StageError};
 
 /// How a run ended.
@@ -20,7 +23,7 @@ pub enum RunStatus {
 }
 
 /// What became of a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StageState {
     /// Its result was in the store.
@@ -71,9 +74,21 @@ pub struct StageReport {
     pub warnings: Vec<String>,
     /// Facts such as the device.
     pub facts: BTreeMap<String, Value>,
+    /// What it measured: metric → value, and the `verdict` of a comparison. They outlive the artifact.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub scores: Map<String, Value>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StageError>,
+}
+
+/// One source as a run found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Where it comes from.
+    pub from: String,
+    /// Its content.
+    pub digest: Digest,
 }
 
 /// A run as it is kept and as `--json` prints it.
@@ -93,6 +108,24 @@ pub struct RunReport {
     pub stages: Vec<StageReport>,
     /// What was copied out: path relative to the pipeline's folder → `stage.port`.
     pub exported: BTreeMap<String, String>,
+    /// What the sources were, as far as the run came to know them.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SourceReport>,
+}
+
+impl RunReport {
+    const FILE: &'static str = "report.json";
+
+    /// Reads the report in a run's folder; none if the run wrote none, or it cannot be read.
+    pub fn read(folder: &Path) -> Option<Self> {
+        read_json(&folder.join(Self::FILE))
+    }
+
+    /// Writes the report, whole or not at all.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), RunError> {
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        Ok(refit_cache::write_atomic(&folder.join(Self::FILE), &text)?)
+    }
 }
 
 /// What a run set out to do, written before its first step.
@@ -104,25 +137,55 @@ pub struct RunPlan {
     pub file: PathBuf,
     /// `-S` as given.
     pub overrides: Vec<String>,
+    /// `params` of the pipeline, after overrides.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// `--device` as given.
+    #[serde(default)]
+    pub device: String,
     /// The version of refit.
     pub refit: String,
     /// When the run started.
     pub started: jiff::Timestamp,
-    /// Kind, parameters and wiring of every stage.
+    /// Kind, its version, parameters and wiring of every stage.
     pub stages: BTreeMap<String, Value>,
 }
 
 impl RunPlan {
+    const FILE: &'static str = "plan.json";
+    const TEXT: &'static str = "pipeline.yaml";
+
+    /// Reads the plan in a run's folder; none if it is not there or cannot be read.
+    pub fn read(folder: &Path) -> Option<Self> {
+        read_json(&folder.join(Self::FILE))
+    }
+
+    /// The text of the pipeline file as the run in this folder read it.
+    pub fn text(folder: &Path) -> std::io::Result<String> {
+        fs_err::read_to_string(folder.join(Self::TEXT))
+    }
+
+    /// Writes down what the run is about to do.
+    pub(super) fn write(&self, text: &str, folder: &Path) -> std::io::Result<()> {
+        fs_err::write(folder.join(Self::TEXT), text)?;
+        fs_err::write(folder.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+    }
+
     pub(super) fn of(pipeline: &Pipeline, options: &RunOptions, started: jiff::Timestamp) -> Self {
         let stages = pipeline.stages.stages().map(|node| {
             let inputs: BTreeMap<&String, String> =
                 node.inputs.iter().map(|(port, input)| (port, input.to_string())).collect();
-            (node.name.clone(), serde_json::json!({ "uses": node.kind.name, "with": node.with, "inputs": inputs }))
+            let planned = serde_json::json!({
+                "uses": node.kind.name, "version": node.kind.version, "with": node.with, "inputs": inputs,
+            });
+            (node.name.clone(), planned)
         });
         Self {
             pipeline: pipeline.name.clone(),
             file: pipeline.file.clone(),
             overrides: options.overrides.clone(),
+            params: pipeline.params.clone(),
+            device: options.settings.device.clone(),
             refit: env!("CARGO_PKG_VERSION").into(),
             started,
             stages: stages.collect(),

@@ -9,8 +9,9 @@ use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use refit_cache::{Digest, Exported, Manifest, StepKey, Tree};
 
 use super::{
-    OutputReport, RunError, RunEvent, RunReport, RunStatus, StageReport, StageState,
+    OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState,
     executor::Scene,
+    scores::scores,
     step::{Feed, ReadyStep, StepEnd},
 };
 use crate::{
@@ -263,8 +264,10 @@ impl<'a> Session<'a> {
             .outputs
             .iter()
             .map(|(port, tree)| (port.clone(), OutputReport { digest: tree.digest, bytes: tree.bytes, path: None }));
+        let scores = scores(self.scene.workshop.store, manifest.outputs.values());
         self.settle(StageReport {
             key: Some(manifest.key),
+            scores,
             seconds: Some(manifest.seconds),
             peak_memory: Some(manifest.peak_memory),
             outputs: outputs.collect(),
@@ -301,6 +304,11 @@ impl<'a> Session<'a> {
             seconds: 0.0,
             stages,
             exported: BTreeMap::new(),
+            sources: self
+                .sources
+                .known()
+                .map(|(name, from, digest)| (name.to_owned(), SourceReport { from: from.to_string(), digest }))
+                .collect(),
         }
     }
 
@@ -374,6 +382,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         outputs: BTreeMap::new(),
         warnings: Vec::new(),
         facts: BTreeMap::new(),
+        scores: serde_json::Map::new(),
         error: None,
     }
 }

@@ -1,10 +1,10 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use miette::miette;
-use refit_cache::{Content, Exported};
+use refit_cache::{Content, Digest, Exported, Store, Tree};
 use refit_engine::plan::{Force, StepState, sentence};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::open;
 use crate::{
@@ -40,10 +40,7 @@ pub(crate) struct GetArgs {
 
 /// Copies a result of the pipeline as it stands out of the store.
 pub(crate) fn get(args: &GetArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
-    let (name, port) = args.result.split_once('.').ok_or_else(|| {
-        let help = format!("name the stage and its output: `refit get {}.PORT`", args.result);
-        Failure::usage(miette!(code = "get::no_port", help = help, "`{}` names no output of a stage", args.result))
-    })?;
+    let (name, port) = stage_and_port(&args.result)?;
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let node = open::stage(&pipeline, name)?;
     if node.kind.output(port).is_none() {
@@ -70,19 +67,50 @@ pub(crate) fn get(args: &GetArgs, ui: Ui, environment: &Environment) -> Result<E
             report: miette!(code = "get::stale", help = help, "the result of `{name}` is not in the store: {why}"),
         });
     };
-    let to = match &tree.content {
-        // Into a folder, as `cp` does.
-        Content::File(_) if args.to.is_dir() => args.to.join(port),
-        _ => args.to.clone(),
-    };
-    let exported = planned.store.export(tree, &to, None)?;
-    let written = exported == Exported::Written;
+    let copied = copy_out(&planned.store, tree, &args.result, &args.to)?;
     if args.json {
-        let done = json!({ "path": to, "digest": tree.digest, "bytes": tree.bytes, "written": written });
-        ui.data(&done.to_string())?;
+        ui.data(&copied.as_json().to_string())?;
     } else {
-        let how = if written { bytes(tree.bytes) } else { "there already".into() };
-        ui.say(&format!("{} ← {} ({how})", to.display(), args.result));
+        copied.tell(&args.result, ui);
     }
     Ok(ExitCode::Ok)
+}
+
+/// The two parts of `STAGE.PORT`; the name of a copy of a stage may hold dots of its own.
+pub(super) fn stage_and_port(text: &str) -> Result<(&str, &str), Failure> {
+    text.rsplit_once('.').ok_or_else(|| {
+        let help = format!("name the stage and its output: `{text}.PORT`");
+        Failure::usage(miette!(code = "get::no_port", help = help, "`{text}` names no output of a stage"))
+    })
+}
+
+/// What was copied where.
+pub(super) struct Copied {
+    to: PathBuf,
+    digest: Digest,
+    bytes: u64,
+    written: bool,
+}
+
+/// Copies `STAGE.PORT` to a place: into a folder that is there, one file goes as `cp` does it.
+pub(super) fn copy_out(store: &Store, tree: &Tree, result: &str, to: &Path) -> Result<Copied, Failure> {
+    let to = match &tree.content {
+        Content::File(_) if to.is_dir() => to.join(stage_and_port(result)?.1),
+        _ => to.to_owned(),
+    };
+    let exported = store.export(tree, &to, None)?;
+    Ok(Copied { to, digest: tree.digest, bytes: tree.bytes, written: exported == Exported::Written })
+}
+
+impl Copied {
+    /// For scripts.
+    pub(super) fn as_json(&self) -> Value {
+        json!({ "path": self.to, "digest": self.digest, "bytes": self.bytes, "written": self.written })
+    }
+
+    /// For people.
+    pub(super) fn tell(&self, result: &str, ui: Ui) {
+        let how = if self.written { bytes(self.bytes) } else { "there already".into() };
+        ui.say(&format!("{} ← {result} ({how})", self.to.display()));
+    }
 }

@@ -1,5 +1,6 @@
 //! One file or folder per command.
 
+pub(crate) mod best;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<Ex
         Command::Explain(args) => explain::explain(&args, ui, environment),
         Command::Graph(args) => graph::graph(&args, ui),
         Command::Runs(args) => runs::runs(args, ui, environment),
+        Command::Best(args) => best::best(&args, ui, environment),
         Command::Get(args) => get::get(&args, ui, environment),
         Command::Cache(args) => cache::cache(args, ui, environment),
         Command::Schema(args) => schema::schema(&args, ui),

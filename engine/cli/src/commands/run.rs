@@ -8,7 +8,7 @@ use miette::WrapErr;
 use refit_cache::{Store, StoreError, StoreLock, Wait};
 use refit_engine::{
     graph::Pipeline,
-    run::{self, RunOptions, RunReport, RunStatus},
+    run::{self, Labels, RunOptions, RunReport, RunStatus},
     stage::Settings,
 };
 use serde_json::json;
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    open, plan,
+    open, plan, runs,
     scores::{self, Scores},
     selection::SelectionArgs,
 };
@@ -60,6 +60,12 @@ pub(crate) struct RunArgs {
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
+    /// Call the run so, to name it later: `refit runs show baseline`.
+    #[arg(long, value_name = "NAME", value_parser = runs::label)]
+    name: Option<String>,
+    /// Put this tag on the run.
+    #[arg(long, value_name = "TAG", value_parser = runs::label)]
+    tag: Vec<String>,
     /// Print one JSON object at the end.
     #[arg(long)]
     json: bool,
@@ -101,6 +107,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         settings: Settings { device: args.device, ..Settings::default() },
         worker: env::current_exe()?,
         overrides: args.pipeline.set.clone(),
+        labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
     };
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fetcher = open::fetcher(environment);
@@ -113,7 +120,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
     view.close();
     let report = report?;
     if report.status == RunStatus::Ok {
-        for line in scores::table(&Scores::of(&store, &report.stages)) {
+        for line in scores::table(&Scores::of(&report.stages), ui.width()) {
             ui.say(&line);
         }
     }

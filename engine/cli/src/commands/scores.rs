@@ -1,11 +1,10 @@
-//! What the results of a run say about the model: metrics and verdicts, read from the store.
+//! What the results of a run say about the model: metrics and verdicts.
 
-use refit_cache::{Content, StepKey, Store, Tree};
 use refit_engine::run::StageReport;
-use refit_metrics::METRICS;
 use serde_json::{Map, Value};
 
-use crate::ui::{Table, score};
+use super::runs::importance;
+use crate::ui::{Table, score, width};
 
 /// The scores of one stage.
 #[derive(Debug, Clone)]
@@ -17,37 +16,25 @@ pub(crate) struct Scores {
     pub(crate) verdict: Option<String>,
 }
 
-/// People are shown this many metrics; `--json` has all.
-const SHOWN: usize = 6;
+const VERDICT: &str = "verdict";
+/// Between two columns.
+const GAP: usize = 2;
 
 impl Scores {
-    /// The scores of every stage that has some, in the order of the run. What is no longer in the store has none.
-    pub(crate) fn of(store: &Store, stages: &[StageReport]) -> Vec<Self> {
-        let scored = stages.iter().filter_map(|stage| Self::of_step(store, &stage.name, stage.key.as_ref()?));
-        scored.collect()
-    }
-
-    fn of_step(store: &Store, stage: &str, key: &StepKey) -> Option<Self> {
-        let manifest = store.manifest(key).ok().flatten()?;
-        let read = |name: &str| manifest.outputs.values().find_map(|tree| read_json(store, tree, name));
-        let metrics = in_reading_order(read("metrics.json").unwrap_or_default());
-        let verdict = read("comparison.json")
-            .and_then(|comparison| comparison.get("verdict").and_then(Value::as_str).map(ToOwned::to_owned));
-        (!metrics.is_empty() || verdict.is_some()).then(|| Self { stage: stage.to_owned(), metrics, verdict })
+    /// The scores of every stage that has some, in the order of the run.
+    pub(crate) fn of(stages: &[StageReport]) -> Vec<Self> {
+        let scored = stages.iter().filter(|stage| !stage.scores.is_empty());
+        let scores = scored.map(|stage| {
+            let mut metrics = stage.scores.clone();
+            let verdict = metrics.remove(VERDICT).and_then(|verdict| verdict.as_str().map(ToOwned::to_owned));
+            Self { stage: stage.name.clone(), metrics: by_importance(metrics), verdict }
+        });
+        scores.collect()
     }
 
     /// The value of a metric, if it is a number.
     pub(crate) fn value(&self, metric: &str) -> Option<f64> {
         self.metrics.get(metric).and_then(Value::as_f64)
-    }
-
-    /// The scores in a few words: `after rouge_l 0.7123`, `compare: b better`.
-    pub(crate) fn brief(&self) -> Option<String> {
-        if let Some(verdict) = &self.verdict {
-            return Some(format!("{}: {verdict}", self.stage));
-        }
-        let (name, value) = self.metrics.iter().find_map(|(name, value)| Some((name, value.as_f64()?)))?;
-        Some(format!("{} {name} {}", self.stage, score(value)))
     }
 
     /// For scripts.
@@ -56,38 +43,67 @@ impl Scores {
     }
 }
 
-/// The main metrics of all stages in columns, and the verdicts below.
-pub(crate) fn table(scores: &[Scores]) -> Vec<String> {
+/// The main metrics of all stages in columns, as many as there is room for, and the verdicts below.
+pub(crate) fn table(scores: &[Scores], room: Option<usize>) -> Vec<String> {
     let mut names: Vec<&String> = Vec::new();
     for name in scores.iter().flat_map(|scores| scores.metrics.keys()) {
+        // The variants have full names; `--json` shows them.
         if !name.contains(':') && !names.contains(&name) {
             names.push(name);
         }
     }
-    names.truncate(SHOWN);
+    names.sort_by_key(|name| importance(name));
+    let cell = |scores: &Scores, name: &str| scores.value(name).map(score).unwrap_or_default();
+    if let Some(room) = room {
+        let mut taken = scores.iter().map(|scores| width(&scores.stage)).max().unwrap_or(0);
+        let fitting = names.iter().take_while(|name| {
+            let widest = scores.iter().map(|scores| width(&cell(scores, name))).max().unwrap_or(0);
+            taken += widest.max(width(name)) + GAP;
+            taken <= room
+        });
+        let fitting = fitting.count().max(1);
+        names.truncate(fitting);
+    }
     let mut table = Table::new();
     if !names.is_empty() {
         table.row([""].into_iter().chain(names.iter().map(|name| name.as_str())));
     }
-    for scores in scores {
-        let values = names.iter().map(|name| scores.value(name).map(score).unwrap_or_default());
-        let cells = scores.verdict.clone().map_or_else(|| values.collect(), |verdict| vec![verdict]);
-        table.row([scores.stage.clone()].into_iter().chain(cells));
+    for scores in scores.iter().filter(|scores| scores.verdict.is_none()) {
+        table.row([scores.stage.clone()].into_iter().chain(names.iter().map(|name| cell(scores, name))));
     }
-    table.lines()
+    let mut lines = table.lines();
+    let verdicts = scores.iter().filter_map(|scores| Some(format!("{}: {}", scores.stage, scores.verdict.as_ref()?)));
+    lines.extend(verdicts);
+    lines
 }
 
 /// The metrics as people read them; what this refit does not know comes last.
-fn in_reading_order(metrics: Map<String, Value>) -> Map<String, Value> {
-    let rank = |name: &str| METRICS.iter().position(|metric| metric.name == name).unwrap_or(METRICS.len());
+fn by_importance(metrics: Map<String, Value>) -> Map<String, Value> {
     let mut entries: Vec<_> = metrics.into_iter().collect();
-    entries.sort_by_key(|(name, _)| rank(name));
+    entries.sort_by_key(|(name, _)| importance(name));
     entries.into_iter().collect()
 }
 
-/// A JSON object in a folder of an artifact.
-fn read_json(store: &Store, tree: &Tree, name: &str) -> Option<Map<String, Value>> {
-    let Content::Folder(entries) = &tree.content else { return None };
-    let entry = entries.iter().find(|entry| entry.path == name)?;
-    serde_json::from_slice(&fs_err::read(store.object_path(&entry.digest)).ok()?).ok()
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn scores(stage: &str, metrics: Value) -> Scores {
+        let metrics = by_importance(metrics.as_object().cloned().unwrap_or_default());
+        Scores { stage: stage.to_owned(), metrics, verdict: None }
+    }
+
+    #[test]
+    fn what_people_look_for_first_is_shown_however_narrow_the_terminal_is() {
+        let metrics = json!({
+            "rouge_1": 0.5, "loss": 1.5, "token_f1": 0.4, "bleu:sacrebleu-13a": 12.0, "exact_match": 0.25, "rouge_2": 0.3,
+            "bleu": 12.0, "rouge_l": 0.4567, "mine": 1.0,
+        });
+        let mut all = vec![scores("before", metrics.clone()), scores("after", metrics)];
+        all.push(Scores { stage: "compare".into(), metrics: Map::new(), verdict: Some("b better".into()) });
+        insta::assert_snapshot!(table(&all, None).join("\n"));
+        insta::assert_snapshot!(table(&all, Some(30)).join("\n"));
+    }
 }

@@ -54,6 +54,18 @@ impl Ui {
         self.live
     }
 
+    /// How many columns standard output has, if it is a terminal.
+    #[expect(clippy::unused_self, reason = "all output goes through the one writer")]
+    pub(crate) fn data_width(self) -> Option<usize> {
+        columns(io::stdout())
+    }
+
+    /// How many columns standard error has, if it is a terminal.
+    #[expect(clippy::unused_self, reason = "all output goes through the one writer")]
+    pub(crate) fn width(self) -> Option<usize> {
+        columns(io::stderr())
+    }
+
     /// Whether to say everything.
     pub(crate) fn is_verbose(self) -> bool {
         self.volume == Volume::Verbose
@@ -120,6 +132,11 @@ impl Ui {
     pub(crate) fn paint_data(self, text: &str, code: &str) -> String {
         painted(self.data_color, text, code)
     }
+}
+
+/// A terminal that does not know its own width tells nought.
+fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    rustix::termios::tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 fn painted(color: bool, text: &str, code: &str) -> String {

@@ -7,6 +7,8 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use size::age;
+
 use crate::{environment::Environment, exit_code::ExitCode, failure::Failure, ui::Ui};
 
 /// Arguments of `cache`.

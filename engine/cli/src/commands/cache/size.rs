@@ -23,7 +23,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `30d`, `12h`, `2w`, `90 min`.
-pub(super) fn age(text: &str) -> Result<Duration, String> {
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
     let wrong = || "it is a number with min, h, d or w, such as `30d`".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;

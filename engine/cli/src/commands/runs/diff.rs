@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use refit_cache::{Digest, Store};
+use refit_engine::run::find_run;
 use serde_json::{Value, json};
 
 use super::{RunRecord, state_name};
@@ -17,7 +18,7 @@ use crate::{
 /// Arguments of `runs diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// One run: its id, or any beginning that no other has.
+    /// One run: `latest`, a name, or the beginning of an id.
     a: String,
     /// The other.
     b: String,
@@ -49,7 +50,7 @@ type Differences = Vec<(String, Option<Value>, Option<Value>)>;
 /// Compares two runs.
 pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
-    let side = |text: &str| Ok::<_, Failure>(Side::read(&store, RunRecord::read(&store, &store.find_run(text)?)?));
+    let side = |text: &str| Ok::<_, Failure>(Side::read(&store, RunRecord::read(&store, &find_run(&store, text)?)?));
     let (a, b) = (side(&args.a)?, side(&args.b)?);
     let short = |inputs: &BTreeMap<String, Digest>| -> BTreeMap<String, Value> {
         let shown = |digest: &Digest| if args.json { json!(digest) } else { json!(digest.short()) };
@@ -102,7 +103,7 @@ impl Side {
             }
         }
         let mut scores = BTreeMap::new();
-        for scored in Scores::of(store, record.stages()) {
+        for scored in Scores::of(record.stages()) {
             for (metric, value) in scored.metrics {
                 scores.insert(format!("{} {metric}", scored.stage), value);
             }

@@ -1,69 +1,97 @@
+use std::cmp::Ordering;
+
 use clap::Args;
-use refit_cache::Store;
 use serde_json::{Value, json};
 
-use super::RunRecord;
+use super::{
+    Row,
+    columns::{Breadth, Column},
+    condition::compare,
+    filter::{FilterArgs, expect_known},
+    listing::{self, Format},
+};
 use crate::{
     args::StoreOfArgs,
-    commands::{open, scores::Scores},
+    commands::open,
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    ui::{Table, Ui, count, duration, local_time},
+    ui::{Ui, count},
 };
 
 /// Arguments of `runs ls`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct LsArgs {
     #[command(flatten)]
     store: StoreOfArgs,
-    /// Only runs of the pipeline of that name.
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// At most so many.
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Sort by a parameter, a score or a fact such as `seconds`; `-NAME` puts the largest first.
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// Show these parameters and scores; `after.*` stands for all that begin so.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "all")]
+    columns: Vec<String>,
+    /// Show every parameter and score, not only what tells the runs apart.
+    #[arg(short, long)]
+    all: bool,
+    /// At most so many; 0 for all.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, group = "format")]
     json: bool,
+    /// Print comma-separated values, in full.
+    #[arg(long, group = "format")]
+    csv: bool,
+    /// Print a Markdown table.
+    #[arg(long, group = "format")]
+    md: bool,
 }
 
-/// Lists runs, newest first.
+/// Lists runs, newest first unless another order is asked for.
 pub(super) fn ls(args: &LsArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
-    let mut shown = Vec::new();
-    let mut more = 0;
-    for record in RunRecord::all(&store)? {
-        let record = record?;
-        if args.name.is_some() && record.pipeline() != args.name.as_deref() {
-            continue;
-        }
-        if shown.len() < args.limit { shown.push(record) } else { more += 1 }
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    // Where every run fits and the order is that of the runs, those that are not shown need not be read.
+    let (mut rows, total) = if args.filter.is_open() && args.sort.is_none() {
+        let all = Row::all(&store)?;
+        let total = all.len();
+        (all.take(limit).collect(), total)
+    } else {
+        let rows = args.filter.rows(&store)?;
+        let total = rows.len();
+        (rows, total)
+    };
+    if let Some(name) = &args.sort {
+        sort(&mut rows, name)?;
     }
+    rows.truncate(limit);
+    for name in args.columns.iter().filter(|name| !name.ends_with('*')) {
+        expect_known(&rows, name)?;
+    }
+    let more = total - rows.len();
     if args.json {
-        let runs: Vec<Value> = shown.iter().map(|record| as_json(&store, record)).collect();
+        let runs: Vec<Value> = rows.iter().map(Row::as_json).collect();
         ui.data(&json!({ "runs": runs, "more": more }).to_string())?;
         return Ok(ExitCode::Ok);
     }
-    let mut table = Table::new();
-    table.row(["run", "when", "pipeline", "status", "stages", "time", "scores"]);
-    for record in &shown {
-        let scores = Scores::of(&store, record.stages());
-        table.row([
-            record.id.to_string(),
-            local_time(record.id.began()),
-            record.pipeline().unwrap_or("?").to_owned(),
-            ui.paint_data(record.status(), color(record.status())),
-            record.counts(),
-            record.report.as_ref().map(|report| duration(report.seconds)).unwrap_or_default(),
-            // The last ones are what the pipeline is for.
-            scores.iter().rev().take(2).rev().filter_map(Scores::brief).collect::<Vec<_>>().join(" · "),
-        ]);
-    }
-    if shown.is_empty() {
+    let breadth = match args.columns.as_slice() {
+        [] if args.all => Breadth::All,
+        [] => Breadth::Differing,
+        names => Breadth::Named(names),
+    };
+    let columns = Column::choose(&rows, breadth);
+    let format = match (args.csv, args.md) {
+        (true, _) => Format::Csv,
+        (_, true) => Format::Markdown,
+        _ => Format::Table,
+    };
+    if rows.is_empty() && format == Format::Table {
         ui.say("no runs");
     } else {
-        ui.data(&table.text())?;
+        listing::print(&rows, columns, format, ui)?;
     }
     if more > 0 {
         ui.say(&format!("{} more; show them with `-n`", count(more, "run")));
@@ -71,30 +99,40 @@ pub(super) fn ls(args: &LsArgs, ui: Ui, environment: &Environment) -> Result<Exi
     Ok(ExitCode::Ok)
 }
 
-fn color(status: &str) -> &'static str {
-    match status {
-        "ok" => "32",
-        "running" => "36",
-        "interrupted" => "33",
-        _ => "31",
+/// Sorts by a value; runs that do not have it come last either way. Among equals the newest comes first.
+fn sort(rows: &mut [Row<'_>], by: &str) -> Result<(), Failure> {
+    let (name, backwards) = by.strip_prefix('-').map_or((by, false), |name| (name, true));
+    expect_known(rows, name)?;
+    rows.sort_by_cached_key(|row| Rank { value: row.value(name), backwards });
+    Ok(())
+}
+
+/// The place of a run in the order asked for.
+struct Rank {
+    value: Option<Value>,
+    backwards: bool,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.value, &other.value) {
+            (Some(a), Some(b)) if self.backwards => compare(b, a),
+            (Some(a), Some(b)) => compare(a, b),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        }
     }
 }
 
-fn as_json(store: &Store, record: &RunRecord) -> Value {
-    let mut counts = serde_json::Map::new();
-    for stage in record.stages() {
-        let count = counts.entry(super::state_name(stage.state)).or_insert(json!(0));
-        *count = json!(count.as_u64().unwrap_or(0) + 1);
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
-    let scores: Vec<Value> = Scores::of(store, record.stages()).iter().map(Scores::as_json).collect();
-    json!({
-        "run": record.id,
-        "began": record.id.began(),
-        "pipeline": record.pipeline(),
-        "status": record.status(),
-        "stages": counts,
-        "seconds": record.report.as_ref().map(|report| report.seconds),
-        "overrides": record.plan.as_ref().map(|plan| &plan.overrides),
-        "scores": scores,
-    })
 }
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Rank {}

@@ -1,14 +1,25 @@
 //! Looking back. Everything but `rm` works beside a run under way.
 
+mod columns;
+mod condition;
 mod diff;
+mod filter;
+mod listing;
 mod ls;
 mod record;
 mod rm;
+mod row;
 mod show;
+mod tag;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use columns::{importance, telling_parameters};
+pub(crate) use condition::{compare, plain};
+pub(crate) use filter::{FilterArgs, expect_known};
 pub(crate) use record::{RunRecord, state_name};
+pub(crate) use row::Row;
+pub(crate) use tag::label;
 
 use crate::{environment::Environment, exit_code::ExitCode, failure::Failure, ui::Ui};
 
@@ -19,8 +30,10 @@ use crate::{environment::Environment, exit_code::ExitCode, failure::Failure, ui:
 Examples:
   refit runs                      the newest runs of the store here
   refit runs --of pipelines/helpdesk
+  refit runs --sort -after.rouge_l --where params.rank=8 --since 2d
   refit runs show 4f2             one run; any beginning of its id will do
-  refit runs diff 4f2 a81         two runs side by side
+  refit runs diff latest~1 latest two runs side by side
+  refit runs name latest baseline
   refit runs rm 4f2               forget a run; its results stay until `refit cache gc`")]
 pub(crate) struct RunsArgs {
     #[command(subcommand)]
@@ -37,6 +50,10 @@ enum RunsCommand {
     Show(show::ShowArgs),
     /// Compare two runs: parameters, inputs, scores.
     Diff(diff::DiffArgs),
+    /// Give a run a name, by which it can be named from then on.
+    Name(tag::NameArgs),
+    /// Put tags on a run and take them off.
+    Tag(tag::TagArgs),
     /// Remove the records of runs.
     Rm(rm::RmArgs),
 }
@@ -47,6 +64,8 @@ pub(crate) fn runs(args: RunsArgs, ui: Ui, environment: &Environment) -> Result<
         RunsCommand::Ls(args) => ls::ls(&args, ui, environment),
         RunsCommand::Show(args) => show::show(&args, ui, environment),
         RunsCommand::Diff(args) => diff::diff(&args, ui, environment),
+        RunsCommand::Name(args) => tag::name(&args, ui, environment),
+        RunsCommand::Tag(args) => tag::tag(&args, ui, environment),
         RunsCommand::Rm(args) => rm::rm(&args, ui, environment),
     }
 }

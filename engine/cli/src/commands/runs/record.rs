@@ -1,25 +1,22 @@
 use refit_cache::{RunId, Store, StoreError};
-use refit_engine::run::{RunPlan, RunReport, RunStatus, StageReport, StageState};
-use serde::de::DeserializeOwned;
+use refit_engine::run::{Labels, RunPlan, RunReport, RunStatus, StageReport, StageState};
 
-/// What the store holds of a run. A run that was killed left its plan, but no report.
+/// All that the store holds of a run. A run that was killed left its plan, but no report.
 pub(crate) struct RunRecord {
     pub(crate) id: RunId,
+    pub(crate) labels: Labels,
     pub(crate) plan: Option<RunPlan>,
     pub(crate) report: Option<RunReport>,
-    under_way: bool,
+    status: &'static str,
 }
 
 impl RunRecord {
     /// Reads the record of one run.
     pub(crate) fn read(store: &Store, id: &RunId) -> Result<Self, StoreError> {
         let folder = store.run_folder(id);
-        let report: Option<RunReport> = read_json(&folder.join("report.json"));
-        // The run that goes on began after its engine took the lock, and is the newest since.
-        let under_way = report.is_none()
-            && store.holder()?.is_some_and(|holder| id.began() >= holder.since)
-            && store.runs()?.first() == Some(id);
-        Ok(Self { id: id.clone(), plan: read_json(&folder.join("plan.json")), report, under_way })
+        let report = RunReport::read(&folder);
+        let status = status(report.as_ref().map(|report| report.status), id, under_way(store)?.as_ref());
+        Ok(Self { id: id.clone(), labels: Labels::read(&folder), plan: RunPlan::read(&folder), report, status })
     }
 
     /// Reads the record of every run, newest first.
@@ -35,29 +32,29 @@ impl RunRecord {
 
     /// `ok`, `failed`, `interrupted`; `running` and `killed` for a run without a report.
     pub(crate) fn status(&self) -> &'static str {
-        match self.report.as_ref().map(|report| report.status) {
-            Some(RunStatus::Ok) => "ok",
-            Some(RunStatus::Failed) => "failed",
-            Some(RunStatus::Interrupted) => "interrupted",
-            None if self.under_way => "running",
-            None => "killed",
-        }
+        self.status
     }
 
     /// The stages that are on record, in the order of the graph.
     pub(crate) fn stages(&self) -> &[StageReport] {
         self.report.as_ref().map_or(&[], |report| &report.stages)
     }
+}
 
-    /// `3 ran, 4 cached`.
-    pub(crate) fn counts(&self) -> String {
-        let states =
-            [StageState::Ran, StageState::Cached, StageState::Failed, StageState::Blocked, StageState::Skipped];
-        let counts = states.into_iter().filter_map(|state| {
-            let number = self.stages().iter().filter(|stage| stage.state == state).count();
-            (number > 0).then(|| format!("{number} {}", state_name(state)))
-        });
-        counts.collect::<Vec<_>>().join(", ")
+/// The run that goes on now: it began after its engine took the lock, and is the newest since.
+pub(super) fn under_way(store: &Store) -> Result<Option<RunId>, StoreError> {
+    let Some(holder) = store.holder()? else { return Ok(None) };
+    Ok(store.runs()?.into_iter().next().filter(|run| run.began() >= holder.since))
+}
+
+/// The word for how a run ended.
+pub(super) fn status(ended: Option<RunStatus>, run: &RunId, under_way: Option<&RunId>) -> &'static str {
+    match ended {
+        Some(RunStatus::Ok) => "ok",
+        Some(RunStatus::Failed) => "failed",
+        Some(RunStatus::Interrupted) => "interrupted",
+        None if under_way == Some(run) => "running",
+        None => "killed",
     }
 }
 
@@ -70,9 +67,4 @@ pub(crate) fn state_name(state: StageState) -> &'static str {
         StageState::Blocked => "blocked",
         StageState::Skipped => "skipped",
     }
-}
-
-/// A record that is not there, torn or of another version tells nothing; the other one of the run may.
-fn read_json<T: DeserializeOwned>(path: &std::path::Path) -> Option<T> {
-    serde_json::from_slice(&fs_err::read(path).ok()?).ok()
 }

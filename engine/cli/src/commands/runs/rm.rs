@@ -1,5 +1,6 @@
 use clap::Args;
 use refit_cache::{RunId, Wait};
+use refit_engine::run::find_run;
 
 use crate::{
     args::StoreOfArgs,
@@ -13,7 +14,7 @@ use crate::{
 /// Arguments of `runs rm`.
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
-    /// The runs: their ids, or any beginnings that no others have.
+    /// The runs: `latest`, names, or beginnings of ids.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
     #[command(flatten)]
@@ -25,7 +26,7 @@ pub(super) fn rm(args: &RmArgs, ui: Ui, environment: &Environment) -> Result<Exi
     let store = open::store_of(&args.store, environment)?;
     // A run under way holds the lock, so that it cannot lose its own folder.
     let _lock = store.lock("refit runs rm", Wait::Fail)?;
-    let mut runs: Vec<RunId> = args.runs.iter().map(|text| store.find_run(text)).collect::<Result<_, _>>()?;
+    let mut runs: Vec<RunId> = args.runs.iter().map(|text| find_run(&store, text)).collect::<Result<_, _>>()?;
     runs.sort();
     runs.dedup();
     for run in &runs {

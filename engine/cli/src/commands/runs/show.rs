@@ -1,5 +1,5 @@
 use clap::Args;
-use refit_engine::run::StageReport;
+use refit_engine::run::{StageReport, find_run};
 use serde_json::{Value, json};
 
 use super::{RunRecord, state_name};
@@ -18,7 +18,7 @@ use crate::{
 /// Arguments of `runs show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The run: its id, or any beginning that no other has.
+    /// The run: `latest`, a name, or the beginning of an id.
     run: String,
     #[command(flatten)]
     store: StoreOfArgs,
@@ -30,13 +30,13 @@ pub(crate) struct ShowArgs {
 /// Shows one run.
 pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
-    let record = RunRecord::read(&store, &store.find_run(&args.run)?)?;
-    let scores = Scores::of(&store, record.stages());
+    let record = RunRecord::read(&store, &find_run(&store, &args.run)?)?;
+    let scores = Scores::of(record.stages());
     let folder = store.run_folder(&record.id);
     if args.json {
         let scores: Vec<Value> = scores.iter().map(Scores::as_json).collect();
         let shown = json!({
-            "run": record.id, "status": record.status(), "folder": folder, "plan": record.plan,
+            "run": record.id, "name": record.labels.name, "tags": record.labels.tags, "status": record.status(), "folder": folder, "plan": record.plan,
             "report": record.report, "scores": scores,
         });
         ui.data(&shown.to_string())?;
@@ -45,6 +45,12 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
     let mut head = Table::new();
     let began = record.id.began();
     head.row(["run", record.id.as_str()]);
+    if let Some(name) = &record.labels.name {
+        head.row(["name", name]);
+    }
+    if !record.labels.tags.is_empty() {
+        head.row(["tags".to_owned(), record.labels.tags.iter().cloned().collect::<Vec<_>>().join(" ")]);
+    }
     head.row(["pipeline", record.pipeline().unwrap_or("?")]);
     head.row(["status", record.status()]);
     head.row(["began".to_owned(), format!("{} ({})", local_time(began), ago(began))]);
@@ -73,7 +79,7 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
     }
     if !scores.is_empty() {
         ui.data("")?;
-        ui.data(&scores::table(&scores).join("\n"))?;
+        ui.data(&scores::table(&scores, ui.data_width()).join("\n"))?;
     }
     Ok(ExitCode::Ok)
 }

@@ -1,0 +1,91 @@
+//! A list of runs as a table, as CSV and as Markdown.
+
+use super::{Row, columns::Column};
+use crate::{
+    failure::Failure,
+    ui::{Table, Ui, count, width},
+};
+
+/// What a list is printed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Table,
+    Csv,
+    Markdown,
+}
+
+/// Between two columns of a table.
+const GAP: usize = 2;
+
+/// Prints a list of runs.
+pub(super) fn print(rows: &[Row<'_>], columns: Vec<Column>, format: Format, ui: Ui) -> Result<(), Failure> {
+    match format {
+        Format::Table => table(rows, columns, ui),
+        Format::Csv => Ok(ui.data(csv(rows, &columns)?.trim_end())?),
+        Format::Markdown => Ok(ui.data(&markdown(rows, &columns))?),
+    }
+}
+
+/// On a terminal, the columns that do not fit are left out from the right, where the less important ones stand.
+fn table(rows: &[Row<'_>], mut columns: Vec<Column>, ui: Ui) -> Result<(), Failure> {
+    let cells = |column: &Column| rows.iter().map(|row| column.cell(row)).collect::<Vec<_>>();
+    let mut filled: Vec<Vec<String>> = columns.iter().map(cells).collect();
+    if let Some(columns_there) = ui.data_width() {
+        let mut taken = 0;
+        let fitting = columns.iter().zip(&filled).take_while(|(column, cells)| {
+            let widest = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
+            taken += widest.max(width(column.title())) + GAP;
+            taken <= columns_there + GAP
+        });
+        let fitting = fitting.count().max(1);
+        let left_out: Vec<String> = columns.drain(fitting..).map(|column| format!("`{}`", column.0)).collect();
+        filled.truncate(fitting);
+        if !left_out.is_empty() {
+            ui.say(&format!(
+                "{} left out for want of room: {}; `--columns` chooses",
+                count(left_out.len(), "column"),
+                left_out.join(", ")
+            ));
+        }
+    }
+    let mut table = Table::new();
+    table.row(columns.iter().map(Column::title));
+    for (place, row) in rows.iter().enumerate() {
+        table.row(columns.iter().zip(&filled).map(|(column, cells)| {
+            let cell = cells[place].as_str();
+            if column.0 == "status" { ui.paint_data(cell, color(row.status)) } else { cell.to_owned() }
+        }));
+    }
+    Ok(ui.data(&table.text())?)
+}
+
+fn color(status: &str) -> &'static str {
+    match status {
+        "ok" => "32",
+        "running" => "36",
+        "interrupted" => "33",
+        _ => "31",
+    }
+}
+
+fn csv(rows: &[Row<'_>], columns: &[Column]) -> Result<String, Failure> {
+    let failed = |error: csv::Error| std::io::Error::other(error);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns.iter().map(|column| &column.0)).map_err(failed)?;
+    for row in rows {
+        writer.write_record(columns.iter().map(|column| column.exact(row))).map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn markdown(rows: &[Row<'_>], columns: &[Column]) -> String {
+    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
+    let mut lines = vec![
+        line(columns.iter().map(|column| escaped(column.title())).collect()),
+        line(columns.iter().map(|_| "---".to_owned()).collect()),
+    ];
+    lines.extend(rows.iter().map(|row| line(columns.iter().map(|column| escaped(&column.cell(row))).collect())));
+    lines.join("\n")
+}

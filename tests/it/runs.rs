@@ -1,0 +1,167 @@
+//! Looking back over many runs: listing, sorting, filtering, naming, picking the best.
+
+use std::time::{Duration, Instant};
+
+use refit_tests::{Outcome, Sandbox, write_questions};
+use serde_json::{Value, json};
+
+const SEEDS: &str = "\
+name: seeds
+params: { seed: 7 }
+sources: { faq: faq.jsonl }
+stages:
+  # What everything begins with.
+  clean: { uses: clean, inputs: { records: faq }, with: { dedup: exact } }
+  split: { uses: split, inputs: { records: clean.records }, with: { test: 4, seed: \"${params.seed}\" } }
+";
+
+fn seeds() -> Sandbox {
+    let sandbox = Sandbox::new();
+    write_questions(&sandbox.path("faq.jsonl"), 40);
+    sandbox.write("pipeline.yaml", SEEDS);
+    sandbox
+}
+
+/// A store with the records of runs that never happened: what a year of experiments leaves behind.
+fn with_past(count: usize) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write(".refit/format", "1\n");
+    for number in 0..count {
+        let id = format!("20261123T{:02}{:02}{:02}-{number:06x}", number / 3600, number / 60 % 60, number % 60);
+        let (rank, rouge) = ([4, 8, 16][number % 3], f64::from(u32::try_from(number * 37 % 1000).unwrap()) / 1000.0);
+        let stages: serde_json::Map<String, Value> = (0..8)
+            .map(|stage| {
+                let with = json!({ "rank": rank, "alpha": 32, "seed": number, "learning_rate": 1e-4 });
+                (format!("stage{stage}"), json!({ "uses": "train-lora", "version": 1, "with": with, "inputs": {} }))
+            })
+            .collect();
+        let started = format!("2026-11-23T{:02}:{:02}:{:02}Z", number / 3600, number / 60 % 60, number % 60);
+        let plan = json!({
+            "pipeline": if number % 10 == 0 { "other" } else { "sweep" }, "file": "/nowhere/pipeline.yaml", "overrides": [],
+            "params": { "rank": rank }, "device": "cpu", "refit": "0.1.0", "started": started, "stages": stages,
+        });
+        let report = |name: &str, scores: Value| {
+            json!({
+                "name": name, "kind": "evaluate", "state": "ran", "key": null, "reason": null, "reasons": [], "seconds": 1.0,
+                "peak_memory": 1, "outputs": {}, "warnings": [], "facts": {}, "scores": scores,
+            })
+        };
+        let metrics =
+            json!({ "rouge_l": rouge, "bleu": 10.0, "loss": 2.0 - rouge, "rouge_1": 0.5, "rouge:lf-l": 50.0 });
+        let report = json!({
+            "run": id, "pipeline": plan["pipeline"], "status": "ok", "started": started,
+            "seconds": 12.5, "stages": [report("before", json!({ "rouge_l": 0.1 })), report("after", metrics)],
+            "exported": {}, "sources": {},
+        });
+        sandbox.write(&format!(".refit/runs/{id}/plan.json"), plan.to_string());
+        sandbox.write(&format!(".refit/runs/{id}/report.json"), report.to_string());
+    }
+    sandbox
+}
+
+fn ids(told: &Value) -> Vec<String> {
+    told["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_thousand_runs_are_listed_at_once_even_without_their_summaries() {
+    let sandbox = with_past(1000);
+    let quickest = (0..5)
+        .map(|_| {
+            let begun = Instant::now();
+            let listed = sandbox.refit(["runs", "-n", "0", "--sort", "-after.rouge_l", "--json"]).expect_code(0);
+            let took = begun.elapsed();
+            assert_eq!(ids(&listed.json()).len(), 1000);
+            took
+        })
+        .min()
+        .unwrap();
+    assert!(quickest < Duration::from_millis(600), "{quickest:?}");
+}
+
+#[test]
+fn runs_are_sorted_filtered_and_shown_by_what_tells_them_apart() {
+    let sandbox = with_past(30);
+    let mut command = sandbox.command(["runs", "--sort", "-after.rouge_l", "-n", "4"]);
+    command.env("TZ", "UTC");
+    let table = Outcome::of(command).expect_code(0);
+    insta::assert_snapshot!(table.stdout);
+    assert!(table.stderr.contains("26 runs more"), "{}", table.stderr);
+
+    let where_ = ["runs", "--where", "params.rank=8", "--where", "after.rouge_l>0.3", "--pipeline", "sweep", "--json"];
+    let found = sandbox.refit(where_).expect_code(0).json();
+    assert!(!ids(&found).is_empty());
+    for run in found["runs"].as_array().unwrap() {
+        assert_eq!((&run["parameters"]["stage3.rank"], &run["pipeline"]), (&json!(8), &json!("sweep")));
+        assert!(run["scores"]["after.rouge_l"].as_f64().unwrap() > 0.3);
+    }
+    assert_eq!(sandbox.refit(["runs", "--status", "failed", "--json"]).expect_code(0).json()["runs"], json!([]));
+    let since = sandbox.refit(["runs", "--since", "2026-11-23T00:00:20Z", "--json"]).expect_code(0).json();
+    assert_eq!(ids(&since).len(), 10);
+
+    let csv = sandbox.refit(["runs", "-n", "2", "--csv", "--columns", "params.rank,after.r*"]).expect_code(0);
+    insta::assert_snapshot!(csv.stdout);
+    let markdown = sandbox.refit(["runs", "-n", "2", "--md", "--columns", "params.rank,seconds"]).expect_code(0);
+    insta::assert_snapshot!(markdown.stdout);
+
+    let unknown = sandbox.refit(["runs", "--where", "after.rogue_l>0.3"]).expect_code(2);
+    assert!(unknown.stderr.contains("did you mean `after.rouge_l`?"), "{}", unknown.stderr);
+    sandbox.refit(["runs", "--sort", "nothing"]).expect_code(2);
+    sandbox.refit(["runs", "--where", "nothing"]).expect_code(2);
+}
+
+#[test]
+fn the_best_run_is_picked_by_what_the_metric_means() {
+    let sandbox = with_past(30);
+    let best = |arguments: &[&str]| sandbox.refit([&["best", "--json"], arguments].concat()).expect_code(0).json();
+    let most = best(&["--metric", "after.rouge_l"]);
+    let least = best(&["--metric", "after.loss"]);
+    assert_eq!((&most["run"], &most["compared"]), (&least["run"], &json!(30)), "less loss is better by itself");
+    assert_eq!(most["value"], most["scores"]["after.rouge_l"]);
+    let worst = best(&["--metric", "after.rouge_l", "--min", "--where", "params.rank=8"]);
+    assert!(worst["value"].as_f64() < most["value"].as_f64() && worst["parameters"]["params.rank"] == 8);
+    let told = sandbox.refit(["best", "--metric", "after.rouge_l"]).expect_code(0);
+    assert!(told.stdout.contains("after.rouge_l") && told.stdout.contains("params.rank"), "{}", told.stdout);
+    assert!(sandbox.refit(["best", "--metric", "pipeline"]).expect_code(2).stderr.contains("none of 30 runs"));
+}
+
+#[test]
+fn what_the_best_run_made_is_copied_out() {
+    let sandbox = seeds();
+    for seed in ["7", "8"] {
+        sandbox.refit(["run", "-q", "-S", &format!("params.seed={seed}")]).expect_code(0);
+    }
+    let get = ["best", "--metric", "params.seed", "--min", "--get", "split.test", "--to", "least", "--json"];
+    let best = sandbox.refit(get).expect_code(0).json();
+    assert_eq!((&best["value"], &best["copied"]["written"]), (&json!(7), &json!(true)));
+    assert!(sandbox.path("least/records.jsonl").is_file());
+    let wrong = sandbox.refit(["best", "--metric", "params.seed", "--get", "split.tst", "--to", "x"]).expect_code(1);
+    assert!(wrong.stderr.contains("no output `split.tst`"), "{}", wrong.stderr);
+}
+
+#[test]
+fn runs_have_names_and_tags() {
+    let sandbox = seeds();
+    sandbox.refit(["run", "-q", "--name", "baseline", "--tag", "a", "--tag", "b"]).expect_code(0);
+    sandbox.refit(["run", "-q", "-S", "params.seed=8"]).expect_code(0);
+    let show = |run: &str| sandbox.refit(["runs", "show", run, "--json"]).expect_code(0).json();
+    let (old, new) = (show("baseline"), show("latest"));
+    assert_eq!((&old["name"], &old["tags"]), (&json!("baseline"), &json!(["a", "b"])));
+    assert_eq!(show("latest~1")["run"], old["run"]);
+
+    sandbox.refit(["runs", "tag", "latest", "+shipped"]).expect_code(0);
+    let tags = sandbox.refit(["runs", "tag", "--json", "baseline", "+c", "-a"]).expect_code(0).json();
+    assert_eq!(tags["tags"], json!(["b", "c"]));
+    let tagged = sandbox.refit(["runs", "--tag", "shipped", "--json"]).expect_code(0).json();
+    assert_eq!(ids(&tagged), [new["run"].as_str().unwrap()]);
+
+    sandbox.refit(["runs", "name", "latest", "baseline"]).expect_code(0);
+    assert_eq!(show("baseline")["run"], new["run"], "the newest of a name is meant");
+    sandbox.refit(["runs", "name", "baseline", "--none"]).expect_code(0);
+    assert_eq!(show("baseline")["run"], old["run"]);
+    assert!(sandbox.refit(["runs", "tag", "latest", "-x", "--json"]).expect_code(2).stderr.contains("before the run"));
+    for wrong in ["latest", "a b", "20261123T175301-4f2a9c"] {
+        sandbox.refit(["runs", "name", "latest", wrong]).expect_code(2);
+    }
+    sandbox.refit(["run", "-q", "--name", "latest"]).expect_code(2);
+}
