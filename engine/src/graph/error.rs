@@ -2,6 +2,8 @@ use std::{error::Error, fmt, sync::Arc};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
+use crate::source::TextOrigin;
+
 /// One mistake in a pipeline file, or in an override.
 #[derive(Debug, Clone)]
 pub struct PipelineError {
@@ -11,8 +13,8 @@ pub struct PipelineError {
     pub(crate) severity: Severity,
     pub(crate) source: Option<NamedSource<Arc<str>>>,
     pub(crate) labels: Vec<LabeledSpan>,
-    /// Whether the main place lies in an override.
-    pub(crate) in_override: bool,
+    /// The text that the main place lies in, if there is a place.
+    pub(crate) origin: Option<TextOrigin>,
     /// Further places, which lie in other texts.
     pub(crate) elsewhere: Vec<PipelineError>,
 }
@@ -94,8 +96,13 @@ impl fmt::Display for PipelineErrors {
         }
         let many = self.errors.len();
         let mistakes = if many == 1 { "a mistake".to_owned() } else { format!("{many} mistakes") };
-        if self.errors.iter().all(|error| error.in_override) {
+        let all_in =
+            |wanted: fn(&TextOrigin) -> bool| self.errors.iter().all(|error| error.origin.as_ref().is_some_and(wanted));
+        if all_in(|origin| *origin == TextOrigin::Override) {
             return write!(f, "{mistakes} in what overrides {}", self.file);
+        }
+        if all_in(|origin| matches!(origin, TextOrigin::Import(_))) {
+            return write!(f, "{mistakes} in what {} imports", self.file);
         }
         write!(f, "{} has {mistakes}", self.file)
     }

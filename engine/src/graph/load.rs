@@ -8,7 +8,7 @@ use miette::Severity;
 
 use super::{Pipeline, PipelineError, PipelineErrors, lower::lower, origin::Origin};
 use crate::{
-    source::{Mistake, Node, Shape, SourceFile, Span},
+    source::{Mistake, Node, Shape, SourceFile, Span, Text, TextOrigin},
     spec::{self, Override},
     stage::Registry,
 };
@@ -48,7 +48,7 @@ fn lower_source(
     overrides: &[Override],
     registry: &Registry,
 ) -> Result<Pipeline, PipelineErrors> {
-    let mut texts = vec![source.text.clone()];
+    let mut texts = vec![pipeline_text(&source.path, source.text.clone())];
     let Some(root) = source.root().filter(|root| !root.is_null()) else {
         if mistakes.is_empty() {
             let place = Span::new(0, 0..0);
@@ -61,16 +61,16 @@ fn lower_source(
             });
         }
         let nothing = Arc::new(Node::new(Span::default(), Shape::Scalar(serde_json::Value::Null)));
-        let origin = Origin::new(&source.path, nothing, texts);
+        let origin = Origin { root: nothing, texts };
         return Err(errors(&origin, mistakes));
     };
     let mut root = root.clone();
     for given in overrides {
         let (changed, text) = spec::apply(&root, given, texts.len(), &mut mistakes);
         root = changed;
-        texts.push(text.text);
+        texts.push(Text { name: "-S".into(), text: text.text, origin: TextOrigin::Override });
     }
-    let mut origin = Origin::new(&source.path, root, texts);
+    let mut origin = Origin { root, texts };
     let file = absolute(&source.path);
     let (pipeline, warnings) = lower(&mut origin, &file, registry, &mut mistakes);
     match pipeline {
@@ -114,7 +114,11 @@ fn absolute(path: &FilePath) -> PathBuf {
 
 fn failed(file: &FilePath, mistakes: Vec<Mistake>) -> PipelineErrors {
     let nothing = Arc::new(Node::new(Span::default(), Shape::Scalar(serde_json::Value::Null)));
-    errors(&Origin::new(file, nothing, Vec::new()), mistakes)
+    errors(&Origin { root: nothing, texts: vec![pipeline_text(file, "".into())] }, mistakes)
+}
+
+fn pipeline_text(file: &FilePath, text: Arc<str>) -> Text {
+    Text { name: file.display().to_string().into(), text, origin: TextOrigin::Pipeline }
 }
 
 fn errors(origin: &Origin, mistakes: Vec<Mistake>) -> PipelineErrors {
@@ -126,7 +130,7 @@ fn errors(origin: &Origin, mistakes: Vec<Mistake>) -> PipelineErrors {
         let more = Mistake::new("pipeline::more_mistakes", format!("{hidden} more mistakes are not shown"));
         errors.push(origin.error(more.help("they show once some of these are mended"), Severity::Error));
     }
-    PipelineErrors::new(origin.name.clone(), errors)
+    PipelineErrors::new(origin.name(), errors)
 }
 
 /// In the order of the texts, each once: what stands behind an anchor is looked at for every alias.

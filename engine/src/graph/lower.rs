@@ -3,29 +3,26 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path as FilePath, PathBuf},
-    sync::LazyLock,
+    sync::Arc,
 };
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
 
 use super::{
-    Pipeline, SourceRef, StageGraph, StageNode,
-    fit::{Fit, Subject},
+    CopyOf, Pipeline, SourceRef, StageGraph, StageNode,
+    fit::Fit,
+    flatten::{Flat, Flattening, Unit},
+    grammar::Written,
+    matrix::{Copies, StageCopy},
     origin::Origin,
-    params::{OPEN, Substitution},
+    params::{OPEN, edited},
     place::Places,
 };
 use crate::{
-    source::{Entry, Mistake, Path, Step, did_you_mean, list},
-    spec::{PipelineSpec, StageSpec, is_name},
+    source::{Entry, Mistake, Node, Path, Shape, did_you_mean, list},
+    spec::{PipelineSpec, SourceSpec, StageSpec},
     stage::{Registry, StageKind},
 };
-
-/// The grammar that every pipeline shares. It comes from our own types, so it compiles.
-static GRAMMAR: LazyLock<Fit> = LazyLock::new(|| {
-    Fit::new(PipelineSpec::schema().to_value()).expect("invariant: the grammar's schema comes from our own types")
-});
 
 /// What is known while a pipeline is lowered.
 pub(super) struct Lowering<'a> {
@@ -33,18 +30,26 @@ pub(super) struct Lowering<'a> {
     pub(super) places: Places<'a>,
     pub(super) file: &'a FilePath,
     pub(super) folder: PathBuf,
+    /// Every file that was read, the pipeline file first.
+    files: Vec<PathBuf>,
     pub(super) registry: &'a Registry,
     pub(super) spec: PipelineSpec,
-    /// The parameters as they are written.
-    pub(super) params: IndexMap<String, Entry>,
-    pub(super) used_params: HashSet<String>,
     /// Values with references that lead nowhere.
     pub(super) unresolved: HashSet<Path>,
     pub(super) used_sources: HashSet<String>,
     /// Sources that are written, also those with mistakes.
     pub(super) source_names: Vec<String>,
+    pub(super) source_specs: IndexMap<String, SourceSpec>,
+    /// The names of stages as they are written, without those of copies.
+    pub(super) written_stages: Vec<String>,
+    /// What the stages of imports would be called that could not be read.
+    pub(super) missing: Vec<String>,
     /// Stages that are written, also those with mistakes, and their kinds where those are known.
     pub(super) stage_kinds: IndexMap<String, Option<&'a StageKind>>,
+    /// Every stage with a matrix.
+    pub(super) copies: Copies,
+    /// The copy that a stage is, by the stage's name.
+    pub(super) copy_of: HashMap<String, Arc<StageCopy>>,
     /// Values that do not fit the grammar.
     pub(super) broken: HashSet<Path>,
     /// The schema of each kind's parameters, compiled once.
@@ -61,104 +66,68 @@ pub(super) fn lower(
     registry: &Registry,
     mistakes: &mut Vec<Mistake>,
 ) -> (Option<Pipeline>, Vec<Mistake>) {
-    let value = origin.root.to_value();
-    let subject = Subject { places: &origin.places(), base: Path::default(), value: &value, name: "the pipeline" };
-    let misfits = GRAMMAR.misfits(&subject);
-    let broken: HashSet<Path> = misfits.iter().map(|misfit| misfit.path.clone()).collect();
-    mistakes.extend(misfits.into_iter().filter_map(|misfit| misfit.mistake));
-    if !value.is_object() {
-        return (None, Vec::new());
-    }
-    let written = |section: &str| origin.root.get(section).and_then(|node| node.entries()).cloned().unwrap_or_default();
-    let spec = match read(value, &broken) {
-        Ok(spec) => spec,
-        Err(problem) => {
-            mistakes.push(Mistake::new("pipeline::bad_value", format!("the file cannot be used: {problem}")));
-            return (None, Vec::new());
+    let Some(written) = Written::read(&origin.places(), mistakes) else { return (None, Vec::new()) };
+    let folder = file.parent().unwrap_or(FilePath::new("")).to_owned();
+    let params = origin.root.get("params").and_then(|node| node.entries()).cloned().unwrap_or_default();
+    let unit = Unit {
+        root: origin.root.clone(),
+        written,
+        prefix: String::new(),
+        by: None,
+        folder: folder.clone(),
+        params,
+        wires: IndexMap::new(),
+        chain: vec![fs_err::canonicalize(file).unwrap_or_else(|_| file.to_owned())],
+    };
+    let mut flattening = Flattening { texts: &mut origin.texts, registry, mistakes, flat: Flat::default() };
+    flattening.unit(&unit);
+    let mut flat = flattening.flat;
+    let Unit { root, written: Written { mut spec, broken }, .. } = unit;
+    flat.broken.extend(broken);
+    origin.root = edited(&root, &mut |entries| {
+        for (section, flat) in [("stages", &flat.stages), ("sources", &flat.sources)] {
+            if let Some(entry) = entries.get_mut(section) {
+                entry.value = edited(&entry.value, &mut |entries| entries.clone_from(flat));
+            } else if !flat.is_empty() {
+                let value = Node::new(root.span, Shape::Mapping(flat.clone())).into();
+                entries.insert(section.to_owned(), Entry { key: root.span, value, merged: None });
+            }
         }
-    };
-    let params = written("params");
-    let (source_names, stage_names) = (written("sources").into_keys(), written("stages").into_keys());
-    let mut substitution = Substitution {
-        texts: &origin.texts,
-        params: &params,
-        used: HashSet::new(),
-        unresolved: HashSet::new(),
-        mistakes,
-    };
-    let root = substitution.pipeline(&origin.root);
-    let Substitution { used: used_params, unresolved, .. } = substitution;
-    origin.root = root;
+    });
     let origin = &*origin;
+    spec.stages = std::mem::take(&mut flat.specs);
+    let mut files = vec![file.to_owned()];
+    files.append(&mut flat.files);
     let mut lowering = Lowering {
         origin,
         places: origin.places(),
         file,
-        folder: file.parent().unwrap_or(FilePath::new("")).to_owned(),
+        folder,
+        files,
         registry,
-        params,
-        used_params,
-        unresolved,
+        unresolved: flat.unresolved,
         used_sources: HashSet::new(),
-        source_names: source_names.collect(),
-        stage_kinds: stage_names.map(|name| (name, None)).collect(),
+        source_names: flat.sources.into_keys().collect(),
+        source_specs: flat.source_specs,
+        written_stages: flat.written_stages,
+        missing: flat.missing,
+        stage_kinds: flat.stages.into_keys().map(|name| (name, None)).collect(),
+        copies: flat.copies,
+        copy_of: flat.copy_of,
         spec,
-        broken,
+        broken: flat.broken,
         fits: HashMap::new(),
         mistakes,
-        warnings: Vec::new(),
+        warnings: flat.warnings,
     };
     let pipeline = lowering.pipeline();
     lowering.unused();
     (pipeline, lowering.warnings)
 }
 
-/// The spec without the parts that do not fit.
-fn read(mut value: Value, broken: &HashSet<Path>) -> Result<PipelineSpec, serde_json::Error> {
-    for path in broken {
-        let steps = path.0.as_slice();
-        // A stage without a kind and a source without an address are nothing.
-        let steps = match (steps.first(), steps.last()) {
-            (Some(Step::Key(top)), Some(Step::Key(last)))
-                if steps.len() == 3
-                    && matches!((top.as_str(), last.as_str()), ("stages", "uses") | ("sources", "from")) =>
-            {
-                &steps[..2]
-            }
-            _ => steps,
-        };
-        remove(&mut value, steps);
-    }
-    if let Value::Object(fields) = &mut value
-        && !fields.get("stages").is_some_and(Value::is_object)
-    {
-        fields.insert("stages".into(), Value::Object(Map::new()));
-    }
-    serde_json::from_value(value)
-}
-
-fn remove(value: &mut Value, steps: &[Step]) {
-    let Some((last, above)) = steps.split_last() else { return };
-    let mut at = value;
-    for step in above {
-        let below = match (at, step) {
-            (Value::Object(fields), Step::Key(key)) => fields.get_mut(key),
-            (Value::Array(items), Step::Index(index)) => items.get_mut(*index),
-            _ => None,
-        };
-        match below {
-            Some(below) => at = below,
-            None => return,
-        }
-    }
-    if let (Value::Object(fields), Step::Key(key)) = (at, last) {
-        fields.shift_remove(key);
-    }
-}
-
 impl Lowering<'_> {
     fn pipeline(&mut self) -> Option<Pipeline> {
-        let params = self.check_params();
+        let params = self.spec.params.take().unwrap_or_default();
         let sources = self.sources();
         let stages = std::mem::take(&mut self.spec.stages);
         self.kinds(&stages);
@@ -185,6 +154,7 @@ impl Lowering<'_> {
             name: self.name(),
             file: self.file.to_owned(),
             folder: self.folder.clone(),
+            files: std::mem::take(&mut self.files),
             description: self.spec.description.take(),
             params,
             sources,
@@ -205,18 +175,9 @@ impl Lowering<'_> {
         given.or_else(folder).unwrap_or_else(|| "pipeline".to_owned())
     }
 
-    /// Notes a key that is no name. A text with a reference in it gets the better words for that.
-    pub(super) fn check_name(&mut self, path: &Path, what: &str) {
-        let Some(name) = path.last_key().filter(|name| !is_name(name)) else { return };
-        let mistake = Mistake::new("pipeline::bad_name", format!("`{name}` cannot be the name of a {what}"))
-            .with_labels(self.places.key(path, "this name"))
-            .help("a name has letters, digits, `_` and `-`, at most 64 of them, and does not begin with `-`");
-        self.mistakes.push(mistake);
-    }
-
     /// Notes a reference where none can stand, and says whether there is one.
     pub(super) fn refuse_reference(&mut self, path: &Path, text: &str) -> bool {
-        let is_reference = text.contains(OPEN) && text.contains("params");
+        let is_reference = text.contains(OPEN) && (text.contains("params") || text.contains("matrix"));
         if is_reference {
             let mistake = Mistake::new("pipeline::bad_reference", "`${…}` can only stand inside `with`")
                 .with_labels(self.places.value(path, "not replaced here"))
@@ -226,42 +187,9 @@ impl Lowering<'_> {
         is_reference
     }
 
-    fn check_params(&mut self) -> Map<String, Value> {
-        let params = self.spec.params.take().unwrap_or_default();
-        for (name, value) in &params {
-            let path = Path::of(&["params", name]);
-            self.check_name(&path, "parameter");
-            self.refuse_nested(&path, value);
-        }
-        params
-    }
-
-    fn refuse_nested(&mut self, path: &Path, value: &Value) {
-        match value {
-            Value::String(text) if text.contains("${params.") => {
-                let mistake = Mistake::new("pipeline::bad_reference", "a parameter cannot refer to another one")
-                    .with_labels(self.places.value(path, "nested reference"))
-                    .help("write the value itself");
-                self.mistakes.push(mistake);
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.refuse_nested(&path.join(index), item);
-                }
-            }
-            Value::Object(fields) => {
-                for (key, item) in fields {
-                    self.refuse_nested(&path.join(key), item);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Finds the kind of each stage.
     fn kinds(&mut self, stages: &IndexMap<String, StageSpec>) {
         for name in self.stage_kinds.keys().cloned().collect::<Vec<_>>() {
-            self.check_name(&Path::of(&["stages", &name]), "stage");
             let Some(stage) = stages.get(&name) else { continue };
             let kind = self.registry.get(&stage.uses);
             self.stage_kinds.insert(name.clone(), kind);
@@ -286,7 +214,18 @@ impl Lowering<'_> {
         };
         let inputs: BTreeMap<_, _> = self.inputs(name, stage, kind);
         let with = self.with(name, kind).unwrap_or_default();
-        Some(StageNode { name: name.to_owned(), kind: *kind, with, inputs, description: stage.description.clone() })
+        let copy_of = self.copy_of.get(name).map(|copy| CopyOf {
+            template: copy.template.to_string(),
+            values: copy.values.iter().map(|(axis, value)| (axis.to_string(), value.value.clone())).collect(),
+        });
+        Some(StageNode {
+            name: name.to_owned(),
+            kind: *kind,
+            with,
+            inputs,
+            description: stage.description.clone(),
+            copy_of,
+        })
     }
 
     fn cycle(&mut self, cycle: &super::Cycle) {
@@ -317,14 +256,6 @@ impl Lowering<'_> {
     }
 
     fn unused(&mut self) {
-        for name in self.params.keys().filter(|name| !self.used_params.contains(*name)) {
-            let path = Path::of(&["params", name]);
-            self.warnings.push(
-                Mistake::new("pipeline::unused_parameter", format!("the parameter `{name}` is never used"))
-                    .with_labels(self.places.key(&path, "unused"))
-                    .help(format!("use it inside `with` as `${{params.{name}}}`, or remove it")),
-            );
-        }
         for name in self.source_names.iter().filter(|name| !self.used_sources.contains(*name)) {
             let path = Path::of(&["sources", name]);
             self.warnings.push(

@@ -1,9 +1,15 @@
 //! The only valid form of a pipeline: names resolved, ports and artifact kinds checked, no cycle.
 
+mod defaults;
 mod error;
+mod fan_in;
 mod fit;
+mod flatten;
+mod grammar;
+mod imports;
 mod load;
 mod lower;
+mod matrix;
 mod origin;
 mod outputs;
 mod params;
@@ -20,6 +26,7 @@ pub(crate) use wording::number;
 
 pub use error::{PipelineError, PipelineErrors};
 pub use load::{PIPELINE_FILE, load, load_text};
+pub use matrix::{file_name, split_output};
 pub use pipeline::{Export, Pipeline, SourceRef};
-pub use stage_graph::{Cycle, CycleEdge, InputRef, StageGraph, StageNode};
+pub use stage_graph::{CopyOf, Cycle, CycleEdge, InputRef, Part, StageGraph, StageNode};
 pub use uri::{SCHEMES, SourceUri, UriError};

@@ -1,30 +1,29 @@
-use std::{fmt, path::Path as FilePath, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use miette::{LabeledSpan, NamedSource, Severity};
 
 use super::{PipelineError, place::Places};
-use crate::source::{Label, Mistake, Node, Path};
+use crate::source::{Label, Mistake, Node, Path, Text, TextOrigin};
 
 /// The texts a pipeline was read from, for mistakes that show later.
 #[derive(Clone)]
 pub(crate) struct Origin {
     /// The tree of the file, with the overrides in it.
     pub(super) root: Arc<Node>,
-    /// The pipeline file first, then the overrides.
-    pub(super) texts: Vec<Arc<str>>,
-    /// What the first text is called; the others are called `-S`.
-    pub(super) name: String,
+    /// The pipeline file first, then the overrides, then imported files.
+    pub(super) texts: Vec<Text>,
 }
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Origin").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
 impl Origin {
-    pub(super) fn new(file: &FilePath, root: Arc<Node>, texts: Vec<Arc<str>>) -> Self {
-        Self { root, texts, name: file.display().to_string() }
+    /// What the pipeline file is called.
+    pub(super) fn name(&self) -> &str {
+        self.texts.first().map_or("", |text| &text.name)
     }
 
     pub(super) fn places(&self) -> Places<'_> {
@@ -53,11 +52,11 @@ impl Origin {
             .into_iter()
             .map(|label| PipelineError {
                 code: "",
-                message: if label.span.text == 0 { "in the pipeline file" } else { "in an override" }.to_owned(),
+                message: self.place(label.span.text),
                 help: None,
                 severity: Severity::Advice,
                 source: self.source(label.span.text),
-                in_override: label.span.text > 0,
+                origin: self.origin(label.span.text),
                 labels: vec![labelled(label, true)],
                 elsewhere: Vec::new(),
             })
@@ -68,15 +67,26 @@ impl Origin {
             help,
             severity,
             source: main.and_then(|text| self.source(text)),
-            in_override: main.is_some_and(|text| text > 0),
+            origin: main.and_then(|text| self.origin(text)),
             labels: here.into_iter().enumerate().map(|(at, label)| labelled(label, at == 0)).collect(),
             elsewhere,
         }
     }
 
     fn source(&self, text: usize) -> Option<NamedSource<Arc<str>>> {
-        let name = if text == 0 { self.name.as_str() } else { "-S" };
-        self.texts.get(text).map(|text| NamedSource::new(name, text.clone()))
+        self.texts.get(text).map(|text| NamedSource::new(&text.name, text.text.clone()))
+    }
+
+    fn origin(&self, text: usize) -> Option<TextOrigin> {
+        self.texts.get(text).map(|text| text.origin.clone())
+    }
+
+    fn place(&self, text: usize) -> String {
+        match self.origin(text) {
+            Some(TextOrigin::Override) => "in an override".to_owned(),
+            Some(TextOrigin::Import(_)) => "in an imported file".to_owned(),
+            Some(TextOrigin::Pipeline) | None => "in the pipeline file".to_owned(),
+        }
     }
 }
 

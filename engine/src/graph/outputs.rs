@@ -20,7 +20,7 @@ impl Lowering<'_> {
                 self.check_sources(&path, place, sources);
                 taken.push((place.clone(), path.clone()));
             }
-            let Some(resolved) = self.resolve(&path, &from, None) else { continue };
+            let Some(resolved) = self.resolve("", &path, &from, None) else { continue };
             if let InputRef::Source(name) = &resolved.from {
                 let mistake = Mistake::new(
                     "pipeline::unknown_stage",
@@ -30,7 +30,13 @@ impl Lowering<'_> {
                 .help("write `STAGE.PORT`");
                 self.mistakes.push(mistake);
             } else if let Some(to) = place {
-                exports.push(Export { to, from: resolved.from });
+                match resolved.from {
+                    InputRef::Many { parts, .. } => exports.extend(parts.into_iter().map(|part| Export {
+                        to: to.join(&part.name),
+                        from: InputRef::Output { stage: part.stage, port: part.port },
+                    })),
+                    from => exports.push(Export { to, from }),
+                }
             }
         }
         exports

@@ -1,12 +1,13 @@
-//! `${params.NAME}` inside `with`.
+//! `${params.NAME}` and `${matrix.NAME}`.
 
 use std::{collections::HashSet, sync::Arc};
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::matrix::StageCopy;
 use crate::{
-    source::{Entry, Mistake, Node, Path, Shape, Span, did_you_mean, list, nearest},
+    source::{Entry, Label, Mistake, Node, Path, Shape, Span, Text, did_you_mean, list, nearest},
     spec::is_name,
 };
 
@@ -15,26 +16,45 @@ pub(super) const OPEN: &str = "${";
 /// What makes a plain `${` of it when it stands before it.
 const ESCAPE: char = '$';
 
-/// Puts parameters into a tree.
+/// Puts parameters and the values of a copy into a tree.
 pub(super) struct Substitution<'a> {
-    /// The text of each source, for places within a value.
-    pub(super) texts: &'a [Arc<str>],
+    /// The texts, for places within a value.
+    pub(super) texts: &'a [Text],
     pub(super) params: &'a IndexMap<String, Entry>,
+    /// The copy of a stage that is being made; none outside of a matrix.
+    pub(super) copy: Option<Arc<StageCopy>>,
+    /// Whether the values go into a reference to an output, where each is written as in the names of copies.
+    pub(super) in_reference: bool,
     /// The parameters that were used.
     pub(super) used: HashSet<String>,
     /// The values with references that lead nowhere.
     pub(super) unresolved: HashSet<Path>,
-    pub(super) mistakes: &'a mut Vec<Mistake>,
+    pub(super) mistakes: Vec<Mistake>,
 }
 
 /// Makes of a value, and the path to it, another value.
 type Change<'c, S> = dyn FnMut(&mut S, &Arc<Node>, &Path) -> Arc<Node> + 'c;
 
-/// A piece of a text: as it is, or a parameter's name.
+/// What a reference refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Params,
+    Matrix,
+}
+
+/// A name in one of the scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reference<'t> {
+    scope: Scope,
+    name: &'t str,
+    written: &'t str,
+}
+
+/// A piece of a text: as it is, or a reference.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'t> {
     Text(&'t str),
-    Reference { name: &'t str, written: &'t str },
+    Reference(Reference<'t>),
 }
 
 /// A `${` that is no reference.
@@ -45,20 +65,34 @@ struct BadReference<'t> {
     help: String,
 }
 
-impl Substitution<'_> {
-    /// The tree with the references in the `with` of every stage replaced.
-    pub(super) fn pipeline(&mut self, root: &Arc<Node>) -> Arc<Node> {
-        let path = Path::of(&["stages"]);
-        changed(root, "stages", &mut |stages| {
-            self.each(stages, &path, &mut |own, stage, path| {
-                let path = path.join("with");
-                changed(stage, "with", &mut |with| own.node(with, &path))
-            })
-        })
+impl<'a> Substitution<'a> {
+    pub(super) fn new(texts: &'a [Text], params: &'a IndexMap<String, Entry>) -> Self {
+        Self {
+            texts,
+            params,
+            copy: None,
+            in_reference: false,
+            used: HashSet::new(),
+            unresolved: HashSet::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// The stage with the references inside it replaced: in `with`, and in a copy also in `inputs` and `description`.
+    pub(super) fn stage(&mut self, stage: &Arc<Node>, path: &Path) -> Arc<Node> {
+        let stage = changed(stage, "with", &mut |with| self.node(with, &path.join("with")));
+        if self.copy.is_none() {
+            return stage;
+        }
+        let stage = changed(&stage, "description", &mut |text| self.node(text, &path.join("description")));
+        self.in_reference = true;
+        let stage = changed(&stage, "inputs", &mut |inputs| self.node(inputs, &path.join("inputs")));
+        self.in_reference = false;
+        stage
     }
 
     /// The tree with every reference replaced. A bad reference is noted and stays as it is written.
-    fn node(&mut self, node: &Arc<Node>, path: &Path) -> Arc<Node> {
+    pub(super) fn node(&mut self, node: &Arc<Node>, path: &Path) -> Arc<Node> {
         match &node.shape {
             Shape::Scalar(Value::String(text)) if text.contains(OPEN) => {
                 if let Some(shape) = self.text(node.span, text) {
@@ -70,6 +104,10 @@ impl Substitution<'_> {
             Shape::Alias(inner) => {
                 let new = self.node(inner, path);
                 if Arc::ptr_eq(&new, inner) { node.clone() } else { Arc::new(Node::new(node.span, Shape::Alias(new))) }
+            }
+            Shape::Brought { by, inner } => {
+                let new = self.node(inner, path);
+                if Arc::ptr_eq(&new, inner) { node.clone() } else { brought(by.clone(), new) }
             }
             _ => self.each(node, path, &mut |own, child, path| own.node(child, path)),
         }
@@ -102,6 +140,13 @@ impl Substitution<'_> {
                 }
                 Shape::Alias(new)
             }
+            Shape::Brought { by, inner } => {
+                let new = self.each(inner, path, change);
+                if Arc::ptr_eq(&new, inner) {
+                    return node.clone();
+                }
+                Shape::Brought { by: by.clone(), inner: new }
+            }
             _ => return node.clone(),
         };
         Arc::new(Node::new(node.span, shape))
@@ -115,9 +160,10 @@ impl Substitution<'_> {
                 return None;
             }
         };
-        if let [Piece::Reference { name, written }] = pieces.as_slice() {
-            let definition = self.definition(span, name, written)?;
-            return Some(Shape::Parameter { name: (*name).to_owned(), definition });
+        if let [Piece::Reference(reference)] = pieces.as_slice() {
+            let definition = self.definition(span, *reference)?;
+            let Reference { name, written, .. } = *reference;
+            return Some(Shape::Parameter { name: name.to_owned(), written: written.to_owned(), definition });
         }
         let mut finished = String::new();
         let mut parameters = Vec::new();
@@ -125,10 +171,10 @@ impl Substitution<'_> {
         for piece in &pieces {
             match piece {
                 Piece::Text(text) => finished.push_str(text),
-                Piece::Reference { name, written } => match self.definition(span, name, written) {
+                Piece::Reference(reference) => match self.definition(span, *reference) {
                     Some(definition) => {
-                        good &= self.append(&mut finished, span, name, written, &definition);
-                        parameters.push(((*name).to_owned(), definition));
+                        good &= self.append(&mut finished, span, *reference, &definition);
+                        parameters.push((reference.name.to_owned(), definition));
                     }
                     None => good = false,
                 },
@@ -137,7 +183,17 @@ impl Substitution<'_> {
         good.then_some(Shape::Template { text: finished, parameters })
     }
 
-    fn definition(&mut self, span: Span, name: &str, written: &str) -> Option<Arc<Node>> {
+    fn definition(&mut self, span: Span, reference: Reference<'_>) -> Option<Arc<Node>> {
+        let Reference { scope, name, written } = reference;
+        if scope == Scope::Matrix {
+            return self.value_of_copy(span, reference);
+        }
+        if self.in_reference {
+            let problem = "`${params.…}` can only stand inside `with`".to_owned();
+            let help = "write the source or the stage itself, or choose it by the matrix: `${matrix.AXIS}`".to_owned();
+            self.refuse(span, BadReference { written, problem, help }, None);
+            return None;
+        }
         if let Some(entry) = self.params.get(name) {
             self.used.insert(name.to_owned());
             return Some(entry.value.clone());
@@ -153,8 +209,31 @@ impl Substitution<'_> {
         None
     }
 
-    /// Appends a parameter within a text, which only a single value can be.
-    fn append(&mut self, finished: &mut String, span: Span, name: &str, written: &str, definition: &Node) -> bool {
+    fn value_of_copy(&mut self, span: Span, reference: Reference<'_>) -> Option<Arc<Node>> {
+        let Reference { name, written, .. } = reference;
+        let Some(copy) = self.copy.clone() else {
+            let problem = format!("`{written}` stands where there is no matrix");
+            let help = format!("add one to the stage: `matrix: {{ {name}: [ … ] }}`");
+            self.refuse(span, BadReference { written, problem, help }, None);
+            return None;
+        };
+        if let Some(value) = copy.value(name) {
+            return Some(value.node.clone());
+        }
+        let axes = copy.values.iter().map(|(axis, _)| axis.as_ref());
+        let help = did_you_mean(name, axes.clone()).unwrap_or_else(|| format!("`{}` has {}", copy.name, list(axes)));
+        let problem = format!("the matrix gives a copy of `{}` no `{name}`", copy.template);
+        self.refuse(span, BadReference { written, problem, help }, None);
+        None
+    }
+
+    /// Appends a value within a text, which only a single value can be.
+    fn append(&mut self, finished: &mut String, span: Span, reference: Reference<'_>, definition: &Node) -> bool {
+        let Reference { name, written, .. } = reference;
+        if let Some(value) = self.copy.as_ref().filter(|_| self.in_reference).and_then(|copy| copy.value(name)) {
+            finished.push_str(&value.label);
+            return true;
+        }
         match definition.to_value() {
             Value::String(text) => finished.push_str(&text),
             value @ (Value::Bool(_) | Value::Number(_)) => finished.push_str(&value.to_string()),
@@ -179,8 +258,33 @@ impl Substitution<'_> {
     }
 }
 
+/// What another line brought to where it is.
+pub(super) fn brought(by: Label, inner: Arc<Node>) -> Arc<Node> {
+    Arc::new(Node::new(inner.span, Shape::Brought { by, inner }))
+}
+
+/// A mapping with further entries changed or added, also behind aliases.
+pub(super) fn edited(node: &Arc<Node>, edit: &mut dyn FnMut(&mut IndexMap<String, Entry>)) -> Arc<Node> {
+    let shape = match &node.shape {
+        Shape::Mapping(entries) => {
+            let mut entries = entries.clone();
+            edit(&mut entries);
+            Shape::Mapping(entries)
+        }
+        Shape::Scalar(Value::Null) => {
+            let mut entries = IndexMap::new();
+            edit(&mut entries);
+            Shape::Mapping(entries)
+        }
+        Shape::Alias(inner) => Shape::Alias(edited(inner, edit)),
+        Shape::Brought { by, inner } => Shape::Brought { by: by.clone(), inner: edited(inner, edit) },
+        _ => return node.clone(),
+    };
+    Arc::new(Node::new(node.span, shape))
+}
+
 /// A mapping with the value of one key changed, also behind aliases.
-fn changed(node: &Arc<Node>, key: &str, change: &mut dyn FnMut(&Arc<Node>) -> Arc<Node>) -> Arc<Node> {
+pub(super) fn changed(node: &Arc<Node>, key: &str, change: &mut dyn FnMut(&Arc<Node>) -> Arc<Node>) -> Arc<Node> {
     let shape = match &node.shape {
         Shape::Mapping(entries) => {
             let Some(old) = entries.get(key) else { return node.clone() };
@@ -199,14 +303,21 @@ fn changed(node: &Arc<Node>, key: &str, change: &mut dyn FnMut(&Arc<Node>) -> Ar
             }
             Shape::Alias(new)
         }
+        Shape::Brought { by, inner } => {
+            let new = changed(inner, key, change);
+            if Arc::ptr_eq(&new, inner) {
+                return node.clone();
+            }
+            Shape::Brought { by: by.clone(), inner: new }
+        }
         _ => return node.clone(),
     };
     Arc::new(Node::new(node.span, shape))
 }
 
 /// Where `written` stands in a value, or the whole value when escapes hide it.
-pub(super) fn within(texts: &[Arc<str>], span: Span, written: &str) -> Span {
-    let value = texts.get(span.text).and_then(|text| text.get(span.range()));
+pub(super) fn within(texts: &[Text], span: Span, written: &str) -> Span {
+    let value = texts.get(span.text).and_then(|text| text.text.get(span.range()));
     match value.and_then(|value| value.find(written)) {
         Some(at) => Span { start: span.start + at, end: span.start + at + written.len(), ..span },
         None => span,
@@ -226,9 +337,9 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadReference<'_>> {
         if at > 0 {
             pieces.push(Piece::Text(&rest[..at]));
         }
-        let (name, written) = reference(&rest[at..])?;
-        pieces.push(Piece::Reference { name, written });
-        rest = &rest[at + written.len()..];
+        let reference = reference(&rest[at..])?;
+        pieces.push(Piece::Reference(reference));
+        rest = &rest[at + reference.written.len()..];
     }
     if !rest.is_empty() {
         pieces.push(Piece::Text(rest));
@@ -237,7 +348,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadReference<'_>> {
 }
 
 /// The name in the reference that `text` begins with, and the reference as it is written.
-fn reference(text: &str) -> Result<(&str, &str), BadReference<'_>> {
+fn reference(text: &str) -> Result<Reference<'_>, BadReference<'_>> {
     let Some(end) = text.find('}') else {
         return Err(BadReference {
             written: text.trim_end(),
@@ -254,16 +365,18 @@ fn reference(text: &str) -> Result<(&str, &str), BadReference<'_>> {
             help: "name one parameter: `${params.NAME}`".into(),
         });
     }
-    let Some(name) = inside.strip_prefix("params.").filter(|name| !name.is_empty()) else {
+    let scopes = [("params.", Scope::Params), ("matrix.", Scope::Matrix)];
+    let found = scopes.into_iter().find_map(|(begin, scope)| Some((scope, inside.strip_prefix(begin)?)));
+    let Some((scope, name)) = found.filter(|(_, name)| !name.is_empty()) else {
         let scope = inside.split_once('.').map_or(inside, |(scope, _)| scope);
-        let help = match (nearest(scope, ["params"]), inside.split_once('.')) {
-            (Some(_), Some((_, name))) if !name.is_empty() => format!("did you mean `${{params.{name}}}`?"),
+        let help = match (nearest(scope, ["params", "matrix"]), inside.split_once('.')) {
+            (Some(meant), Some((_, name))) if !name.is_empty() => format!("did you mean `${{{meant}.{name}}}`?"),
             (None, None) if is_name(inside) => format!("did you mean `${{params.{inside}}}`?"),
             _ => "write `${params.NAME}`, or `$${` for a plain `${`".to_owned(),
         };
         return Err(BadReference { written, problem: format!("`{written}` refers to no parameter"), help });
     };
-    Ok((name, written))
+    Ok(Reference { scope, name, written })
 }
 
 #[cfg(test)]
@@ -273,13 +386,15 @@ mod tests {
 
     #[test]
     fn texts_fall_into_pieces() {
-        let reference = |name, written| Piece::Reference { name, written };
+        let reference = |name, written| Piece::Reference(Reference { scope: Scope::Params, name, written });
         assert_eq!(pieces("${params.a}").unwrap(), [reference("a", "${params.a}")]);
         assert_eq!(
             pieces("x ${ params.名 }-${params.b}").unwrap(),
             [Piece::Text("x "), reference("名", "${ params.名 }"), Piece::Text("-"), reference("b", "${params.b}")]
         );
         assert_eq!(pieces("值${params.a}").unwrap(), [Piece::Text("值"), reference("a", "${params.a}")]);
+        let matrix = Reference { scope: Scope::Matrix, name: "a", written: "${matrix.a}" };
+        assert_eq!(pieces("${matrix.a}").unwrap(), [Piece::Reference(matrix)]);
         assert_eq!(pieces("$${a} $5 {}").unwrap(), [Piece::Text(""), Piece::Text("${"), Piece::Text("a} $5 {}")]);
     }
 

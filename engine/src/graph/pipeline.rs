@@ -17,6 +17,8 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The folder that holds it, absolute; paths in the file start here.
     pub folder: PathBuf,
+    /// Every file it was read from, absolute: the pipeline file, then those it imports.
+    pub files: Vec<PathBuf>,
     /// What the author says about it.
     pub description: Option<String>,
     /// `params`, after overrides.
@@ -36,7 +38,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// The text of the pipeline file, without overrides.
     pub fn text(&self) -> &str {
-        self.origin.texts.first().map_or("", |text| text)
+        self.origin.texts.first().map_or("", |text| &text.text)
     }
 
     /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it

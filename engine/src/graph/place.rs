@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use crate::source::{Label, Node, Path, Shape, Span, locate};
+use crate::source::{Label, Node, Path, Shape, Span, Text, locate};
 
 /// Finds the places to label: in the file, or in the overrides that stand in for parts of it.
 pub(super) struct Places<'a> {
     /// The tree the paths lead through.
     pub(super) root: &'a Arc<Node>,
     /// The texts the spans count in.
-    pub(super) texts: &'a [Arc<str>],
+    pub(super) texts: &'a [Text],
 }
 
 impl Places<'_> {
@@ -62,7 +62,7 @@ impl Places<'_> {
     }
 
     fn text(&self, span: Span) -> Option<&str> {
-        self.texts.get(span.text)?.get(span.range())
+        self.texts.get(span.text)?.text.get(span.range())
     }
 
     fn has_lines(&self, span: Span) -> bool {

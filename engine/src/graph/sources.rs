@@ -1,6 +1,6 @@
 //! Lowers `sources`.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use refit_cache::Digest;
 
@@ -9,17 +9,14 @@ use super::{
     lower::{Lowering, Sources},
 };
 use crate::{
-    source::{Mistake, Path, nearest},
+    source::{Mistake, Path, TextOrigin, nearest},
     spec::SourceSpec,
 };
 
 impl Lowering<'_> {
     pub(super) fn sources(&mut self) -> Sources {
-        for name in self.source_names.clone() {
-            self.check_name(&Path::of(&["sources", &name]), "source");
-        }
         let mut sources = Sources::new();
-        for (name, spec) in self.spec.sources.take().unwrap_or_default() {
+        for (name, spec) in std::mem::take(&mut self.source_specs) {
             let path = Path::of(&["sources", &name]);
             let from = match &spec {
                 SourceSpec::From(_) => path.clone(),
@@ -50,7 +47,7 @@ impl Lowering<'_> {
     fn uri(&mut self, path: &Path, text: &str) -> Option<SourceUri> {
         let error = match text.parse::<SourceUri>() {
             Ok(uri) => {
-                let uri = uri.resolved(&self.folder);
+                let uri = uri.resolved(&self.folder_of(path));
                 if let SourceUri::Path(file) = &uri {
                     self.check_file(path, text, file);
                 }
@@ -78,6 +75,15 @@ impl Lowering<'_> {
         None
     }
 
+    /// Where a path that is written at `path` starts: at the folder of the file it is written in.
+    fn folder_of(&self, path: &Path) -> PathBuf {
+        let text = self.places.texts.get(self.places.span(path).text);
+        match text.map(|text| &text.origin) {
+            Some(TextOrigin::Import(file)) => file.parent().unwrap_or(FilePath::new("")).to_owned(),
+            _ => self.folder.clone(),
+        }
+    }
+
     fn check_file(&mut self, path: &Path, text: &str, file: &FilePath) {
         let problem = match fs_err::metadata(file) {
             Ok(_) => return,
@@ -87,7 +93,7 @@ impl Lowering<'_> {
             Err(error) => format!("`{text}` cannot be read: {}", error.kind()),
         };
         let mistake = Mistake::new("pipeline::missing_source", problem)
-            .with_labels(self.places.value(path, "not found beside the pipeline file"))
+            .with_labels(self.places.value(path, "not found"))
             .help(suggestion(text, file));
         self.mistakes.push(mistake);
     }
@@ -117,6 +123,6 @@ fn suggestion(text: &str, file: &FilePath) -> String {
             let written = FilePath::new(text).with_file_name(neighbour);
             format!("did you mean `{}`?", written.display())
         }
-        None => "paths start at the folder of the pipeline file".to_owned(),
+        None => "paths start at the folder of the file they are written in".to_owned(),
     }
 }

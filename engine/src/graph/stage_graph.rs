@@ -4,14 +4,17 @@ use std::{
     fmt,
 };
 
+use indexmap::IndexMap;
 use petgraph::{
     Direction,
-    algo::tarjan_scc,
+    algo::kosaraju_scc,
     graph::{DiGraph, NodeIndex},
     visit::EdgeRef,
 };
+use refit_cache::canonical::canonical;
 use serde_json::Value;
 
+use super::matrix::split_copies;
 use crate::stage::StageKind;
 
 /// Where an input or an export comes from.
@@ -26,6 +29,53 @@ pub enum InputRef {
         /// The output port's name.
         port: String,
     },
+    /// Several outputs, which arrive as one folder.
+    Many {
+        /// The reference as it is written: `train[*].metrics`.
+        written: String,
+        /// The entries of the folder, sorted by name.
+        parts: Vec<Part>,
+    },
+}
+
+/// One of several outputs that an input takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// The name of its entry in the folder.
+    pub name: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The output port's name.
+    pub port: String,
+}
+
+/// What a copy of a stage was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyOf {
+    /// The stage with the matrix.
+    pub template: String,
+    /// The copy's value of each axis.
+    pub values: IndexMap<String, Value>,
+}
+
+impl InputRef {
+    /// The outputs of stages that it takes: stage and port.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (one, many) = match self {
+            Self::Source(_) => (None, [].as_slice()),
+            Self::Output { stage, port } => (Some((stage.as_str(), port.as_str())), [].as_slice()),
+            Self::Many { parts, .. } => (None, parts.as_slice()),
+        };
+        one.into_iter().chain(many.iter().map(|part| (part.stage.as_str(), part.port.as_str())))
+    }
+
+    /// The source that it takes.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Source(name) => Some(name),
+            Self::Output { .. } | Self::Many { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for InputRef {
@@ -33,6 +83,7 @@ impl fmt::Display for InputRef {
         match self {
             Self::Source(name) => f.write_str(name),
             Self::Output { stage, port } => write!(f, "{stage}.{port}"),
+            Self::Many { written, .. } => f.write_str(written),
         }
     }
 }
@@ -50,6 +101,8 @@ pub struct StageNode {
     pub inputs: BTreeMap<String, InputRef>,
     /// What the author says about it.
     pub description: Option<String>,
+    /// The stage it is a copy of, if a matrix made it.
+    pub copy_of: Option<CopyOf>,
 }
 
 impl fmt::Debug for StageNode {
@@ -60,6 +113,7 @@ impl fmt::Debug for StageNode {
             .field("with", &self.with)
             .field("inputs", &self.inputs)
             .field("description", &self.description)
+            .field("copy_of", &self.copy_of)
             .finish()
     }
 }
@@ -105,25 +159,22 @@ impl StageGraph {
             let wires: Vec<_> = graph[at]
                 .inputs
                 .iter()
-                .filter_map(|(port, from)| match from {
-                    InputRef::Output { stage, .. } => index.get(stage).map(|&from| (from, port.clone())),
-                    InputRef::Source(_) => None,
-                })
+                .flat_map(|(port, from)| from.outputs().map(move |(stage, _)| (stage, port)))
+                .filter_map(|(stage, port)| Some((*index.get(stage)?, port.clone())))
                 .collect();
             for (from, port) in wires {
                 graph.add_edge(from, at, port);
             }
         }
-        let cycles: Vec<Cycle> = tarjan_scc(&graph)
-            .into_iter()
-            .filter(|group| group.len() > 1 || graph.contains_edge(group[0], group[0]))
-            .filter_map(|group| shortest_cycle(&graph, &group))
-            .collect();
-        if !cycles.is_empty() {
-            return Err(cycles);
-        }
         let order = topological(&graph);
-        Ok(Self { graph, order, index })
+        if order.len() == graph.node_count() {
+            return Ok(Self { graph, order, index });
+        }
+        // Not Tarjan's algorithm: it calls itself once for every stage of a chain.
+        let mut groups = kosaraju_scc(&graph);
+        groups.retain(|group| group.len() > 1 || graph.contains_edge(group[0], group[0]));
+        groups.sort_by_key(|group| group.iter().min().copied());
+        Err(groups.into_iter().filter_map(|group| shortest_cycle(&graph, &group)).collect())
     }
 
     /// All stages, each after everything it needs; among equals as in the file.
@@ -144,6 +195,23 @@ impl StageGraph {
     /// The stage of that name.
     pub fn get(&self, name: &str) -> Option<&StageNode> {
         self.index.get(name).map(|&at| &self.graph[at])
+    }
+
+    /// The stages that a name means, in topological order: the one of that name; of a stage with a matrix all copies, or
+    /// those that `NAME[AXIS=VALUE,…]` chooses.
+    pub fn named(&self, name: &str) -> Vec<&StageNode> {
+        if let Some(stage) = self.get(name) {
+            return vec![stage];
+        }
+        let Some((template, selector)) = split_copies(name) else { return Vec::new() };
+        let wanted = |(axis, value): (&String, &Value), copy: &CopyOf| {
+            copy.values.get(axis).is_some_and(|own| canonical(own) == canonical(value))
+        };
+        let chosen = |copy: &CopyOf| {
+            copy.template == template
+                && selector.iter().flat_map(|selector| &selector.values).all(|value| wanted(value, copy))
+        };
+        self.stages().filter(|stage| stage.copy_of.as_ref().is_some_and(chosen)).collect()
     }
 
     /// The stages whose outputs it takes, in topological order. Empty for a name that is no stage's.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{InputRef, lower::Lowering};
+use super::{InputRef, lower::Lowering, matrix::Reference, params::OPEN};
 use crate::{
     source::{Label, Mistake, Path, choice, did_you_mean, list, nearest},
-    spec::StageSpec,
+    spec::{InputSpec, StageSpec},
     stage::{ArtifactKind, InputPort, OutputPort, StageKind},
 };
 
@@ -20,9 +20,9 @@ impl Lowering<'_> {
     /// The inputs of a stage whose kind is known.
     pub(super) fn inputs(&mut self, name: &str, stage: &StageSpec, kind: &StageKind) -> BTreeMap<String, InputRef> {
         let mut inputs = BTreeMap::new();
-        for (port, text) in stage.inputs.iter().flatten() {
+        for (port, input) in stage.inputs.iter().flatten() {
             let path = Path::of(&["stages", name, "inputs", port]);
-            let resolved = self.resolve(&path, text, kind.input(port));
+            let resolved = self.input(name, &path, input, kind.input(port));
             let Some(wanted) = kind.input(port) else {
                 self.unknown_port(&path, port, kind);
                 continue;
@@ -46,8 +46,16 @@ impl Lowering<'_> {
 
     /// The inputs of a stage whose kind is unknown: only what they name can be checked.
     pub(super) fn inputs_of_unknown(&mut self, name: &str, stage: &StageSpec) {
-        for (port, text) in stage.inputs.iter().flatten() {
-            self.resolve(&Path::of(&["stages", name, "inputs", port]), text, None);
+        for (port, input) in stage.inputs.iter().flatten() {
+            let path = Path::of(&["stages", name, "inputs", port]);
+            match input {
+                InputSpec::One(text) => drop(self.resolve(name, &path, text, None)),
+                InputSpec::Many(texts) => {
+                    for (index, text) in texts.iter().enumerate() {
+                        self.resolve(name, &path.join(index), text, None);
+                    }
+                }
+            }
         }
     }
 
@@ -118,14 +126,52 @@ impl Lowering<'_> {
         found
     }
 
-    /// Follows a source's name or `STAGE.PORT`; what leads nowhere is noted.
-    pub(super) fn resolve(&mut self, path: &Path, text: &str, wanted: Option<&InputPort>) -> Option<Resolved> {
-        if self.refuse_reference(path, text) {
+    /// What an input of the stage `own` is wired to.
+    fn input(&mut self, own: &str, path: &Path, input: &InputSpec, wanted: Option<&InputPort>) -> Option<Resolved> {
+        let resolved = match input {
+            InputSpec::One(text) => self.resolve(own, path, text, wanted)?,
+            InputSpec::Many(texts) => self.list(own, path, texts, wanted)?,
+        };
+        let InputRef::Many { written, parts } = &resolved.from else { return Some(resolved) };
+        let Some(wanted) = wanted.filter(|wanted| !wanted.many) else { return Some(resolved) };
+        let message = format!("the input `{}` takes one artifact, but `{written}` is {}", wanted.name, parts.len());
+        let label = if parts.len() == 1 { "a list of one".to_owned() } else { format!("{} of them", parts.len()) };
+        let example = parts.first().map(|part| format!("{}.{}", part.stage, part.port)).unwrap_or_default();
+        let labels = self.places.value(path, label);
+        self.mistakes.push(
+            Mistake::new("pipeline::one_artifact", message)
+                .with_labels(labels)
+                .help(format!("name one, such as `{example}`, or give this stage the same matrix")),
+        );
+        None
+    }
+
+    /// Follows a source's name, `STAGE.PORT` or `STAGE[AXIS=VALUE,…].PORT`, written in the stage `own`; what leads nowhere
+    /// is noted.
+    pub(super) fn resolve(
+        &mut self,
+        own: &str,
+        path: &Path,
+        text: &str,
+        wanted: Option<&InputPort>,
+    ) -> Option<Resolved> {
+        if text.contains(OPEN) && self.refuse_reference(path, text) {
             return None;
         }
-        match text.split_once('.') {
-            None => self.resolve_source(path, text, wanted),
-            Some((stage, port)) => self.resolve_output(path, stage, port),
+        match Reference::parse(text) {
+            Ok(Reference::Source(name)) => self.resolve_source(path, name, wanted),
+            Ok(Reference::Output { stage, selector, port }) => {
+                if selector.is_some() || self.copies.get(stage).is_some() {
+                    self.resolve_copies(own, path, text, stage, &selector.unwrap_or_default(), port)
+                } else {
+                    self.resolve_output(path, stage, port)
+                }
+            }
+            Err(problem) => {
+                let message = format!("`{text}` {problem}");
+                let help = "choose copies of a stage like this: `train[rank=8,lr=1e-4].adapter`, all of them with `train[*].adapter`";
+                self.leads_nowhere("pipeline::bad_selector", message, path, "not a reference", help.to_owned())
+            }
         }
     }
 
@@ -134,7 +180,8 @@ impl Lowering<'_> {
             self.used_sources.insert(name.to_owned());
             return Some(Resolved { from: InputRef::Source(name.to_owned()), artifact: None });
         }
-        let (message, label, help) = if let Some(kind) = self.stage_kinds.get(name) {
+        let copy = self.copies.get(name).and_then(|template| template.names().next());
+        let (message, label, help) = if let Some(kind) = self.stage_kinds.get(copy.unwrap_or(name)) {
             let outputs = kind.map(|kind| kind.outputs).unwrap_or_default();
             let fits = |port: &&OutputPort| wanted.is_none_or(|wanted| wanted.kinds.contains(&port.kind));
             let fitting: Vec<String> =
@@ -147,7 +194,7 @@ impl Lowering<'_> {
             (format!("`{name}` is a stage, not a source"), "a stage", help)
         } else {
             let sources = self.source_names.iter().map(String::as_str);
-            let stages = self.stage_kinds.keys().map(String::as_str);
+            let stages = self.written_stages.iter().map(String::as_str);
             let help = did_you_mean(name, sources.clone())
                 .or_else(|| nearest(name, stages).map(|stage| format!("did you mean `{stage}.PORT`?")))
                 .unwrap_or_else(|| match self.source_names.as_slice() {
@@ -159,8 +206,12 @@ impl Lowering<'_> {
         self.leads_nowhere("pipeline::unknown_source", message, path, label, help)
     }
 
-    fn resolve_output(&mut self, path: &Path, stage: &str, port: &str) -> Option<Resolved> {
+    pub(super) fn resolve_output(&mut self, path: &Path, stage: &str, port: &str) -> Option<Resolved> {
         let Some(kind) = self.stage_kinds.get(stage).copied() else {
+            // Why its import could not be read has been said.
+            if self.missing.iter().any(|prefix| stage.starts_with(prefix.as_str())) {
+                return None;
+            }
             if self.source_names.iter().any(|source| source == stage) {
                 self.used_sources.insert(stage.to_owned());
                 let message = format!("`{stage}` is a source, which has no ports");
@@ -172,7 +223,7 @@ impl Lowering<'_> {
                     format!("write `{stage}`"),
                 );
             }
-            let stages = self.stage_kinds.keys().map(String::as_str);
+            let stages = self.written_stages.iter().map(String::as_str);
             let help = match nearest(stage, stages.clone()) {
                 Some(meant) => format!("did you mean `{meant}.{port}`?"),
                 None => format!("the stages are {}", list(stages)),
@@ -195,7 +246,7 @@ impl Lowering<'_> {
         self.leads_nowhere("pipeline::unknown_port", message, path, "unknown output", help)
     }
 
-    fn leads_nowhere(
+    pub(super) fn leads_nowhere(
         &mut self,
         code: &'static str,
         message: String,

@@ -1,5 +1,6 @@
 //! What would run, and why: keys from the sources down, each looked up in the store.
 
+mod collected;
 mod difference;
 mod history;
 mod leaves;
@@ -7,6 +8,8 @@ mod planner;
 mod reason;
 mod sources;
 mod step;
+
+pub(crate) use collected::content;
 
 pub use history::History;
 pub use leaves::leaves;

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use refit_cache::{Digest, Lookup, Manifest, StepKey, Store, StoreError, Tree};
 
-use super::{History, Plan, Reason, Sources, Step, StepState, difference::differences};
+use super::{History, Plan, Reason, Sources, Step, StepState, collected::content, difference::differences};
 use crate::graph::{InputRef, Pipeline, StageNode};
 
 /// What runs even though its result is in the store.
@@ -95,14 +95,13 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
                     unfetched.insert(source.clone());
                     None
                 }),
-                InputRef::Output { stage, port } => {
-                    outputs.get(stage.as_str()).and_then(|ports| ports.get(port)).map(|tree| tree.digest).or_else(
-                        || {
-                            upstream.insert(stage.clone());
-                            None
-                        },
-                    )
-                }
+                InputRef::Output { .. } | InputRef::Many { .. } => content(input, |stage, port| {
+                    let tree = outputs.get(stage).and_then(|ports| ports.get(port));
+                    tree.map(|tree| tree.digest).or_else(|| {
+                        upstream.insert(stage.to_owned());
+                        None
+                    })
+                }),
             };
             if let Some(digest) = digest {
                 inputs.insert(port.clone(), digest);

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
-use refit_cache::{StepKey, Tree};
+use refit_cache::{Digest, StepKey, Tree};
 use serde::Serialize;
 
-use super::Reason;
+use super::{Reason, collected::content};
+use crate::graph::InputRef;
 
 /// What becomes of a stage in this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,6 +48,14 @@ impl Plan {
     /// Whether nothing has to run.
     pub fn is_fresh(&self) -> bool {
         self.steps.iter().all(|step| step.state == StepState::Cached)
+    }
+
+    /// The content of an input that comes from stages, as far as the store has it.
+    pub fn content(&self, input: &InputRef) -> Option<Digest> {
+        content(input, |stage, port| {
+            let step = self.steps.iter().find(|step| step.stage == stage)?;
+            Some(step.outputs.get(port)?.digest)
+        })
     }
 
     /// What the steps that must run took last time, in seconds; none while one of them is not known.

@@ -10,6 +10,7 @@ mod scores;
 mod session;
 mod step;
 mod summary;
+mod variant;
 
 pub use event::{Observer, RunEvent};
 pub use executor::run;
@@ -18,3 +19,4 @@ pub use labels::{LabelError, Labels};
 pub use options::{RunError, RunOptions, Selection};
 pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
 pub use summary::RunSummary;
+pub use variant::Variant;

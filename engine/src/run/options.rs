@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use miette::Diagnostic;
-use refit_cache::StoreError;
+use refit_cache::{RunId, StoreError};
 use thiserror::Error;
 
 use super::Labels;
@@ -26,26 +26,29 @@ impl Selection {
     /// The names of the stages selected; all of them when nothing was asked for.
     pub fn stages(&self, pipeline: &Pipeline) -> Result<BTreeSet<String>, RunError> {
         let graph = &pipeline.stages;
-        for name in self.to.iter().chain(&self.from).chain(&self.only) {
-            if graph.get(name).is_none() {
-                return Err(RunError::UnknownStage {
-                    name: name.clone(),
-                    known: graph.stages().map(|node| node.name.clone()).collect::<Vec<_>>().join(", "),
-                });
+        let named = |names: &[String]| -> Result<BTreeSet<&str>, RunError> {
+            let mut found = BTreeSet::new();
+            for name in names {
+                let stages = graph.named(name);
+                if stages.is_empty() {
+                    let known = graph.stages().map(|node| node.name.clone()).collect::<Vec<_>>().join(", ");
+                    return Err(RunError::UnknownStage { name: name.clone(), known });
+                }
+                found.extend(stages.iter().map(|stage| stage.name.as_str()));
             }
-        }
+            Ok(found)
+        };
+        let (only, to, from) = (named(&self.only)?, named(&self.to)?, named(&self.from)?);
         let mut selected: BTreeSet<String> = graph.stages().map(|node| node.name.clone()).collect();
         let mut keep = |some: BTreeSet<&str>| selected.retain(|name| some.contains(name.as_str()));
-        if !self.only.is_empty() {
-            keep(self.only.iter().map(String::as_str).collect());
+        if !only.is_empty() {
+            keep(only);
         }
-        if !self.to.is_empty() {
-            keep(self.to.iter().flat_map(|name| graph.ancestors(name).into_iter().chain([name.as_str()])).collect());
+        if !to.is_empty() {
+            keep(to.iter().flat_map(|name| graph.ancestors(name).into_iter().chain([*name])).collect());
         }
-        if !self.from.is_empty() {
-            keep(
-                self.from.iter().flat_map(|name| graph.descendants(name).into_iter().chain([name.as_str()])).collect(),
-            );
+        if !from.is_empty() {
+            keep(from.iter().flat_map(|name| graph.descendants(name).into_iter().chain([*name])).collect());
         }
         Ok(selected)
     }
@@ -70,6 +73,8 @@ pub struct RunOptions {
     pub overrides: Vec<String>,
     /// What the run is called.
     pub labels: Labels,
+    /// The runs that this one does the work of, when several values were given for one `-S`.
+    pub sweep: Vec<RunId>,
 }
 
 /// Why a run could not be carried out. A stage that failed is no such error: the report tells of it.

@@ -7,7 +7,7 @@ use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunError, RunOptions, summary::read_json};
+use super::{RunError, RunOptions, Variant, summary::read_json};
 use crate::{graph::Pipeline, plan::Reason, stage::StageError};
 
 /// How a run ended.
@@ -111,6 +111,9 @@ pub struct RunReport {
     /// What the sources were, as far as the run came to know them.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceReport>,
+    /// Its place in a sweep, if it was one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
 }
 
 impl RunReport {
@@ -149,6 +152,13 @@ pub struct RunPlan {
     pub started: jiff::Timestamp,
     /// Kind, its version, parameters and wiring of every stage.
     pub stages: BTreeMap<String, Value>,
+    /// Its place in a sweep, if it is one of several runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
+    /// The runs of a sweep, if this is the record of their common work: steps and logs of all of them, and no run that
+    /// anybody asked for by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<RunId>,
 }
 
 impl RunPlan {
@@ -189,6 +199,8 @@ impl RunPlan {
             refit: env!("CARGO_PKG_VERSION").into(),
             started,
             stages: stages.collect(),
+            variant: None,
+            sweep: options.sweep.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state of a run: what is settled, what may start, and what follows from a step's end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
 };
 
@@ -15,8 +15,8 @@ use super::{
     step::{Feed, ReadyStep, StepEnd},
 };
 use crate::{
-    graph::{InputRef, SourceUri, StageNode},
-    plan::{Decision, Planner, Reason, SourceError, Sources, sentence},
+    graph::{InputRef, Part, SourceUri, StageNode},
+    plan::{Decision, Planner, Reason, SourceError, Sources, content, sentence},
     stage::{Event, Resource, StageError},
 };
 
@@ -65,11 +65,9 @@ impl<'a> Session<'a> {
             .stages()
             .filter(|node| self.selected.contains(&node.name))
             .flat_map(|node| node.inputs.values())
-            .filter_map(|input| match input {
-                InputRef::Source(source) => Some(source.clone()),
-                InputRef::Output { .. } => None,
-            })
+            .filter_map(InputRef::source)
             .filter(|source| self.sources.digest(source).is_none())
+            .map(ToOwned::to_owned)
             .collect();
         for source in unknown {
             // Several stages may read the same source.
@@ -85,6 +83,7 @@ impl<'a> Session<'a> {
         let scene = self.scene;
         let mut running: Running<'a> = FuturesUnordered::new();
         let mut underway: BTreeMap<&str, Resource> = BTreeMap::new();
+        let mut keys: HashSet<StepKey> = HashSet::new();
         let mut corrupt = None;
         loop {
             for node in scene.pipeline.stages.stages() {
@@ -95,12 +94,14 @@ impl<'a> Session<'a> {
                 let Some((key, inputs, reasons)) = self.consider(node)? else { continue };
                 let accelerator = node.kind.resource == Resource::Accelerator;
                 let taken = accelerator && underway.values().any(|resource| *resource == Resource::Accelerator);
-                if ending || taken || running.len() >= scene.workshop.options.jobs {
+                // Copies of a stage may turn out to be one step: the first does it, the others find its result.
+                if ending || taken || running.len() >= scene.workshop.options.jobs || keys.contains(&key) {
                     continue;
                 }
                 match self.feeds(node) {
                     Ok(feeds) => {
                         underway.insert(&node.name, node.kind.resource);
+                        keys.insert(key);
                         scene.tell(&RunEvent::Started { stage: node.name.clone(), key, reasons: reasons.clone() });
                         let step = ReadyStep { node, key, inputs, feeds };
                         running.push(carry_out(scene, step, reasons));
@@ -118,6 +119,7 @@ impl<'a> Session<'a> {
             }
             let Some((step, end)) = running.next().await else { break };
             underway.remove(step.node.name.as_str());
+            keys.remove(&step.key);
             if let StepEnd::CorruptInput { object } = end {
                 corrupt = Some(object);
             } else {
@@ -188,7 +190,9 @@ impl<'a> Session<'a> {
     fn input_digests(&self, node: &StageNode) -> Option<BTreeMap<String, Digest>> {
         let digest = |input: &InputRef| match input {
             InputRef::Source(source) => self.sources.digest(source),
-            InputRef::Output { stage, port } => Some(self.outputs.get(stage)?.get(port)?.digest),
+            InputRef::Output { .. } | InputRef::Many { .. } => {
+                content(input, |stage, port| Some(self.outputs.get(stage)?.get(port)?.digest))
+            }
         };
         node.inputs.iter().map(|(port, input)| Some((port.clone(), digest(input)?))).collect()
     }
@@ -196,6 +200,7 @@ impl<'a> Session<'a> {
     /// Where the step reads its inputs; sources that are not here yet are fetched.
     fn feeds(&mut self, node: &StageNode) -> Result<BTreeMap<String, Feed>, SourceError> {
         let mut feeds = BTreeMap::new();
+        let stored = |own: &Self, stage: &str, port: &str| own.outputs.get(stage)?.get(port).cloned();
         for (port, input) in &node.inputs {
             let feed = match input {
                 InputRef::Source(source) => {
@@ -204,8 +209,10 @@ impl<'a> Session<'a> {
                     }
                     self.sources.path(source).map(|path| Feed::Outside(path.to_owned()))
                 }
-                InputRef::Output { stage, port } => {
-                    self.outputs.get(stage).and_then(|ports| ports.get(port)).cloned().map(Feed::Stored)
+                InputRef::Output { stage, port } => stored(self, stage, port).map(Feed::Stored),
+                InputRef::Many { parts, .. } => {
+                    let entry = |part: &Part| Some((part.name.clone(), stored(self, &part.stage, &part.port)?));
+                    parts.iter().map(entry).collect::<Option<Vec<_>>>().map(Feed::Collected)
                 }
             };
             feeds.extend(feed.map(|feed| (port.clone(), feed)));
@@ -309,6 +316,7 @@ impl<'a> Session<'a> {
                 .known()
                 .map(|(name, from, digest)| (name.to_owned(), SourceReport { from: from.to_string(), digest }))
                 .collect(),
+            variant: None,
         }
     }
 
@@ -363,10 +371,7 @@ fn carry_out<'a>(
 }
 
 fn stages_read(node: &StageNode) -> impl Iterator<Item = &str> {
-    node.inputs.values().filter_map(|input| match input {
-        InputRef::Source(_) => None,
-        InputRef::Output { stage, .. } => Some(stage.as_str()),
-    })
+    node.inputs.values().flat_map(InputRef::outputs).map(|(stage, _)| stage)
 }
 
 fn blank(node: &StageNode, state: StageState) -> StageReport {

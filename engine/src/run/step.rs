@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    graph::StageNode,
+    graph::{StageNode, file_name},
     run::RunOptions,
     stage::{Event, StageError},
     worker::{Outcome, StepOrder, Worker},
@@ -24,6 +24,8 @@ pub(super) enum Feed {
     Outside(PathBuf),
     /// An artifact in the store, laid out read-only in the step's folder.
     Stored(Tree),
+    /// Several of them by name, laid out as the entries of one folder.
+    Collected(Vec<(String, Tree)>),
 }
 
 /// A step ready to be carried out.
@@ -65,7 +67,7 @@ impl Workshop<'_> {
         let started = Instant::now();
         let run_folder = self.store.run_folder(&self.run);
         let plan = run_folder.join("plan.json");
-        let log = run_folder.join("steps").join(&step.node.name).join("stderr.log");
+        let log = run_folder.join("steps").join(file_name(&step.node.name)).join("stderr.log");
         let folder = self.store.step_folder(&step.key);
         let failed = |error| StepEnd::Failed { error, log: None, peak_memory: 0, warnings: Vec::new() };
         match tokio::task::block_in_place(|| self.prepare(step, &folder, &plan)) {
@@ -150,9 +152,9 @@ impl Workshop<'_> {
         for (port, feed) in &step.feeds {
             let path = match feed {
                 Feed::Outside(path) => path.clone(),
-                Feed::Stored(tree) => {
+                Feed::Stored(_) | Feed::Collected(_) => {
                     let path = StepOrder::inputs_folder(folder).join(port);
-                    match self.store.hydrate(tree, &path) {
+                    match self.lay_out(feed, &path) {
                         Ok(()) => path,
                         Err(error @ (StoreError::Corrupt { .. } | StoreError::MissingObject { .. })) => {
                             return Ok(Some(error.to_string()));
@@ -177,6 +179,16 @@ impl Workshop<'_> {
         }
         fs_err::write(path, serde_json::to_vec_pretty(&order).map_err(std::io::Error::from)?)?;
         Ok(None)
+    }
+
+    fn lay_out(&self, feed: &Feed, to: &Path) -> Result<(), StoreError> {
+        match feed {
+            Feed::Outside(_) => Ok(()),
+            Feed::Stored(tree) => self.store.hydrate(tree, to),
+            Feed::Collected(trees) => {
+                trees.iter().try_for_each(|(name, tree)| self.store.hydrate(tree, &to.join(name)))
+            }
+        }
     }
 
     /// A result made while someone edited its input belongs to neither the old content nor the new: it is not kept.

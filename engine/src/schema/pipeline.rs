@@ -21,11 +21,24 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
         .map(|stage| std::mem::replace(stage, json!({ "$ref": "#/$defs/stage" })))
         .unwrap_or_default();
     definitions.insert("stage".to_owned(), with_kinds(stage, registry));
+    definitions.insert("complete-stage".to_owned(), complete_stage(registry));
     for kind in registry.kinds() {
         definitions.insert(inputs_name(kind), inputs(kind));
         definitions.insert(with_name(kind), with(kind));
     }
-    for section in ["params", "sources", "stages"] {
+    if let Some(Value::Object(defaults)) = schema.pointer_mut("/properties/defaults") {
+        let kinds = registry.kinds().iter();
+        let parameters = kinds.map(|kind| {
+            let parameters = json!({ "$ref": format!("#/$defs/{}", with_name(kind)) });
+            (kind.name.to_owned(), json!({ "anyOf": [parameters, { "type": "null" }], "description": kind.summary }))
+        });
+        let mut properties: Map<String, Value> = parameters.collect();
+        properties
+            .extend(defaults.shift_remove("properties").and_then(|old| old.as_object().cloned()).into_iter().flatten());
+        defaults.insert("properties".to_owned(), properties.into());
+        defaults.insert("additionalProperties".to_owned(), false.into());
+    }
+    for section in ["params", "sources", "imports", "stages"] {
         if let Some(Value::Object(section)) = schema.pointer_mut(&format!("/properties/{section}")) {
             section.insert("propertyNames".to_owned(), json!({ "pattern": NAME_PATTERN }));
         }
@@ -35,6 +48,11 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
     }
     if let Value::Object(fields) = &mut schema {
         fields.insert("title".to_owned(), "refit pipeline".into());
+        fields.insert("anyOf".to_owned(), json!([{ "required": ["stages"] }, { "required": ["imports"] }]));
+        // What a stage must say, a default may say for it.
+        fields.insert("if".to_owned(), json!({ "not": { "required": ["defaults"] } }));
+        let all = json!({ "additionalProperties": { "$ref": "#/$defs/complete-stage" } });
+        fields.insert("then".to_owned(), json!({ "properties": { "stages": all } }));
         fields.insert("$defs".to_owned(), Value::Object(definitions));
     }
     schema
@@ -68,9 +86,6 @@ fn branch(kind: &StageKind) -> Value {
     if kind.inputs.iter().any(|port| port.required) {
         required.push("inputs");
     }
-    if needs_parameters(&kind.schema().to_value()) {
-        required.push("with");
-    }
     json!({
         "if": { "properties": { "uses": { "const": kind.name } }, "required": ["uses"] },
         "then": {
@@ -83,8 +98,19 @@ fn branch(kind: &StageKind) -> Value {
     })
 }
 
-fn needs_parameters(schema: &Value) -> bool {
-    schema.get("required").and_then(Value::as_array).is_some_and(|required| !required.is_empty())
+/// What a stage must say where there are no defaults.
+fn complete_stage(registry: &Registry) -> Value {
+    let kinds = registry.kinds().iter().filter_map(|kind| {
+        let required = kind.schema().to_value().get("required")?.as_array().filter(|names| !names.is_empty())?.clone();
+        Some(json!({
+            "if": { "properties": { "uses": { "const": kind.name } }, "required": ["uses"] },
+            "then": {
+                "properties": { "with": { "type": "object", "required": required } },
+                "required": ["with"],
+            }
+        }))
+    });
+    json!({ "allOf": kinds.collect::<Vec<_>>() })
 }
 
 fn inputs(kind: &StageKind) -> Value {
@@ -94,7 +120,14 @@ fn inputs(kind: &StageKind) -> Value {
         .map(|port| {
             let kinds: Vec<_> = port.kinds.iter().map(|kind| kind.name()).collect();
             let doc = format!("{} ({})", port.doc.trim_end_matches('.'), kinds.join(" or "));
-            (port.name.to_owned(), json!({ "type": "string", "minLength": 1, "description": doc }))
+            let one = json!({ "type": "string", "minLength": 1 });
+            let mut schema = if port.many {
+                json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+            } else {
+                one
+            };
+            schema["description"] = doc.into();
+            (port.name.to_owned(), schema)
         })
         .collect();
     let required: Vec<&str> = kind.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
@@ -104,14 +137,16 @@ fn inputs(kind: &StageKind) -> Value {
 
 fn with(kind: &StageKind) -> Value {
     let mut schema = kind.schema().to_value();
-    let optional = !needs_parameters(&schema);
+    if let Value::Object(fields) = &mut schema {
+        fields.shift_remove("required");
+    }
     bound_integers(&mut schema);
     let mut schema = with_references(schema);
     rebase(&mut schema, &format!("#/$defs/{}/$defs/", with_name(kind)));
     if let Value::Object(fields) = &mut schema {
         fields.shift_remove("$schema");
-        // A kind without a parameter has the schema of an empty struct.
-        if optional && fields.get("type") == Some(&json!("object")) {
+        // Nothing written under `with` is no parameter.
+        if fields.get("type") == Some(&json!("object")) {
             fields.insert("type".to_owned(), json!(["object", "null"]));
         }
     }

@@ -1,4 +1,4 @@
-//! Lets `${params.NAME}` stand wherever a parameter's value may.
+//! Lets `${params.NAME}` and `${matrix.AXIS}` stand wherever a parameter's value may.
 
 use serde_json::{Map, Value, json};
 
@@ -10,9 +10,9 @@ const SHOWN: [&str; 5] = ["title", "description", "default", "deprecated", "exam
 /// The schema of a text with a reference in it.
 pub(super) fn reference() -> Value {
     json!({
-        "description": "A reference to a value under `params`.",
+        "description": "A reference to a value under `params`, or of the copy that a matrix makes.",
         "type": "string",
-        "pattern": r"\$\{ *params\."
+        "pattern": r"\$\{ *(params|matrix)\."
     })
 }
 

@@ -41,8 +41,13 @@ pub struct Location<'a> {
 impl SourceFile {
     /// Reads a file's bytes as text and that as YAML. A file that cannot be read, is too large or is not UTF-8 has no text.
     pub fn read(path: &FilePath) -> (Self, Vec<Mistake>) {
+        Self::read_as(path, 0)
+    }
+
+    /// The same for the text with the number `number`.
+    pub(crate) fn read_as(path: &FilePath, number: usize) -> (Self, Vec<Mistake>) {
         match text_of(path) {
-            Ok(text) => Self::parse(path, &text),
+            Ok(text) => Self::parse_from(path, &text, number, 0),
             Err(mistake) => (Self { path: path.to_owned(), text: "".into(), root: None }, vec![*mistake]),
         }
     }
@@ -119,9 +124,7 @@ pub(crate) fn locate<'a>(root: &'a Arc<Node>, path: &Path) -> Option<Location<'a
         match (&node.shape, step) {
             (Shape::Mapping(entries), Step::Key(name)) => {
                 let entry = entries.get(name)?;
-                if let Some(at) = entry.merged {
-                    trail.push(Label::new(at, "merged in here"));
-                }
+                trail.extend(entry.merged.clone());
                 key = Some(entry.key);
                 node = &entry.value;
             }
@@ -132,13 +135,17 @@ pub(crate) fn locate<'a>(root: &'a Arc<Node>, path: &Path) -> Option<Location<'a
             _ => return None,
         }
     }
+    while let Shape::Brought { by, inner } = &node.shape {
+        trail.push(by.clone());
+        node = inner;
+    }
     let mut span = node.span;
     match &node.shape {
         Shape::Alias(inner) => {
             trail.push(Label::new(node.span, "used through this alias"));
             span = inner.target().span;
         }
-        Shape::Parameter { name, definition } => {
+        Shape::Parameter { name, definition, .. } => {
             trail.push(Label::new(definition.target().span, format!("`{name}` is defined here")));
         }
         Shape::Template { parameters, .. } => {
@@ -164,8 +171,12 @@ fn through<'a>(mut node: &'a Arc<Node>, trail: &mut Vec<Label>) -> &'a Arc<Node>
                 trail.push(Label::new(node.span, "used through this alias"));
                 inner
             }
-            Shape::Parameter { name, definition } => {
-                trail.push(Label::new(node.span, format!("`${{params.{name}}}` is used here")));
+            Shape::Brought { by, inner } => {
+                trail.push(by.clone());
+                inner
+            }
+            Shape::Parameter { written, definition, .. } => {
+                trail.push(Label::new(node.span, format!("`{written}` is used here")));
                 definition
             }
             _ => return node,

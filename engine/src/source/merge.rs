@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Entry, Mistake, Node, Shape, Span};
+use super::{Entry, Label, Mistake, Node, Shape, Span};
 
 /// The key, when it is not in quotation marks.
 pub(super) const MERGE_KEY: &str = "<<";
@@ -26,7 +26,8 @@ pub(super) fn merge(entries: &mut IndexMap<String, Entry>, node: &Node, mistakes
 fn add(entries: &mut IndexMap<String, Entry>, node: &Node, at: Span) {
     for (key, entry) in node.entries().into_iter().flatten() {
         if !entries.contains_key(key) {
-            entries.insert(key.clone(), Entry { key: entry.key, value: entry.value.clone(), merged: Some(at) });
+            let merged = Some(Label::new(at, "merged in here"));
+            entries.insert(key.clone(), Entry { key: entry.key, value: entry.value.clone(), merged });
         }
     }
 }

@@ -3,7 +3,7 @@ use std::ops::Range;
 /// A byte range in one of the texts a pipeline is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
-    /// Which text: 0 is the pipeline file, the overrides follow as they were given.
+    /// Which text: 0 is the pipeline file, the overrides follow as they were given, then imported files.
     pub text: usize,
     /// The first byte.
     pub start: usize,

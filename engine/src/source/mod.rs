@@ -11,6 +11,7 @@ mod nearest;
 mod node;
 mod outline;
 mod syntax;
+mod text;
 mod tree;
 mod values;
 
@@ -19,3 +20,4 @@ pub use file::{Location, MAX_BYTES, SourceFile};
 pub use mistake::{Label, Mistake, Span};
 pub(crate) use nearest::{choice, did_you_mean, list, nearest};
 pub use node::{Entry, Node, Path, Shape, Step};
+pub use text::{Text, TextOrigin};

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::Span;
+use super::{Label, Span};
 
 /// One step down from a collection to what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,19 +92,29 @@ pub enum Shape {
     Mapping(IndexMap<String, Entry>),
     /// `*name`, which stands for what the anchor is on.
     Alias(Arc<Node>),
-    /// `${params.NAME}` as a whole value, which stands for the parameter's value.
+    /// `${params.NAME}` or `${matrix.NAME}` as a whole value, which stands for the value of that name. In an imported
+    /// file also the name of a source that the importing file gives.
     Parameter {
-        /// The parameter's name.
+        /// The name.
         name: String,
+        /// The reference, as it is written.
+        written: String,
         /// Its value in the file or in an override.
         definition: Arc<Node>,
     },
-    /// A text with `${params.NAME}` in it.
+    /// A text with references in it.
     Template {
         /// The finished text.
         text: String,
-        /// The parameters in it.
+        /// What they refer to.
         parameters: Vec<(String, Arc<Node>)>,
+    },
+    /// What another line brought here: a matrix makes copies of a stage, an import brings in those of another file.
+    Brought {
+        /// That line, and what it did.
+        by: Label,
+        /// What came here.
+        inner: Arc<Node>,
     },
 }
 
@@ -115,8 +125,8 @@ pub struct Entry {
     pub key: Span,
     /// What it holds.
     pub value: Arc<Node>,
-    /// Where it was merged in (`<<: *name`), if it was.
-    pub merged: Option<Span>,
+    /// What added it, if it is not written where it counts: `<<: *name`, or the defaults of the stage kind.
+    pub merged: Option<Label>,
 }
 
 impl Node {
@@ -125,10 +135,12 @@ impl Node {
         Self { span, shape }
     }
 
-    /// What it stands for: itself unless it is an alias or a parameter.
+    /// What it stands for: itself unless it is an alias, a parameter, or was brought here.
     pub fn target(&self) -> &Self {
         match &self.shape {
-            Shape::Alias(inner) | Shape::Parameter { definition: inner, .. } => inner.target(),
+            Shape::Alias(inner) | Shape::Parameter { definition: inner, .. } | Shape::Brought { inner, .. } => {
+                inner.target()
+            }
             _ => self,
         }
     }
@@ -177,7 +189,9 @@ impl Node {
             Shape::Mapping(entries) => {
                 entries.iter().map(|(key, entry)| (key.clone(), entry.value.to_value())).collect::<Map<_, _>>().into()
             }
-            Shape::Alias(_) | Shape::Parameter { .. } => unreachable!("invariant: a target is neither"),
+            Shape::Alias(_) | Shape::Parameter { .. } | Shape::Brought { .. } => {
+                unreachable!("invariant: a target is none of them")
+            }
         }
     }
 

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::source::{Entry, Mistake, Node, Shape, SourceFile, Span, did_you_mean, list};
 
-const TOP: [&str; 6] = ["name", "description", "params", "sources", "stages", "outputs"];
-const STAGE: [&str; 4] = ["uses", "inputs", "with", "description"];
+const TOP: [&str; 8] = ["name", "description", "params", "sources", "imports", "defaults", "stages", "outputs"];
+const STAGE: [&str; 5] = ["uses", "matrix", "inputs", "with", "description"];
+const IMPORT: [&str; 3] = ["from", "params", "sources"];
 const SOURCE: [&str; 2] = ["from", "digest"];
 
 /// The tree with one override in it, and the override's text as the text with the number `number`.
@@ -61,10 +62,18 @@ fn refuse(root: &Node, keys: &[PathKey], number: usize) -> Option<Mistake> {
     let unknown = |at: usize, what: &str, known: Vec<&str>| {
         let key = &keys[at];
         let message = match what {
+            "import" if at != 1 => format!("an import has no key `{}`", key.key),
             "pipeline" | "source" | "stage" if at != 1 => format!("a {what} has no key `{}`", key.key),
             _ => format!("there is no {what} `{}` to override", key.key),
         };
-        let help = did_you_mean(&key.key, known.iter().copied())
+        // A copy and an imported stage come from what is written under another name.
+        let whole = (what == "stage").then(|| key.key.split_once('[').map(|(stage, _)| stage)).flatten();
+        let import = (what == "stage").then(|| key.key.split_once('/').map(|(import, _)| import)).flatten();
+        let help = whole
+            .map(|stage| format!("an override holds for all copies: `-S stages.{stage}.with.PARAMETER=VALUE`"))
+            .or(import
+                .map(|import| format!("give the imported file another value: `-S imports.{import}.params.NAME=VALUE`")))
+            .or_else(|| did_you_mean(&key.key, known.iter().copied()))
             .or_else(|| (!known.is_empty()).then(|| format!("there are {}", list(known.iter().copied()))));
         Some(
             Mistake::new("override::unknown_path", message)
@@ -99,9 +108,16 @@ fn refuse(root: &Node, keys: &[PathKey], number: usize) -> Option<Mistake> {
         ("sources", None) => whole("source"),
         ("stages", None) => whole("stage"),
         ("outputs", None) => whole("path"),
+        ("imports", None) => whole("import"),
+        ("defaults", None) => whole("stage kind"),
         ("params", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "parameter", section),
         ("sources", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "source", section),
         ("stages", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "stage", section),
+        ("imports", Some(key)) if !section.contains(&key.key.as_str()) => unknown(1, "import", section),
+        ("imports", Some(_)) => keys
+            .get(2)
+            .filter(|key| !IMPORT.contains(&key.key.as_str()))
+            .and_then(|_| unknown(2, "import", IMPORT.to_vec())),
         ("sources", Some(_)) => keys
             .get(2)
             .filter(|key| !SOURCE.contains(&key.key.as_str()))
@@ -160,7 +176,9 @@ fn replace_key(
     let mut entries = entries.clone();
     let entry = match entries.get(&first.key) {
         Some(_) if rest.is_empty() => Entry { key: span, value: value.clone(), merged: None },
-        Some(old) => Entry { key: old.key, value: replace(&old.value, rest, value, number)?, merged: old.merged },
+        Some(old) => {
+            Entry { key: old.key, value: replace(&old.value, rest, value, number)?, merged: old.merged.clone() }
+        }
         None => {
             let nothing = Arc::new(Node::new(span, Shape::Scalar(Value::Null)));
             Entry { key: span, value: replace(&nothing, rest, value, number)?, merged: None }

@@ -1,9 +1,17 @@
 //! What the user wrote, as plain types, and what was given in its place on the command line.
 
 mod apply;
+mod defaults;
+mod import;
+mod input;
+mod matrix;
 mod overrides;
 mod pipeline;
 
+pub use defaults::DefaultsSpec;
+pub use import::ImportSpec;
+pub use input::InputSpec;
+pub use matrix::{AxisSpec, MatrixAxes, MatrixSpec};
 pub use overrides::{Override, OverrideError};
 pub use pipeline::{NAME_PATTERN, PinnedSource, PipelineSpec, SourceSpec, StageSpec, is_name};
 

@@ -64,6 +64,10 @@ impl PathKey {
     fn is_outputs(&self) -> bool {
         self.key == "outputs"
     }
+
+    fn is_stages(&self) -> bool {
+        self.key == "stages"
+    }
 }
 
 /// The path of an override and where its value begins.
@@ -79,7 +83,15 @@ pub(crate) fn split(text: &str) -> Result<(Vec<PathKey>, usize), OverrideError> 
         } else {
             // The keys of `outputs` are paths, and paths have dots.
             let in_outputs = matches!(keys.as_slice(), [first] if PathKey::is_outputs(first));
-            let end = rest.find(|c| c == '=' || c == '.' && !in_outputs).unwrap_or(rest.len());
+            // So have the values in the name of a copy.
+            let in_copy = match keys.as_slice() {
+                [first] if PathKey::is_stages(first) => {
+                    rest.find('[').filter(|&open| !rest[..open].contains(['=', '.']))
+                }
+                _ => None,
+            };
+            let begin = in_copy.and_then(|open| Some(open + rest[open..].find(']')? + 1)).unwrap_or(0);
+            let end = rest[begin..].find(|c| c == '=' || c == '.' && !in_outputs).map_or(rest.len(), |end| begin + end);
             (&rest[..end], at..at + end)
         };
         at = range.end;

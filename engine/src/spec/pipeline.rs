@@ -1,7 +1,9 @@
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::{DefaultsSpec, ImportSpec, InputSpec, MatrixSpec};
 
 /// What names of stages, sources and parameters look like: letters of any script, digits, `_` and `-`, not `-` first.
 ///
@@ -24,9 +26,17 @@ pub struct PipelineSpec {
     /// Everything from outside, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<IndexMap<String, SourceSpec>>,
+    /// Stages of other pipeline files, by the name they get here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imports: Option<IndexMap<String, ImportSpec>>,
+    /// What stages get unless they say otherwise: parameters by stage kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<DefaultsSpec>,
     /// The stages, by name. Their order in the file does not matter.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub stages: IndexMap<String, StageSpec>,
-    /// What is copied out after a good run: a path inside the pipeline's folder, and the `STAGE.PORT` to put there.
+    /// What is copied out after a good run: a path inside the pipeline's folder, and the `STAGE.PORT` to put there. Of
+    /// `STAGE[*].PORT`, every copy is put into a folder at the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<IndexMap<String, String>>,
 }
@@ -58,10 +68,13 @@ pub struct PinnedSource {
 pub struct StageSpec {
     /// The stage kind.
     pub uses: String,
+    /// Copies of the stage, one for each combination of values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<MatrixSpec>,
     /// What is wired to each input port: a source's name, or `STAGE.PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inputs: Option<IndexMap<String, String>>,
-    /// The parameters of the stage kind. Values may hold `${params.NAME}`; `$${` stands for a plain `${`.
+    pub inputs: Option<IndexMap<String, InputSpec>>,
+    /// The parameters of the stage kind. Values may hold `${params.NAME}` and `${matrix.AXIS}`; `$${` stands for a plain `${`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<Map<String, Value>>,
     /// What the stage is for.
@@ -91,8 +104,22 @@ impl PipelineSpec {
     /// The JSON schema of what every pipeline file has in common.
     pub fn schema() -> Schema {
         let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
-        SchemaGenerator::new(settings).into_root_schema_for::<Self>()
+        let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<Self>();
+        let settings = settings_of_stages(schema.as_value());
+        if let Some(defaults) = schema.pointer_mut("/properties/defaults/properties/stages") {
+            defaults["properties"] = settings;
+            defaults["additionalProperties"] = json!(false);
+        }
+        schema
     }
+}
+
+/// The properties of a stage that `defaults.stages` may give: all but what makes it this stage.
+fn settings_of_stages(schema: &Value) -> Value {
+    const OWN: [&str; 5] = ["uses", "matrix", "inputs", "with", "description"];
+    let stage = schema.pointer("/properties/stages/additionalProperties/properties").and_then(Value::as_object);
+    let settings = stage.into_iter().flatten().filter(|(name, _)| !OWN.contains(&name.as_str()));
+    settings.map(|(name, property)| (name.clone(), property.clone())).collect::<Map<_, _>>().into()
 }
 
 /// Whether a name may be a stage's, a source's or a parameter's: see [`NAME_PATTERN`].

@@ -9,6 +9,8 @@ pub struct InputPort {
     pub kinds: &'static [ArtifactKind],
     /// Whether the stage cannot run without it.
     pub required: bool,
+    /// Whether it takes several artifacts at once, which arrive as one folder with an entry each.
+    pub many: bool,
     /// One line for the manual.
     pub doc: &'static str,
 }
@@ -16,12 +18,19 @@ pub struct InputPort {
 impl InputPort {
     /// A port that must be wired.
     pub const fn required(name: &'static str, kinds: &'static [ArtifactKind], doc: &'static str) -> Self {
-        Self { name, kinds, required: true, doc }
+        Self { name, kinds, required: true, many: false, doc }
     }
 
     /// A port that may be left out.
     pub const fn optional(name: &'static str, kinds: &'static [ArtifactKind], doc: &'static str) -> Self {
-        Self { name, kinds, required: false, doc }
+        Self { name, kinds, required: false, many: false, doc }
+    }
+
+    /// The same port, which also takes several artifacts at once.
+    #[must_use]
+    pub const fn many(mut self) -> Self {
+        self.many = true;
+        self
     }
 }
 

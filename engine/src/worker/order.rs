@@ -6,7 +6,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stage::Settings;
+use crate::{graph::file_name, stage::Settings};
 
 /// All that a worker is told: enough to run the step on any machine that sees the same paths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct StepOrder {
 impl StepOrder {
     /// Where the order of a step lies, given the run's `plan.json`.
     pub fn path(plan: &Path, stage: &str) -> PathBuf {
-        plan.with_file_name("steps").join(stage).join("step.json")
+        plan.with_file_name("steps").join(file_name(stage)).join("step.json")
     }
 
     /// Where inputs that come from the store are laid out.

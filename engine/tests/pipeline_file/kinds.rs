@@ -15,6 +15,7 @@ pub(crate) fn registry() -> Registry {
         StageKind::of::<TrainLora>(),
         StageKind::of::<Evaluate>(),
         StageKind::of::<AbCompare>(),
+        StageKind::of::<Summarize>(),
     ])
 }
 
@@ -312,4 +313,13 @@ stage!(
     "Says which of two is better.",
     [InputPort::required("a", &[Predictions], "one side"), InputPort::required("b", &[Predictions], "the other side")],
     [OutputPort::new("comparison", Comparison, "the numbers"), OutputPort::new("report", Report, "to read")]
+);
+
+stage!(
+    Summarize,
+    AbCompareParams,
+    "summarize",
+    "Puts many results into one table.",
+    [InputPort::required("parts", &[Metrics, History], "what to sum up").many()],
+    [OutputPort::new("report", Report, "to read")]
 );

@@ -6,7 +6,7 @@ use super::{kinds::registry, shown};
 
 /// What this thread has computed so far. On a shared machine the clock on the wall says little; where the system does
 /// not tell, nothing is measured.
-fn computed() -> Duration {
+pub(crate) fn computed() -> Duration {
     let told = fs_err::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0))
 }

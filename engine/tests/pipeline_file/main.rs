@@ -5,6 +5,7 @@
 mod invalid;
 mod kinds;
 mod limits;
+mod matrix;
 mod overrides;
 mod places;
 mod random;

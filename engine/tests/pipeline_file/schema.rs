@@ -51,7 +51,9 @@ fn the_schema_refuses_what_is_wrong_in_form() {
         let text = fs_err::read_to_string(&file).unwrap();
         let errors = load(&file, &overrides_in(&file), &registry()).unwrap_err();
         let by_form = errors.errors().iter().any(|error| FORM.contains(&error.code()));
-        let Some(value) = value_of(&text).filter(|_| by_form && !text.contains("# -S ") && !text.contains("${")) else {
+        let Some(value) = value_of(&text)
+            .filter(|_| by_form && !text.contains("# -S ") && !text.contains("${") && !text.contains("imports:"))
+        else {
             continue;
         };
         assert!(!validator.is_valid(&value), "{}", file.display());

@@ -16,7 +16,7 @@ use crate::{
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    ui::{Table, Ui, ago, bytes, duration},
+    ui::{Table, Ui, ago, bytes, count, duration},
 };
 
 /// Arguments of `explain`.
@@ -85,11 +85,15 @@ fn inputs(planned: &Planned, node: &StageNode) -> Vec<Input> {
                 let here = planned.sources.path(name).is_some();
                 (planned.sources.digest(name), if here { uri } else { format!("{uri} (not fetched yet)") })
             }
-            InputRef::Output { stage, port } => {
-                let step = planned.plan.steps.iter().find(|step| step.stage == *stage);
-                let tree = step.and_then(|step| step.outputs.get(port));
-                let place = if tree.is_some() { "in the store" } else { "known once that stage has run" };
-                (tree.map(|tree| tree.digest), place.to_owned())
+            InputRef::Output { .. } | InputRef::Many { .. } => {
+                let digest = planned.plan.content(from);
+                let place = match (digest, from) {
+                    (Some(_), InputRef::Many { parts, .. }) => format!("{} in the store", count(parts.len(), "output")),
+                    (Some(_), _) => "in the store".to_owned(),
+                    (None, InputRef::Many { .. }) => "known once these stages have run".to_owned(),
+                    (None, _) => "known once that stage has run".to_owned(),
+                };
+                (digest, place)
             }
         };
         Input { port: port.clone(), from: from.to_string(), digest, place }

@@ -43,6 +43,7 @@ pub(crate) fn get(args: &GetArgs, ui: Ui, environment: &Environment) -> Result<E
     let (name, port) = stage_and_port(&args.result)?;
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let node = open::stage(&pipeline, name)?;
+    let name = node.name.clone();
     if node.kind.output(port).is_none() {
         let ports: Vec<&str> = node.kind.outputs.iter().map(|port| port.name).collect();
         let help = format!("its outputs: {}", ports.join(", "));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use miette::miette;
 use refit_cache::{Store, StoreError};
 use refit_engine::{
     fetch::Fetcher,
@@ -30,12 +31,31 @@ pub(crate) fn pipeline(args: &PipelineArgs, ui: Ui) -> Result<Pipeline, Failure>
     Ok(pipeline)
 }
 
-/// The stage of that name.
-pub(crate) fn stage<'p>(pipeline: &'p Pipeline, name: &str) -> Result<&'p StageNode, Failure> {
-    pipeline.stages.get(name).ok_or_else(|| {
+/// The stages that a name means: one, or copies of one.
+pub(crate) fn stages<'p>(pipeline: &'p Pipeline, name: &str) -> Result<Vec<&'p StageNode>, Failure> {
+    let named = pipeline.stages.named(name);
+    if named.is_empty() {
         let known = pipeline.stages.stages().map(|node| node.name.clone()).collect::<Vec<_>>().join(", ");
-        RunError::UnknownStage { name: name.to_owned(), known }.into()
-    })
+        return Err(RunError::UnknownStage { name: name.to_owned(), known }.into());
+    }
+    Ok(named)
+}
+
+/// The one stage that a name means.
+pub(crate) fn stage<'p>(pipeline: &'p Pipeline, name: &str) -> Result<&'p StageNode, Failure> {
+    let named = stages(pipeline, name)?;
+    match named.as_slice() {
+        [only] => Ok(only),
+        several => {
+            let names: Vec<&str> = several.iter().map(|stage| stage.name.as_str()).take(12).collect();
+            Err(Failure::usage(miette!(
+                code = "run::several_stages",
+                help = format!("name one of them: {}", names.join(", ")),
+                "`{name}` is {} stages",
+                several.len()
+            )))
+        }
+    }
 }
 
 /// The folder of the store to use for what lies in `folder`.

@@ -108,6 +108,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         worker: env::current_exe()?,
         overrides: args.pipeline.set.clone(),
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
+        sweep: Vec::new(),
     };
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fetcher = open::fetcher(environment);

@@ -38,9 +38,11 @@ impl SelectionArgs {
             let forced = Force::Stages(selected.clone());
             return Ok((selected, forced));
         }
+        let mut forced = BTreeSet::new();
         for name in &self.force {
-            open::stage(pipeline, name)?;
-            if !selected.contains(name) {
+            let stages = open::stages(pipeline, name)?;
+            forced.extend(stages.iter().map(|stage| stage.name.clone()).filter(|name| selected.contains(name)));
+            if !stages.iter().any(|stage| selected.contains(&stage.name)) {
                 let help = "leave it out, or select it with `--to`, `--from` or `--stage`";
                 return Err(Failure::usage(miette!(
                     code = "run::forced_not_selected",
@@ -49,10 +51,7 @@ impl SelectionArgs {
                 )));
             }
         }
-        let forced = match self.force.as_slice() {
-            [] => Force::Nothing,
-            names => Force::Stages(names.iter().cloned().collect()),
-        };
+        let forced = if forced.is_empty() { Force::Nothing } else { Force::Stages(forced) };
         Ok((selected, forced))
     }
 }

@@ -1,3 +1,4 @@
+use refit_engine::graph::split_output;
 use renderdag::{Ancestor, GraphRowRenderer, Renderer};
 
 use super::flow::{Edge, Flow, Node, What};
@@ -48,7 +49,7 @@ fn message(flow: &Flow, node: &Node, kind: &str, paint: &impl Fn(&str, &str) -> 
         if origin == edge.input { origin } else { format!("{} ← {origin}", edge.input) }
     };
     let inputs: Vec<String> = flow.edges.iter().filter(|edge| edge.to == node.name).map(input).collect();
-    let made_here = |from: &str| from.split_once('.').is_some_and(|(stage, _)| stage == node.name);
+    let made_here = |from: &str| split_output(from).is_some_and(|(stage, _)| stage == node.name);
     let copied: Vec<String> = flow
         .outputs
         .iter()

@@ -1,3 +1,5 @@
+use refit_engine::graph::split_output;
+
 use super::flow::{Flow, What};
 
 /// A digraph for Graphviz.
@@ -18,7 +20,7 @@ pub(super) fn draw(flow: &Flow) -> String {
         lines.push(format!("  {} -> {} [label={}];", quoted(&edge.from), quoted(&edge.to), quoted(&edge.label())));
     }
     for copied in &flow.outputs {
-        let (stage, port) = copied.from.split_once('.').unwrap_or((&copied.from, ""));
+        let (stage, port) = split_output(&copied.from).unwrap_or((&copied.from, ""));
         lines.push(format!("  {} [shape=note, style=solid];", quoted(&copied.to)));
         lines.push(format!("  {} -> {} [label={}, style=dashed];", quoted(stage), quoted(&copied.to), quoted(port)));
     }

@@ -53,20 +53,23 @@ impl Flow {
         let mut seen = HashSet::new();
         for stage in pipeline.stages.stages() {
             for (input, from) in &stage.inputs {
-                let (from, output) = match from {
-                    InputRef::Source(name) => {
-                        if let Some(source) = pipeline.sources.get(name).filter(|_| seen.insert(name.clone())) {
-                            let uri = source.uri.to_string();
-                            // A path in the pipeline's folder reads better without that folder.
-                            let folder = format!("{}/", pipeline.folder.display());
-                            let uri = uri.strip_prefix(&folder).unwrap_or(&uri).to_owned();
-                            nodes.push(Node { name: name.clone(), what: What::Source { uri } });
-                        }
-                        (name.clone(), None)
-                    }
-                    InputRef::Output { stage, port } => (stage.clone(), Some(port.clone())),
+                let edge = |from: &str, output: Option<&str>| Edge {
+                    from: from.to_owned(),
+                    output: output.map(str::to_owned),
+                    to: stage.name.clone(),
+                    input: input.clone(),
                 };
-                edges.push(Edge { from, output, to: stage.name.clone(), input: input.clone() });
+                if let InputRef::Source(name) = from {
+                    if let Some(source) = pipeline.sources.get(name).filter(|_| seen.insert(name.clone())) {
+                        let uri = source.uri.to_string();
+                        // A path in the pipeline's folder reads better without that folder.
+                        let folder = format!("{}/", pipeline.folder.display());
+                        let uri = uri.strip_prefix(&folder).unwrap_or(&uri).to_owned();
+                        nodes.push(Node { name: name.clone(), what: What::Source { uri } });
+                    }
+                    edges.push(edge(name, None));
+                }
+                edges.extend(from.outputs().map(|(from, output)| edge(from, Some(output))));
             }
             nodes.push(Node {
                 name: stage.name.clone(),

@@ -1,3 +1,5 @@
+use refit_engine::graph::split_output;
+
 use super::flow::{Flow, What};
 
 /// A Mermaid flow chart. Nodes are numbered: names may be words that Mermaid keeps for itself.
@@ -20,7 +22,7 @@ pub(super) fn draw(flow: &Flow) -> String {
         lines.push(format!("  {} -->|\"{}\"| {}", id(&edge.from), escaped(&edge.label()), id(&edge.to)));
     }
     for (place, copied) in flow.outputs.iter().enumerate() {
-        let (stage, port) = copied.from.split_once('.').unwrap_or((&copied.from, ""));
+        let (stage, port) = split_output(&copied.from).unwrap_or((&copied.from, ""));
         lines.push(format!("  o{place}>\"{}\"]", escaped(&copied.to)));
         lines.push(format!("  {} -.->|\"{}\"| o{place}", id(stage), escaped(port)));
     }

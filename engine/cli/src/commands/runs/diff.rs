@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use refit_cache::{Digest, Store};
-use refit_engine::run::find_run;
+use refit_engine::{graph::split_output, run::find_run};
 use serde_json::{Value, json};
 
 use super::{RunRecord, state_name};
@@ -116,7 +116,7 @@ impl Side {
 
     /// Whether anything is on record of what the stage of `stage.port` read.
     fn read_by_stage_of(&self, port: &str) -> bool {
-        let stage = |name: &str| name.split_once('.').map(|(stage, _)| stage.to_owned());
+        let stage = |name: &str| split_output(name).map(|(stage, _)| stage.to_owned());
         self.inputs.keys().any(|known| stage(known) == stage(port))
     }
 }
