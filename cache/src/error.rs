@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Digest, RunId};
+use crate::{Digest, RunId, StepKey};
 
 /// Why the store could not do what was asked: which path, and the way out.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -200,6 +200,29 @@ pub enum StoreError {
     UnsoundTree {
         /// The artifact's digest.
         tree: Digest,
+    },
+    /// The thread that commits ended before its time.
+    #[error("the result was not committed: the committing thread has ended")]
+    #[diagnostic(code(cache::commit_stopped), help("this is a defect in refit; please report it, and run again"))]
+    CommitStopped,
+    /// A result that should be pinned is not there, or not whole.
+    #[error("the result {} is not in the store, or not whole", key.short())]
+    #[diagnostic(code(cache::no_result), help("run the pipeline; then the result can be pinned"))]
+    NoResult {
+        /// Its key.
+        key: StepKey,
+    },
+    /// A pin cannot be read.
+    #[error("the pin {} is damaged: {what}", path.display())]
+    #[diagnostic(
+        code(cache::damaged_pin),
+        help("nothing is dropped while a pin cannot be read: remove the file, and pin again what it held")
+    )]
+    DamagedPin {
+        /// The pin's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// No run has this id.
     #[error("no run `{wanted}`")]

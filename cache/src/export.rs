@@ -1,8 +1,9 @@
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{File, Metadata},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rayon::prelude::*;
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Content, Digest, Store, StoreError, StoreLock, Tree,
-    durable::{folder_of, sync_folder, write_atomic},
+    durable::{Dirty, folder_of, sync_folder, write_atomic},
     error::At,
+    stat::{changed, is_older},
 };
 
 /// What an export did.
@@ -29,7 +31,13 @@ pub enum Exported {
 struct ExportRecord {
     to: PathBuf,
     digest: Digest,
+    /// What was replaced: it may still stand there if the export was killed.
+    #[serde(default)]
+    replaced: Option<Digest>,
 }
+
+/// An export that did not go on for so long was killed.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// At most this many files are named when an export is refused.
 const NAMED_FILES: usize = 5;
@@ -45,37 +53,52 @@ impl Store {
             return Err(StoreError::UnsoundTree { tree: tree.digest });
         }
         let to = resolve(to)?;
+        let mut replaced = None;
         if to.symlink_metadata().is_ok() {
             let there = self.measure(&to, lock)?;
             if there.digest == tree.digest {
                 return Ok(Exported::Unchanged);
             }
             self.check_replaceable(&there, &to)?;
+            replaced = Some(there.digest);
         }
         let folder = folder_of(&to);
+        clear_abandoned(folder, &staging_prefix(&to));
         let staged = tempfile::Builder::new()
             .prefix(&staging_prefix(&to))
             .tempdir_in(folder)
             .at("creating a folder in", folder)?;
         let copy = staged.path().join("copy");
         self.copy_out(tree, &copy)?;
+        failpoint!("export: the copy is whole");
+        self.record(&to, tree.digest, replaced)?;
+        failpoint!("export: it is on record");
         swap(&copy, &to)?;
+        failpoint!("export: the copy is in place");
         sync_folder(folder)?;
         // Holds what stood there before.
         let old = staged.path().to_owned();
         staged.close().at("removing", &old)?;
-        let record = ExportRecord { to: self.place(&to), digest: tree.digest };
-        let bytes = serde_json::to_vec(&record).map_err(|error| StoreError::io("writing", &to, error.into()))?;
-        match write_atomic(&self.record_path(&to), &bytes) {
+        Ok(Exported::Written)
+    }
+
+    fn record(&self, to: &Path, digest: Digest, replaced: Option<Digest>) -> Result<(), StoreError> {
+        let record = ExportRecord { to: self.place(to), digest, replaced };
+        let bytes = serde_json::to_vec(&record).map_err(|error| StoreError::io("writing", to, error.into()))?;
+        match write_atomic(&self.record_path(to), &bytes) {
             // A store that can only be read hands out copies too; they are known by their objects then.
-            Ok(()) | Err(StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. }) => Ok(Exported::Written),
+            Ok(()) | Err(StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     fn copy_out(&self, tree: &Tree, to: &Path) -> Result<(), StoreError> {
+        let mut copies = Dirty::default();
         match &tree.content {
-            Content::File(object) => self.copy_object(*object, tree.bytes, to),
+            Content::File(object) => {
+                self.copy_object(*object, tree.bytes, to)?;
+                copies.file(to);
+            }
             Content::Folder(entries) => {
                 std::fs::create_dir(to).at("creating", to)?;
                 entries.par_iter().try_for_each(|entry| {
@@ -83,24 +106,32 @@ impl Store {
                     let folder = folder_of(&path);
                     std::fs::create_dir_all(folder).at("creating", folder)?;
                     self.copy_object(entry.digest, entry.bytes, &path)
-                })
+                })?;
+                entries.iter().for_each(|entry| copies.file(&to.join(&entry.path)));
             }
         }
+        copies.sync()
     }
 
-    /// A new file with the usual mode, which the user may change without touching the object.
+    /// A new file with the usual mode, which the user may change without touching the object: it shares the object's blocks
+    /// where the file system can, and never its name. A hard link would let an edit through to the store.
     fn copy_object(&self, object: Digest, bytes: u64, to: &Path) -> Result<(), StoreError> {
         let from = self.sound_object(object, bytes)?;
+        if reflink_copy::reflink(&from, to).is_ok() {
+            return Ok(());
+        }
         let mut source = File::open(&from).at("reading", &from)?;
         let mut copy = File::create_new(to).at("writing", to)?;
-        io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all()).at("writing", to)
+        io::copy(&mut source, &mut copy).map(drop).at("writing", to)
     }
 
     fn check_replaceable(&self, there: &Tree, to: &Path) -> Result<(), StoreError> {
         let recorded = std::fs::read(self.record_path(to))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<ExportRecord>(&bytes).ok())
-            .is_some_and(|record| record.to == self.place(to) && record.digest == there.digest);
+            .is_some_and(|record| {
+                record.to == self.place(to) && (record.digest == there.digest || record.replaced == Some(there.digest))
+            });
         if recorded {
             return Ok(());
         }
@@ -160,6 +191,19 @@ fn staging_prefix(to: &Path) -> OsString {
     prefix.push(to.file_name().unwrap_or_default());
     prefix.push(".refit-");
     prefix
+}
+
+/// Removes what killed exports to the same place left. One under way touched its folder lately.
+fn clear_abandoned(folder: &Path, prefix: &OsString) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        let since = entry.metadata().ok().filter(Metadata::is_dir).as_ref().and_then(changed);
+        if ours && since.is_some_and(|since| is_older(since, ABANDONED)) {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Puts `new` at `to`; what stood at `to` stands at `new` then, or beside it.

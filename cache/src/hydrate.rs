@@ -7,6 +7,9 @@ use crate::{Content, Digest, Store, StoreError, Tree, durable::folder_of, error:
 impl Store {
     /// Lays an artifact out at `to`, read-only, for a worker: by sharing blocks, else by hard link, else by copy.
     ///
+    /// A worker that writes to a hard link all the same damages the object; its time shows that before anybody reads it
+    /// again. What the user gets is never a hard link: see [`export`](Self::export).
+    ///
     /// Every object is hashed first. A damaged one is moved aside and the error is [`StoreError::Corrupt`]. What an
     /// earlier try left at `to` is replaced if it lies in the store's own folder for steps, else it is an error.
     pub fn hydrate(&self, tree: &Tree, to: &Path) -> Result<(), StoreError> {

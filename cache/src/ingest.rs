@@ -1,39 +1,58 @@
 use std::{
-    collections::BTreeSet,
     fs::{File, Permissions},
     io,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rayon::prelude::*;
 
 use crate::{
     Digest, Entry, Store, StoreError, StoreLock, Tree,
-    durable::{folder_of, sync_folder},
+    durable::{Dirty, folder_of, make_folder, rename, rename_temporary},
     error::At,
+    failpoint,
     hashing::hash_file,
     object::{Check, ObjectState, mark},
-    stat::Stat,
+    stat::{Stat, changed, is_older},
     store::names,
     walk::{self, Found, Links},
 };
 
 /// Copies on their way into the objects; only the holder of the lock makes them.
-const INGEST_PREFIX: &str = "ingest-";
+pub(crate) const INGEST_PREFIX: &str = "ingest-";
 
-/// Folders that got new names and must be synced before the manifest says so.
-type Touched = Mutex<BTreeSet<PathBuf>>;
+/// An object that was there before, and for so long, is on the disk: the system writes everything out within a minute.
+const WRITTEN_OUT: Duration = Duration::from_hours(1);
+
+/// An output that became objects. They can be read, but a loss of power may take them away until they are synced:
+/// [`Committer`](crate::Committer) does that before the manifest says that they are there.
+#[derive(Debug)]
+#[must_use = "what is not committed is an object of no result"]
+pub struct Taken {
+    /// What was taken in.
+    pub tree: Tree,
+    pub(crate) dirty: Dirty,
+}
 
 impl Store {
     /// Moves a step's finished output (file or folder) into the objects, durably. `path` is gone afterwards.
     ///
     /// Links that stay in the folder become copies; one that leads out of it is an error, and so is anything that is
     /// neither a file nor a folder.
-    pub fn ingest(&self, _lock: &StoreLock, path: &Path) -> Result<Tree, StoreError> {
+    pub fn ingest(&self, lock: &StoreLock, path: &Path) -> Result<Tree, StoreError> {
+        let taken = self.take_in(lock, path)?;
+        taken.dirty.sync()?;
+        failpoint!("ingest: all is synced");
+        Ok(taken.tree)
+    }
+
+    /// As [`ingest`](Self::ingest), but does not wait for the disk.
+    pub fn take_in(&self, _lock: &StoreLock, path: &Path) -> Result<Taken, StoreError> {
         let metadata = path.symlink_metadata().at("reading", path)?;
-        let touched = Touched::default();
+        let dirty = Mutex::default();
         let tree = if metadata.is_dir() {
             let mut found = walk::files(path, Links::Inside, None)?;
             // Copies first: a link's target must still be there.
@@ -50,7 +69,7 @@ impl Store {
                 found[range.clone()]
                     .par_iter()
                     .zip(&entries[range])
-                    .try_for_each(|(file, entry)| self.take_in(file, entry.digest, entry.bytes, &touched))?;
+                    .try_for_each(|(file, entry)| self.take_file(file, entry.digest, entry.bytes, &dirty))?;
             }
             Tree::folder(entries)
         } else if metadata.is_file() {
@@ -61,7 +80,7 @@ impl Store {
                 shared: walk::is_shared(&metadata),
             };
             let (digest, bytes) = hash_file(path).at("reading", path)?;
-            self.take_in(&file, digest, bytes, &touched)?;
+            self.take_file(&file, digest, bytes, &dirty)?;
             Tree::file(digest, bytes)
         } else if metadata.is_symlink() {
             let target = path.canonicalize().map_err(|_| StoreError::BrokenLink { link: path.to_owned() })?;
@@ -69,24 +88,25 @@ impl Store {
         } else {
             return Err(StoreError::NotAFile { path: path.to_owned() });
         };
-        for folder in touched.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            sync_folder(&folder)?;
-        }
+        failpoint!("ingest: all are objects");
         remove(path)?;
-        Ok(tree)
+        Ok(Taken { tree, dirty: dirty.into_inner().unwrap_or_else(PoisonError::into_inner) })
     }
 
     /// Makes one file an object, unless it is one already.
-    fn take_in(&self, file: &Found, digest: Digest, bytes: u64, touched: &Touched) -> Result<(), StoreError> {
+    fn take_file(&self, file: &Found, digest: Digest, bytes: u64, dirty: &Mutex<Dirty>) -> Result<(), StoreError> {
+        let object = self.object_path(&digest);
         if self.check_object(digest, bytes, Check::Bytes)? == ObjectState::Sound {
+            note_sound(&object, &mut locked(dirty));
             return Ok(());
         }
-        let object = self.object_path(&digest);
-        let shard = folder_of(&object);
-        std::fs::create_dir_all(shard).at("creating", shard)?;
+        let mut names = Dirty::default();
+        make_folder(folder_of(&object), &mut names)?;
         let moved = !file.shared && {
             settle(&file.path, digest).at("writing", &file.path)?;
-            match std::fs::rename(&file.path, &object) {
+            failpoint!("ingest: a file is settled");
+            failpoint::wrote(&file.path);
+            match rename(&file.path, &object) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => false,
                 Err(error) => return Err(StoreError::io("writing", &object, error)),
@@ -95,9 +115,10 @@ impl Store {
         if !moved {
             self.copy_in(&file.path, digest, &object)?;
         }
-        let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
-        touched.insert(folder_of(shard).to_owned());
-        touched.insert(shard.to_owned());
+        failpoint!("ingest: a file is an object");
+        names.file(&object);
+        names.folder(folder_of(&object));
+        locked(dirty).extend(names);
         Ok(())
     }
 
@@ -112,7 +133,9 @@ impl Store {
             return Err(StoreError::ChangedWhileRead { path: from.to_owned() });
         }
         settle(copy.path(), digest).at("writing", copy.path())?;
-        copy.persist(object).map_err(|error| error.error).at("writing", object).map(drop)
+        failpoint!("ingest: a copy is settled");
+        failpoint::wrote(copy.path());
+        rename_temporary(copy, object)
     }
 
     /// Removes copies that a killed process left. The caller holds the lock, so nobody is making one.
@@ -126,12 +149,25 @@ impl Store {
     }
 }
 
-/// Read-only, with its object's time, and durable: the state in which a file becomes an object.
-fn settle(path: &Path, digest: Digest) -> io::Result<()> {
+/// Read-only and with its object's time: the state in which a file becomes an object.
+pub(crate) fn settle(path: &Path, digest: Digest) -> io::Result<()> {
     let file = File::open(path)?;
     file.set_permissions(Permissions::from_mode(0o444))?;
-    mark(&file, digest)?;
-    file.sync_all()
+    mark(&file, digest)
+}
+
+/// An object that is there may have been put there by a process that was killed before it was synced.
+pub(crate) fn note_sound(object: &Path, dirty: &mut Dirty) {
+    let since = object.symlink_metadata().ok().as_ref().and_then(changed);
+    if !since.is_some_and(|since| is_older(since, WRITTEN_OUT)) {
+        dirty.file(object);
+        dirty.folder(folder_of(object));
+        dirty.folder(folder_of(folder_of(object)));
+    }
+}
+
+fn locked(dirty: &Mutex<Dirty>) -> MutexGuard<'_, Dirty> {
+    dirty.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes what is left of an output.

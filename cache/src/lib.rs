@@ -8,7 +8,13 @@
 //! One process at a time commits, with [`StoreLock`]. Any number of readers work beside it without a lock. What is
 //! damaged on disk is found, moved aside, and never handed out.
 
+#[macro_use]
+mod failpoint;
+
 pub mod canonical;
+mod committer;
+#[cfg(test)]
+mod crash;
 mod digest;
 mod durable;
 mod error;
@@ -24,6 +30,7 @@ mod lookup;
 mod manifest;
 mod measure;
 mod object;
+mod pins;
 mod quiet;
 mod run_id;
 mod runs;
@@ -36,18 +43,21 @@ mod walk;
 
 pub use self::{
     canonical::{CanonicalWriter, canonical},
+    committer::{Committed, Committer},
     digest::{Digest, ParseDigestError, StepKey},
     durable::write_atomic,
     error::StoreError,
     export::Exported,
-    gc::{GcPolicy, GcReport},
+    gc::{DroppedResult, GcPolicy, GcReport},
+    ingest::Taken,
     key::KEY_FORMAT,
     lock::{Holder, StoreLock, Wait},
     lookup::Lookup,
     manifest::{MANIFEST_FORMAT, Manifest},
+    pins::{Pin, Pinned},
     run_id::{ParseRunIdError, RunId},
     store::Store,
     tree::{Content, Entry, Tree},
     usage::Usage,
-    verify::VerifyReport,
+    verify::{Verified, VerifyReport},
 };

@@ -3,6 +3,7 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::{Timestamp, Unit};
@@ -31,7 +32,7 @@ impl fmt::Debug for Wait<'_> {
 /// it, what stands in the file is for messages only.
 #[derive(Debug)]
 pub struct StoreLock {
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
     // Fields are dropped in this order: the index is closed before another process may open it.
     file: File,
     root: PathBuf,
@@ -76,7 +77,7 @@ impl Store {
         // On a full disk it cannot be written; `gc` must get the lock all the same.
         let _ = write_holder(&mut file, &record);
         self.clear_ingest_leftovers()?;
-        Ok(StoreLock { index: Index::open(self), file, root: self.root().to_owned() })
+        Ok(StoreLock { index: Arc::new(Index::open(self)), file, root: self.root().to_owned() })
     }
 
     /// Who holds the store now, as far as the lock file tells. Takes no lock itself: even for a moment, that could make
@@ -111,10 +112,14 @@ impl Drop for StoreLock {
         self.index.close();
         // Nobody holds it from here on; a name left in the file is shown to nobody.
         let _ = self.file.set_len(0);
+        // Closing alone does not free it: a child that another thread starts right now has the file open, too, until it
+        // becomes its own program.
+        let _ = self.file.unlock();
     }
 }
 
-fn block(file: &File, path: &Path) -> Result<(), StoreError> {
+/// Waits for a lock on a file, whatever signals arrive.
+pub(crate) fn block(file: &File, path: &Path) -> Result<(), StoreError> {
     loop {
         match file.lock() {
             Ok(()) => return Ok(()),

@@ -1,8 +1,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    Digest, Manifest, StepKey, Store, StoreError, StoreLock, Tree,
-    durable::write_atomic,
+    Digest, Manifest, StepKey, Store, StoreError, Tree,
     manifest::Unreadable,
     object::{Check, ObjectState},
     store::list_sharded,
@@ -42,15 +41,6 @@ pub(crate) enum Read {
 }
 
 impl Store {
-    /// Makes a result findable; all its objects were ingested before.
-    pub fn commit(&self, lock: &StoreLock, manifest: &Manifest) -> Result<(), StoreError> {
-        let path = self.manifest_path(&manifest.key);
-        let bytes = manifest.encode().map_err(|error| StoreError::io("writing", &path, error.into()))?;
-        write_atomic(&path, &bytes)?;
-        lock.index.insert(manifest);
-        Ok(())
-    }
-
     /// What the store holds for a key. Never a hit with an object that is missing or known to be damaged.
     ///
     /// Sizes and times of all objects are looked at; one that was touched since it was committed is hashed.

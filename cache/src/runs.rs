@@ -10,6 +10,7 @@ struct Report {
     stages: Vec<Stage>,
 }
 
+/// A stage of a report, or an event about one.
 #[derive(Deserialize)]
 struct Stage {
     #[serde(default)]
@@ -71,12 +72,24 @@ impl Store {
         let path = self.run_folder(run).join("report.json");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Used::Unknown),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.used_until_killed(run),
             Err(error) => return Err(StoreError::io("reading", &path, error)),
         };
         Ok(match serde_json::from_slice::<Report>(&bytes) {
             Ok(report) => Used::Keys(report.stages.into_iter().filter_map(|stage| stage.key).collect()),
             Err(error) => Used::Unreadable(format!("the report {} cannot be read: {error}", path.display())),
         })
+    }
+
+    /// The keys that the events of a run without a report name. Its last line may be cut off.
+    fn used_until_killed(&self, run: &RunId) -> Result<Used, StoreError> {
+        let path = self.run_folder(run).join("events.jsonl");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Used::Unknown),
+            Err(error) => return Err(StoreError::io("reading", &path, error)),
+        };
+        let events = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Stage>(line).ok());
+        Ok(Used::Keys(events.filter_map(|event| event.key).collect()))
     }
 }

@@ -39,6 +39,18 @@ impl Stat {
     }
 }
 
+/// Whether so long ago something became what it is. A time in the future, from a clock that was set back, is not long ago.
+pub(crate) fn is_older(time: SystemTime, than: Duration) -> bool {
+    SystemTime::now().duration_since(time).is_ok_and(|age| age >= than)
+}
+
+/// When the file system last noted a change: no program can set it.
+pub(crate) fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    let seconds = u64::try_from(metadata.ctime()).ok()?;
+    let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
+}
+
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }

@@ -16,6 +16,7 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 ///   manifests/ab/cdef….json what a step made, by its key
 ///   runs/ID/                what a run planned, did and reported
 ///   exports/                what was last copied out to where
+///   pins/                   what `gc` keeps whatever it is asked for
 ///   index/                  sled: can be deleted at any time
 ///   tmp/step-KEY/           where steps work
 ///   quarantine/             what was found damaged
@@ -25,7 +26,7 @@ pub struct Store {
     root: PathBuf,
 }
 
-const FOLDERS: [&str; 6] = ["objects", "manifests", "runs", "exports", "tmp", "quarantine"];
+const FOLDERS: [&str; 7] = ["objects", "manifests", "runs", "exports", "pins", "tmp", "quarantine"];
 const FORMAT_FILE: &str = "format";
 const IGNORE_FILE: &str = ".gitignore";
 const LOCK_FILE: &str = "lock";

@@ -1,16 +1,20 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rayon::prelude::*;
 
 use crate::{
-    Digest, StepKey, Store, StoreError, StoreLock, Tree,
+    Digest, Manifest, StepKey, Store, StoreError, StoreLock, Tree,
     lookup::Read,
     object::{Check, ObjectState},
     store::list_sharded,
 };
 
 /// What `verify` found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VerifyReport {
     /// Objects that were hashed.
     pub objects: u64,
@@ -18,23 +22,40 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Manifests that were checked.
     pub manifests: u64,
-    /// Damaged objects, and where they lie now.
+    /// Damaged objects that a result needs, and where they lie now.
     pub damaged_objects: Vec<(Digest, PathBuf)>,
+    /// Damaged objects that no result needs, and where they lie now: a loss of power during a commit leaves such.
+    pub damaged_leftovers: Vec<(Digest, PathBuf)>,
     /// Damaged manifests, what is wrong, and where they lie now.
     pub damaged_manifests: Vec<(StepKey, String, PathBuf)>,
     /// Objects that a manifest needs and that are gone, the damaged ones included.
     pub missing_objects: Vec<(StepKey, Digest)>,
     /// Manifests that the index knows of and that are gone. Looked for only with the lock.
     pub missing_manifests: Vec<StepKey>,
+    /// The manifests of results that lack objects.
+    pub incomplete: BTreeMap<StepKey, Manifest>,
+}
+
+/// How far `verify` is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// So many are hashed.
+    pub done: u64,
+    /// Of so many.
+    pub total: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether no result is lost.
     pub fn is_sound(&self) -> bool {
-        self.damaged_objects.is_empty()
-            && self.damaged_manifests.is_empty()
-            && self.missing_objects.is_empty()
-            && self.missing_manifests.is_empty()
+        self.damaged_manifests.is_empty() && self.missing_objects.is_empty() && self.missing_manifests.is_empty()
+    }
+
+    /// The keys of all results that cannot be handed out any more.
+    pub fn lost_results(&self) -> BTreeSet<StepKey> {
+        let damaged = self.damaged_manifests.iter().map(|(key, ..)| *key);
+        let incomplete = self.missing_objects.iter().map(|(key, _)| *key);
+        damaged.chain(incomplete).chain(self.missing_manifests.iter().copied()).collect()
     }
 }
 
@@ -43,6 +64,15 @@ impl Store {
     ///
     /// Works without the lock, beside a run. With it, the index is asked whether manifests are gone.
     pub fn verify(&self, lock: Option<&StoreLock>) -> Result<VerifyReport, StoreError> {
+        let mut report = self.verify_files(&|_| {})?;
+        if let Some(lock) = lock {
+            self.verify_index(lock, &mut report);
+        }
+        Ok(report)
+    }
+
+    /// The part of [`verify`](Self::verify) that reads all files. `watch` is called from several threads.
+    pub fn verify_files(&self, watch: &(dyn Fn(Verified) + Sync)) -> Result<VerifyReport, StoreError> {
         let mut report = VerifyReport::default();
         let mut objects = BTreeMap::new();
         for (name, path) in list_sharded(&self.folder("objects"), "")? {
@@ -50,11 +80,8 @@ impl Store {
                 objects.insert(object, metadata.len());
             }
         }
-        let states = objects
-            .par_iter()
-            .map(|(object, bytes)| Ok((*object, *bytes, self.check_object(*object, *bytes, Check::Bytes)?)))
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        for (object, bytes, state) in states {
+        let mut damaged = BTreeMap::new();
+        for (object, bytes, state) in self.hash_all(&objects, watch)? {
             report.objects += 1;
             report.bytes += bytes;
             match state {
@@ -62,34 +89,64 @@ impl Store {
                 ObjectState::Missing => drop(objects.remove(&object)),
                 ObjectState::Damaged(path) => {
                     objects.remove(&object);
-                    report.damaged_objects.push((object, path));
+                    damaged.insert(object, path);
                 }
             }
         }
-        let mut expected = lock.map(|lock| lock.index.keys()).unwrap_or_default();
+        let mut needed_and_gone = BTreeSet::new();
         for (key, path) in self.manifest_files()? {
-            expected.remove(&key);
             report.manifests += 1;
             match self.read_manifest(&key)? {
                 Read::Manifest(manifest) => {
                     let needed = manifest.outputs.values().flat_map(Tree::objects);
-                    for (object, _) in needed.filter(|(object, _)| !objects.contains_key(object)) {
-                        // One that was committed since the folder was listed is there.
-                        if !self.object_path(&object).exists() {
-                            report.missing_objects.push((key, object));
-                        }
+                    let gone: BTreeSet<Digest> = needed
+                        .map(|(object, _)| object)
+                        // One that was committed since the folder was listed is there; a damaged one may be, too.
+                        .filter(|object| !objects.contains_key(object))
+                        .filter(|object| damaged.contains_key(object) || !self.object_path(object).exists())
+                        .collect();
+                    if !gone.is_empty() {
+                        report.missing_objects.extend(gone.iter().map(|object| (key, *object)));
+                        report.incomplete.insert(key, *manifest);
+                        needed_and_gone.extend(gone);
                     }
                 }
                 Read::Absent => {}
                 Read::Damaged(what) => report.damaged_manifests.push((key, what, self.quarantine(&path))),
             }
         }
-        if let Some(lock) = lock {
-            report.missing_manifests.extend(&expected);
-            // Said once: what is gone is recomputed when it is needed.
-            let damaged = report.damaged_manifests.iter().map(|(key, ..)| *key);
-            lock.index.forget(&report.missing_manifests.iter().copied().chain(damaged).collect::<Vec<_>>());
-        }
+        (report.damaged_objects, report.damaged_leftovers) =
+            damaged.into_iter().partition(|(object, _)| needed_and_gone.contains(object));
         Ok(report)
+    }
+
+    /// The part of [`verify`](Self::verify) that asks the index which manifests are gone, and lets it forget them.
+    pub fn verify_index(&self, lock: &StoreLock, report: &mut VerifyReport) {
+        let mut gone = lock.index.keys();
+        let damaged: BTreeSet<StepKey> = report.damaged_manifests.iter().map(|(key, ..)| *key).collect();
+        gone.retain(|key| !damaged.contains(key) && !self.manifest_path(key).exists());
+        report.missing_manifests.extend(&gone);
+        // Said once: what is gone is recomputed when it is needed.
+        lock.index.forget(&gone.into_iter().chain(damaged).collect::<Vec<_>>());
+    }
+
+    fn hash_all(
+        &self,
+        objects: &BTreeMap<Digest, u64>,
+        watch: &(dyn Fn(Verified) + Sync),
+    ) -> Result<Vec<(Digest, u64, ObjectState)>, StoreError> {
+        let total = objects.values().sum();
+        let hashed = AtomicU64::new(0);
+        // The largest first: otherwise one thread may be left alone with it at the end.
+        let mut order: Vec<(Digest, u64)> = objects.iter().map(|(object, bytes)| (*object, *bytes)).collect();
+        order.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        order
+            .par_iter()
+            .map(|(object, bytes)| {
+                let state = self.check_object(*object, *bytes, Check::Bytes)?;
+                watch(Verified { done: hashed.fetch_add(*bytes, Ordering::Relaxed) + bytes, total });
+                Ok((*object, *bytes, state))
+            })
+            .collect()
     }
 }

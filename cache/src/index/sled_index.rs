@@ -102,6 +102,11 @@ impl Index {
         self.with(Trees::keys).unwrap_or_default()
     }
 
+    /// Writes down what is still in memory.
+    pub(crate) fn flush(&self) {
+        self.with(|trees| trees.db.flush().map(drop).map_err(|error| error.to_string()));
+    }
+
     /// Writes down what is still in memory and lets go of the files.
     pub(crate) fn close(&self) {
         if let Some(trees) = self.trees().take() {
@@ -135,6 +140,7 @@ impl Index {
         }
         let folder = self.store.index_folder();
         let aside = self.store.quarantine(&folder);
+        failpoint!("index: the damaged one is set aside");
         if aside == folder && folder.exists() {
             return self.notice(format!(
                 "the index {} is unusable ({trouble}) and cannot be moved away; going on without it, which is slower",
@@ -159,12 +165,14 @@ impl Index {
     /// Fills new trees from the manifests on disk.
     fn fill(&self, trees: &mut Option<Trees>) -> usize {
         let Some(open) = &*trees else { return 0 };
+        failpoint!("index: a new one is there");
         let filled = match self.store.manifests() {
             Ok(manifests) => quietly(|| manifests.iter().try_for_each(|found| open.insert(found)))
                 .flatten()
                 .map(|()| manifests.len()),
             Err(error) => Err(error.to_string()),
         };
+        failpoint!("index: the new one is filled");
         filled.unwrap_or_else(|trouble| {
             self.notice(format!("the index of the store could not be rebuilt ({trouble}); going on without it"));
             if let Some(trees) = trees.take() {

@@ -169,6 +169,8 @@ fn verify_names_everything_at_once() {
     assert_eq!(report.damaged_manifests.len(), 1);
     assert_eq!(report.damaged_manifests[0].0, two.key);
     assert_eq!(report.missing_objects, [(made.key, Digest::of(b"alpha"))]);
+    assert_eq!(report.lost_results(), [made.key, two.key].into());
+    assert_eq!(report.incomplete[&made.key], made);
     assert!(!report.is_sound());
     assert_eq!(quarantined(&lab), 2);
     repeats(&lab, &lock);
@@ -183,4 +185,24 @@ fn the_same_object_can_be_damaged_again() {
         assert_eq!(quarantined(&lab), times);
         repeats(&lab, &lock);
     }
+}
+
+#[test]
+fn damage_that_no_result_needs_is_moved_aside_and_no_alarm() {
+    let (lab, _lock, made) = stored();
+    damage(&object(&lab, b"alpha"), |bytes| bytes.fill(0));
+    fs::remove_file(lab.store.manifest_path(&made.key)).unwrap();
+    let report = lab.store.verify(None).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.damaged_objects.len(), report.damaged_leftovers.len(), quarantined(&lab)), (0, 1, 1));
+}
+
+#[test]
+fn verify_says_how_far_it_is() {
+    let (lab, _lock, _) = stored();
+    let seen = std::sync::Mutex::new(Vec::new());
+    lab.store.verify_files(&|verified| seen.lock().unwrap().push(verified)).unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.iter().map(|verified| verified.done).max(), Some(9));
+    assert!(seen.len() == 2 && seen.iter().all(|verified| verified.total == 9));
 }

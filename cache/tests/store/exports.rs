@@ -76,7 +76,7 @@ fn a_copy_of_a_dropped_result_is_still_ours() {
     let to = lab.path("out");
     lab.store.export(&one, &to, None).unwrap();
     let lock = lab.lock();
-    let drop_all = GcPolicy { keep_runs: 0, older_than: None, max_size: None, dry_run: false };
+    let drop_all = GcPolicy { keep_runs: 0, older_than: None, max_size: None, ..GcPolicy::default() };
     lab.store.gc(&lock, &drop_all).unwrap();
     assert!(!object(&lab, b"alpha").exists());
     let two = lab.step(&lock, "two", &[("a.txt", b"ALPHA")]).outputs["made"].clone();
@@ -95,7 +95,7 @@ fn a_store_and_its_copies_can_be_moved_together() {
     lab.store.hydrate(&one, &lab.path("copy")).unwrap();
     let one = store.ingest(&lock, &lab.path("copy")).unwrap();
     store.export(&one, &project.join("out"), None).unwrap();
-    let drop_all = GcPolicy { keep_runs: 0, older_than: None, max_size: None, dry_run: false };
+    let drop_all = GcPolicy { keep_runs: 0, older_than: None, max_size: None, ..GcPolicy::default() };
     store.gc(&lock, &drop_all).unwrap();
     drop(lock);
     fs::rename(&project, lab.path("moved")).unwrap();

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use refit_cache::{GcPolicy, Lookup, Manifest, RunId, StoreLock};
+use refit_cache::{GcPolicy, Lookup, Manifest, Pinned, RunId, StoreError, StoreLock};
 use serde_json::json;
 
-use crate::fixture::{Lab, key, manifest, write_files};
+use crate::fixture::{Lab, damage, key, manifest, object, write_files};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -43,7 +43,7 @@ fn kept(lab: &Lab, names: &[&str]) -> Vec<String> {
 }
 
 fn policy(keep_runs: usize, older_than: Option<Duration>, max_size: Option<u64>) -> GcPolicy {
-    GcPolicy { keep_runs, older_than, max_size, dry_run: false }
+    GcPolicy { keep_runs, older_than, max_size, ..GcPolicy::default() }
 }
 
 const ALL: &[&str] = &["a", "b", "c", "d"];
@@ -146,4 +146,92 @@ fn folders_of_steps_stay_until_they_are_forgotten() {
     let report = lab.store.gc(&lock, &policy(0, None, None)).unwrap();
     assert_eq!((report.leftovers, report.freed_bytes), (1, 1000));
     assert!(live.exists() && !old.exists());
+}
+
+#[test]
+fn what_is_pinned_stays() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    let [newest, week, month] = history(&lab, &lock);
+    // Beside a run under way: the lock is held here.
+    lab.store.pin_result(&key("d"), "train.adapter").unwrap();
+    lab.store.pin_run(&week, week.as_str()).unwrap();
+    let nothing = policy(0, None, Some(0));
+    let report = lab.store.gc(&lock, &nothing).unwrap();
+    assert_eq!(kept(&lab, ALL), ["a", "c", "d"]);
+    assert_eq!(report.runs, [newest, month]);
+    assert_eq!(report.results[0].key, key("b"));
+
+    // Also when the record of the run is gone: the pin says what it holds.
+    fs::remove_dir_all(lab.store.run_folder(&week)).unwrap();
+    lab.store.gc(&lock, &nothing).unwrap();
+    assert_eq!(kept(&lab, ALL), ["a", "c", "d"]);
+    assert!(lab.store.unpin(&Pinned::Run(week.clone())).unwrap());
+    assert!(!lab.store.unpin(&Pinned::Run(week)).unwrap());
+    lab.store.gc(&lock, &nothing).unwrap();
+    assert_eq!(kept(&lab, ALL), ["d"]);
+    assert_eq!(lab.store.pins().unwrap()[0].name, "train.adapter");
+    assert!(matches!(lab.store.pin_result(&key("b"), "b"), Err(StoreError::NoResult { .. })));
+}
+
+#[test]
+fn nothing_is_dropped_while_a_pin_cannot_be_read() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    history(&lab, &lock);
+    lab.store.pin_result(&key("d"), "d").unwrap();
+    let path = lab.store.root().join(format!("pins/{}.json", key("d")));
+    fs::write(&path, "{").unwrap();
+    let error = lab.store.gc(&lock, &policy(0, None, None)).unwrap_err();
+    assert!(matches!(&error, StoreError::DamagedPin { path: at, .. } if *at == path), "{error}");
+    assert_eq!(kept(&lab, ALL), ALL);
+}
+
+#[test]
+fn young_objects_of_no_result_and_temporary_files_stay_for_a_while() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    let orphan = lab.write("orphan", &[("a", b"of no result yet")]);
+    lab.store.ingest(&lock, &orphan).unwrap();
+    fs::create_dir_all(lab.store.root().join("manifests/ab")).unwrap();
+    let litter = ["manifests/ab/.refit-1234", ".refit-5678"].map(|name| lab.store.root().join(name));
+    litter.iter().for_each(|path| fs::write(path, "half").unwrap());
+    let report = lab.store.gc(&lock, &policy(0, None, None)).unwrap();
+    assert_eq!((report.objects, report.spared_objects, report.leftovers), (0, 1, 0));
+    let report = lab.store.gc(&lock, &GcPolicy { grace: Duration::ZERO, ..policy(0, None, None) }).unwrap();
+    assert_eq!((report.objects, report.spared_objects, report.leftovers), (1, 0, 2));
+    assert!(litter.iter().all(|path| !path.exists()));
+}
+
+#[test]
+fn damaged_files_stay_for_people_to_look_at_whatever_their_times_say() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    lab.step(&lock, "one", &[("a.txt", b"alpha")]);
+    let path = object(&lab, b"alpha");
+    let time = path.metadata().unwrap().modified().unwrap();
+    damage(&path, |bytes| bytes[0] ^= 1);
+    set_time(&path, time);
+    assert!(!lab.store.verify(None).unwrap().is_sound());
+    assert_eq!(lab.store.gc(&lock, &GcPolicy::default()).unwrap().leftovers, 0);
+    let forgetful = GcPolicy { forget_after: Duration::ZERO, ..GcPolicy::default() };
+    assert_eq!(lab.store.gc(&lock, &forgetful).unwrap().leftovers, 1);
+}
+
+/// A clock that was set back: what was made yesterday bears a time of next year.
+#[test]
+fn results_from_the_future_are_not_old_and_the_last_to_go() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    history(&lab, &lock);
+    let future = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365);
+    let run = RunId::at(future);
+    let output = lab.write("output", &[("own", b"from the future")]);
+    let tree = lab.store.ingest(&lock, &output).unwrap();
+    lab.store.commit(&lock, &Manifest { created: future, ..manifest("future", tree, &run) }).unwrap();
+    lab.store.gc(&lock, &policy(0, Some(DAY / 24), None)).unwrap();
+    assert_eq!(kept(&lab, &["a", "b", "future"]), ["future"]);
+    let next = lab.store.create_run(&lock).unwrap();
+    assert!(lab.store.runs().unwrap()[0] == next);
+    assert!(lab.store.verify(Some(&lock)).unwrap().is_sound());
 }

@@ -1,0 +1,137 @@
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    Manifest, Store, StoreError, StoreLock, Taken,
+    durable::{Dirty, folder_of, rename_temporary, write_beside},
+    index::Index,
+};
+
+/// At most so many results wait for the same sync.
+const GROUP: usize = 512;
+
+/// Makes results durable and findable in groups, so that very many small ones do not wait for the disk one by one.
+///
+/// ```text
+/// take_in ─► commit ─► [ all that is waiting ] ─► sync objects and manifests' bytes ─► name the manifests ─► sync ─► index ─► then
+/// ```
+///
+/// The order within a group is that of a single commit: no manifest has its name before its objects are durable. What
+/// was handed to [`commit`](Self::commit) is read by others only after `then` was called; until then only whoever made it
+/// knows of it, and may go on with its objects. When this value is dropped, all that was handed in is finished first.
+pub struct Committer<'l> {
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    lock: PhantomData<&'l StoreLock>,
+}
+
+/// Told how a commit ended, from the committing thread.
+pub type Committed = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// A result to be made durable.
+struct Order {
+    manifest: Manifest,
+    dirty: Dirty,
+    then: Committed,
+}
+
+impl fmt::Debug for Committer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committer").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Makes a result findable; all its objects were ingested before. It is durable when this returns.
+    pub fn commit(&self, lock: &StoreLock, manifest: &Manifest) -> Result<(), StoreError> {
+        self.commit_group(&lock.index, &[manifest], &Dirty::default())
+    }
+
+    /// Starts what commits results in groups. The lock is held at least as long.
+    pub fn committer<'l>(&self, lock: &'l StoreLock) -> Result<Committer<'l>, StoreError> {
+        let (orders, waiting) = mpsc::channel();
+        let (store, index) = (self.clone(), Arc::clone(&lock.index));
+        let thread = thread::Builder::new()
+            .name("refit-commit".to_owned())
+            .spawn(move || store.commit_what_comes(&index, &waiting))
+            .map_err(|error| StoreError::io("starting a thread for", self.root(), error))?;
+        Ok(Committer { orders: Some(orders), thread: Some(thread), lock: PhantomData })
+    }
+
+    fn commit_what_comes(&self, index: &Index, waiting: &Receiver<Order>) {
+        while let Ok(first) = waiting.recv() {
+            let mut group = vec![first];
+            group.extend(waiting.try_iter().take(GROUP - 1));
+            let manifests: Vec<&Manifest> = group.iter().map(|order| &order.manifest).collect();
+            let mut dirty = Dirty::default();
+            group.iter().for_each(|order| dirty.extend(order.dirty.clone()));
+            if self.commit_group(index, &manifests, &dirty).is_ok() {
+                group.into_iter().for_each(|order| (order.then)(Ok(())));
+                continue;
+            }
+            // One bad result, or one that the disk has no room for, is no reason to lose the others.
+            for Order { manifest, dirty, then } in group {
+                then(self.commit_group(index, &[&manifest], &dirty));
+            }
+        }
+    }
+
+    /// Objects first, then manifests, then the index; each is durable before the next is begun.
+    fn commit_group(&self, index: &Index, manifests: &[&Manifest], objects: &Dirty) -> Result<(), StoreError> {
+        let (mut contents, mut names) = (objects.clone(), Dirty::default());
+        let mut written = Vec::with_capacity(manifests.len());
+        for manifest in manifests {
+            let path = self.manifest_path(&manifest.key);
+            let bytes = manifest.encode().map_err(|error| StoreError::io("writing", &path, error.into()))?;
+            let temporary = write_beside(&path, &bytes, &mut names)?;
+            contents.file(temporary.path());
+            names.folder(folder_of(&path));
+            written.push((temporary, path));
+        }
+        failpoint!("commit: manifests are written");
+        contents.sync()?;
+        failpoint!("commit: contents are synced");
+        for (temporary, path) in written {
+            rename_temporary(temporary, &path)?;
+            failpoint!("commit: a manifest has its name");
+        }
+        names.sync()?;
+        failpoint!("commit: manifests are synced");
+        manifests.iter().for_each(|manifest| index.insert(manifest));
+        failpoint!("commit: the index knows");
+        Ok(())
+    }
+}
+
+impl Committer<'_> {
+    /// Takes a result and what its outputs became. `then` is called as soon as it is durable, or cannot be.
+    pub fn commit(&self, manifest: Manifest, outputs: Vec<Taken>, then: Committed) {
+        let mut dirty = Dirty::default();
+        outputs.into_iter().for_each(|taken| dirty.extend(taken.dirty));
+        let order = Order { manifest, dirty, then };
+        let undeliverable = match &self.orders {
+            Some(orders) => orders.send(order).err().map(|unsent| unsent.0),
+            None => Some(order),
+        };
+        if let Some(order) = undeliverable {
+            (order.then)(Err(StoreError::CommitStopped));
+        }
+    }
+}
+
+impl Drop for Committer<'_> {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was told where it happened; whoever waits for it learns that nothing was committed.
+            let _ = thread.join();
+        }
+    }
+}
