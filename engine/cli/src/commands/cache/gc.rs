@@ -3,7 +3,6 @@ use std::time::Duration;
 use clap::Args;
 use miette::miette;
 use refit_cache::{GcPolicy, Wait};
-use serde_json::json;
 
 use super::size::{age, size};
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    ui::{Ui, bytes, count},
+    ui::{Table, Ui, bytes, count, local_time},
 };
 
 /// Arguments of `cache gc`.
@@ -23,7 +22,8 @@ Examples:
   refit cache gc --older-than 30d             drop what nobody used for 30 days
   refit cache gc --max-size 20GiB --dry-run   what would go to make room
 
-One of the three is needed. The results of the newest run stay unless `--keep-runs 0` says otherwise.")]
+One of the three is needed. The results of the newest run stay unless `--keep-runs 0` says otherwise;
+what is pinned stays in any case (`refit cache pin`).")]
 pub(crate) struct GcArgs {
     #[command(flatten)]
     store: StoreOfArgs,
@@ -55,7 +55,7 @@ impl GcArgs {
             (Some(_), None, None) => None,
         };
         let keep_runs = self.keep_runs.unwrap_or(1);
-        Some(GcPolicy { keep_runs, older_than, max_size: self.max_size, dry_run: self.dry_run })
+        Some(GcPolicy { keep_runs, older_than, max_size: self.max_size, dry_run: self.dry_run, ..GcPolicy::default() })
     }
 }
 
@@ -75,13 +75,18 @@ pub(super) fn gc(args: &GcArgs, ui: Ui, environment: &Environment) -> Result<Exi
         ui.note(notice);
     }
     if args.json {
-        let done = json!({
-            "dry_run": policy.dry_run, "runs": report.runs, "results": report.results, "objects": report.objects,
-            "leftovers": report.leftovers, "freed_bytes": report.freed_bytes,
-            "kept_results": report.kept_results, "kept_bytes": report.kept_bytes, "notices": report.notices,
-        });
+        let mut done = serde_json::to_value(&report)?;
+        done["dry_run"] = policy.dry_run.into();
         ui.data(&done.to_string())?;
         return Ok(ExitCode::Ok);
+    }
+    if !report.results.is_empty() {
+        let mut table = Table::new();
+        for dropped in &report.results {
+            let used = format!("last used {}", local_time(dropped.last_used));
+            table.row([dropped.key.short(), dropped.kind.clone(), bytes(dropped.bytes), used]);
+        }
+        ui.data(&table.text())?;
     }
     ui.say(&format!(
         "{} {}: {}, {}, {}, {}",
@@ -93,6 +98,10 @@ pub(super) fn gc(args: &GcArgs, ui: Ui, environment: &Environment) -> Result<Exi
         count(report.leftovers as usize, "leftover"),
     ));
     ui.say(&format!("{} stay, {}", count(report.kept_results as usize, "result"), bytes(report.kept_bytes)));
+    if report.spared_objects > 0 {
+        let spared = count(report.spared_objects as usize, "young object");
+        ui.say(&format!("{spared} of no result stay for an hour: whoever made them may still need them"));
+    }
     Ok(ExitCode::Ok)
 }
 
@@ -117,7 +126,8 @@ mod tests {
         assert_eq!(policy(&[]), None);
         assert_eq!(policy(&["--dry-run"]), None);
         let day = Duration::from_hours(24);
-        let some = |keep_runs, older_than, max_size| Some(GcPolicy { keep_runs, older_than, max_size, dry_run: false });
+        let some =
+            |keep_runs, older_than, max_size| Some(GcPolicy { keep_runs, older_than, max_size, ..GcPolicy::default() });
         assert_eq!(policy(&["--keep-runs", "3"]), some(3, None, None));
         assert_eq!(policy(&["--older-than", "1d"]), some(1, Some(day), None));
         assert_eq!(policy(&["--max-size", "1kB"]), some(1, Some(Duration::MAX), Some(1000)));

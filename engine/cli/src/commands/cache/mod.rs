@@ -2,7 +2,10 @@
 
 mod du;
 mod gc;
+mod lost;
+mod pin;
 mod size;
+mod target;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -19,7 +22,8 @@ Examples:
   refit cache                                what the store takes
   refit cache verify                         hash everything; exit code 6 when something is damaged
   refit cache gc --keep-runs 10 --dry-run    what would go
-  refit cache gc --older-than 30d --max-size 20GiB")]
+  refit cache gc --older-than 30d --max-size 20GiB
+  refit cache pin train.adapter              keep a result whatever `gc` is asked for")]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     command: Option<CacheCommand>,
@@ -35,6 +39,12 @@ enum CacheCommand {
     Verify(verify::VerifyArgs),
     /// Drop results that no kept run needs.
     Gc(gc::GcArgs),
+    /// Keep a run or a result whatever `gc` is asked for.
+    Pin(pin::PinArgs),
+    /// Let `gc` drop again what was pinned.
+    Unpin(pin::UnpinArgs),
+    /// List what is pinned.
+    Pins(pin::PinsArgs),
 }
 
 /// Looks after the store.
@@ -43,5 +53,8 @@ pub(crate) fn cache(args: CacheArgs, ui: Ui, environment: &Environment) -> Resul
         CacheCommand::Du(args) => du::du(&args, ui, environment),
         CacheCommand::Verify(args) => verify::verify(&args, ui, environment),
         CacheCommand::Gc(args) => gc::gc(&args, ui, environment),
+        CacheCommand::Pin(args) => pin::pin(&args, ui, environment),
+        CacheCommand::Unpin(args) => pin::unpin(&args, ui, environment),
+        CacheCommand::Pins(args) => pin::pins(&args, ui, environment),
     }
 }

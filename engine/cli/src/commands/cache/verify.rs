@@ -2,17 +2,22 @@ use clap::Args;
 use refit_cache::{StoreError, VerifyReport, Wait};
 use serde_json::json;
 
+use super::lost::LostResult;
 use crate::{
     args::StoreOfArgs,
     commands::open,
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    ui::{Ui, bytes, count},
+    ui::{Bar, Ui, bytes, count},
 };
 
 /// Arguments of `cache verify`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  refit cache verify             works beside a run; exit code 6 when a result is lost
+  refit cache verify --json      which results, and the commands that make them again")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     store: StoreOfArgs,
@@ -24,22 +29,27 @@ pub(crate) struct VerifyArgs {
 /// Hashes everything in the store.
 pub(super) fn verify(args: &VerifyArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
-    let lock = match store.lock("refit cache verify", Wait::Fail) {
-        Ok(lock) => Some(lock),
+    // Reading everything takes long: no run has to wait for that.
+    let mut report = {
+        let bar = Bar::of_bytes(ui, "verifying");
+        store.verify_files(&|verified| bar.advance(verified.done, verified.total))?
+    };
+    match store.lock("refit cache verify", Wait::Fail) {
+        Ok(lock) => {
+            store.verify_index(&lock, &mut report);
+            lock.take_notices().iter().for_each(|notice| ui.note(notice));
+        }
         // Beside a run, and on a disk that is read-only, only the index is left out.
         Err(
             error @ (StoreError::Locked { .. } | StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. }),
-        ) => {
-            ui.note(&format!("the index is not checked: {error}"));
-            None
-        }
+        ) => ui.note(&format!("the index is not checked: {error}")),
         Err(error) => return Err(error.into()),
-    };
-    let report = store.verify(lock.as_ref())?;
+    }
+    let lost = LostResult::find(&store, &report)?;
     if args.json {
-        ui.data(&as_json(&report).to_string())?;
+        ui.data(&as_json(&report, &lost).to_string())?;
     } else {
-        for line in lines(&report) {
+        for line in lines(&report).into_iter().chain(lost.iter().map(LostResult::line)) {
             ui.data(&line)?;
         }
     }
@@ -50,6 +60,10 @@ pub(super) fn verify(args: &VerifyArgs, ui: Ui, environment: &Environment) -> Re
         count(report.manifests as usize, "result"),
         if report.is_sound() { "all sound" } else { "damage was found; the next run makes anew what it needs" },
     ));
+    if !report.damaged_leftovers.is_empty() {
+        let leftovers = count(report.damaged_leftovers.len(), "damaged object");
+        ui.say(&format!("{leftovers} of no result moved aside: a loss of power leaves such"));
+    }
     Ok(if report.is_sound() { ExitCode::Ok } else { ExitCode::Corrupt })
 }
 
@@ -70,7 +84,7 @@ fn lines(report: &VerifyReport) -> Vec<String> {
     damaged.chain(manifests).chain(missing).chain(gone).collect()
 }
 
-fn as_json(report: &VerifyReport) -> serde_json::Value {
+fn as_json(report: &VerifyReport, lost: &[LostResult]) -> serde_json::Value {
     json!({
         "sound": report.is_sound(), "objects": report.objects, "bytes": report.bytes, "manifests": report.manifests,
         "damaged_objects": report.damaged_objects.iter()
@@ -80,5 +94,8 @@ fn as_json(report: &VerifyReport) -> serde_json::Value {
         "missing_objects": report.missing_objects.iter()
             .map(|(key, object)| json!({ "key": key, "object": object })).collect::<Vec<_>>(),
         "missing_manifests": report.missing_manifests,
+        "damaged_leftovers": report.damaged_leftovers.iter()
+            .map(|(object, path)| json!({ "object": object, "path": path })).collect::<Vec<_>>(),
+        "lost": lost,
     })
 }
