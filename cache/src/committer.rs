@@ -71,9 +71,13 @@ impl Store {
             group.extend(waiting.try_iter().take(GROUP - 1));
             let manifests: Vec<&Manifest> = group.iter().map(|order| &order.manifest).collect();
             let mut dirty = Dirty::default();
-            group.iter().for_each(|order| dirty.extend(order.dirty.clone()));
+            for order in &group {
+                dirty.extend(order.dirty.clone());
+            }
             if self.commit_group(index, &manifests, &dirty).is_ok() {
-                group.into_iter().for_each(|order| (order.then)(Ok(())));
+                for order in group {
+                    (order.then)(Ok(()));
+                }
                 continue;
             }
             // One bad result, or one that the disk has no room for, is no reason to lose the others.
@@ -104,7 +108,9 @@ impl Store {
         }
         names.sync()?;
         failpoint!("commit: manifests are synced");
-        manifests.iter().for_each(|manifest| index.insert(manifest));
+        for manifest in manifests {
+            index.insert(manifest);
+        }
         failpoint!("commit: the index knows");
         Ok(())
     }
@@ -114,7 +120,9 @@ impl Committer<'_> {
     /// Takes a result and what its outputs became. `then` is called as soon as it is durable, or cannot be.
     pub fn commit(&self, manifest: Manifest, outputs: Vec<Taken>, then: Committed) {
         let mut dirty = Dirty::default();
-        outputs.into_iter().for_each(|taken| dirty.extend(taken.dirty));
+        for taken in outputs {
+            dirty.extend(taken.dirty);
+        }
         let order = Order { manifest, dirty, then };
         let undeliverable = match &self.orders {
             Some(orders) => orders.send(order).err().map(|unsent| unsent.0),

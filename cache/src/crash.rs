@@ -323,7 +323,7 @@ fn rounds(store_number: u64, rounds: u64, places: &[String]) -> BTreeMap<String,
         command.args(["--exact", "crash::child_of_the_crash_test", "--nocapture", "--test-threads=1"]);
         command.env(FOLDER, lab.path()).env(SEED, number.to_string()).stdin(Stdio::null());
         // Every place has its turns; between them, chance decides.
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             command.env(PLACE, &places[(number / 2) as usize % places.len()]);
         }
         let output = command.output().unwrap();

@@ -130,8 +130,12 @@ impl Dirty {
     /// Makes all of it durable: contents first, then names.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         if self.sync_at_once() {
-            self.files.iter().for_each(|file| failpoint::synced_file(file));
-            self.folders.iter().for_each(|folder| failpoint::synced_folder(folder));
+            for file in &self.files {
+                failpoint::synced_file(file);
+            }
+            for folder in &self.folders {
+                failpoint::synced_folder(folder);
+            }
             return Ok(());
         }
         for path in &self.files {

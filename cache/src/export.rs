@@ -107,7 +107,9 @@ impl Store {
                     std::fs::create_dir_all(folder).at("creating", folder)?;
                     self.copy_object(entry.digest, entry.bytes, &path)
                 })?;
-                entries.iter().for_each(|entry| copies.file(&to.join(&entry.path)));
+                for entry in entries {
+                    copies.file(&to.join(&entry.path));
+                }
             }
         }
         copies.sync()

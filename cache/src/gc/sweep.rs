@@ -58,7 +58,9 @@ impl Store {
         }
         if !policy.dry_run && !sweep.dropped.is_empty() {
             let mut shards = Dirty::default();
-            sweep.dropped.iter().for_each(|(manifest, _)| shards.folder(folder_of(&self.manifest_path(&manifest.key))));
+            for (manifest, _) in &sweep.dropped {
+                shards.folder(folder_of(&self.manifest_path(&manifest.key)));
+            }
             shards.sync()?;
             failpoint!("gc: the manifests are synced");
         }

@@ -195,7 +195,9 @@ fn young_objects_of_no_result_and_temporary_files_stay_for_a_while() {
     lab.store.ingest(&lock, &orphan).unwrap();
     fs::create_dir_all(lab.store.root().join("manifests/ab")).unwrap();
     let litter = ["manifests/ab/.refit-1234", ".refit-5678"].map(|name| lab.store.root().join(name));
-    litter.iter().for_each(|path| fs::write(path, "half").unwrap());
+    for path in &litter {
+        fs::write(path, "half").unwrap();
+    }
     let report = lab.store.gc(&lock, &policy(0, None, None)).unwrap();
     assert_eq!((report.objects, report.spared_objects, report.leftovers), (0, 1, 0));
     let report = lab.store.gc(&lock, &GcPolicy { grace: Duration::ZERO, ..policy(0, None, None) }).unwrap();

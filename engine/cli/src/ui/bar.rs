@@ -17,14 +17,14 @@ const REDRAWS: u8 = 10;
 pub(crate) struct Bar {
     ui: Ui,
     what: &'static str,
-    bar: Option<ProgressBar>,
+    drawn: Option<ProgressBar>,
     said: Mutex<Instant>,
 }
 
 impl Bar {
     /// Work that is measured in bytes.
     pub(crate) fn of_bytes(ui: Ui, what: &'static str) -> Self {
-        let bar = ui.is_live().then(|| {
+        let drawn = ui.is_live().then(|| {
             let target = ProgressDrawTarget::term_like_with_hz(Box::new(Canvas::default()), REDRAWS);
             let bar = ProgressBar::with_draw_target(Some(1), target);
             let color = if ui.has_color() { ".cyan/dim" } else { "" };
@@ -33,12 +33,12 @@ impl Bar {
             bar.set_style(style.progress_chars("━╸─"));
             bar
         });
-        Self { ui, what, bar, said: Mutex::new(Instant::now()) }
+        Self { ui, what, drawn, said: Mutex::new(Instant::now()) }
     }
 
     /// May be called from several threads.
     pub(crate) fn advance(&self, done: u64, total: u64) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.set_length(total);
             bar.set_position(done);
             return;
@@ -53,7 +53,7 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.finish_and_clear();
         }
     }
