@@ -32,6 +32,7 @@ mod measure;
 mod object;
 mod pins;
 mod quiet;
+mod remote;
 mod run_id;
 mod runs;
 mod stat;
@@ -53,8 +54,9 @@ pub use self::{
     key::KEY_FORMAT,
     lock::{Holder, StoreLock, Wait},
     lookup::Lookup,
-    manifest::{MANIFEST_FORMAT, Manifest},
+    manifest::{MANIFEST_FORMAT, Manifest, Unreadable},
     pins::{Pin, Pinned},
+    remote::{Pull, Pushed, Remote, RemoteFuture},
     run_id::{ParseRunIdError, RunId},
     store::Store,
     tree::{Content, Entry, Tree},

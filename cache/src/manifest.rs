@@ -46,11 +46,13 @@ const MIDDLE: &[u8] = b"\",\"manifest\":";
 const TAIL: &[u8] = b"}\n";
 
 /// Why the bytes of a manifest's file are no manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
     /// Another refit wrote it in a format of its own.
+    #[error("it has format {0}, which this refit does not read")]
     OtherFormat(u32),
     /// It is not what was written.
+    #[error("{0}")]
     Damaged(String),
 }
 
@@ -62,14 +64,14 @@ struct Peek {
 
 impl Manifest {
     /// The bytes of its file.
-    pub(crate) fn encode(&self) -> serde_json::Result<Vec<u8>> {
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let body = serde_json::to_vec_pretty(self)?;
         let check = Digest::of(&body).to_string();
         Ok([HEAD, check.as_bytes(), MIDDLE, &body, TAIL].concat())
     }
 
-    /// Reads the file of `key`.
-    pub(crate) fn decode(bytes: &[u8], key: &StepKey) -> Result<Self, Unreadable> {
+    /// Reads the file of `key`. Whatever the bytes are, a manifest that comes out is one that was written for that key.
+    pub fn decode(bytes: &[u8], key: &StepKey) -> Result<Self, Unreadable> {
         let damaged = |what: &str| Unreadable::Damaged(what.to_owned());
         let rest = bytes.strip_prefix(HEAD).ok_or_else(|| damaged("it does not begin as a manifest does"))?;
         let (check, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it is cut off"))?;
