@@ -11,7 +11,7 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 /// A store on disk: objects, manifests, runs. Cheap to clone; any number of readers work beside one committing run.
 ///
 /// ```text
-/// .refit/  format  lock  .gitignore
+/// .refit/  format  lock  .gitignore  config.toml  config.local.toml
 ///   objects/ab/cdef…        one file of an artifact, by its digest, read-only
 ///   manifests/ab/cdef….json what a step made, by its key
 ///   runs/ID/                what a run planned, did and reported
@@ -29,6 +29,14 @@ pub struct Store {
 const FOLDERS: [&str; 7] = ["objects", "manifests", "runs", "exports", "pins", "tmp", "quarantine"];
 const FORMAT_FILE: &str = "format";
 const IGNORE_FILE: &str = ".gitignore";
+/// What belongs into a repository: the settings that a project shares. They may be there before the store is.
+const SHARED_FILE: &str = "config.toml";
+/// The settings of one user, likewise.
+const LOCAL_FILE: &str = "config.local.toml";
+/// Nothing else does, not even this file.
+const IGNORED: &str = "*\n!config.toml\n";
+/// What stood there before settings could be shared.
+const ONCE_IGNORED: &str = "*\n";
 const LOCK_FILE: &str = "lock";
 const INDEX_FOLDER: &str = "index";
 
@@ -46,8 +54,7 @@ impl Store {
         let store = Self { root: root.canonicalize().at("opening", root)? };
         if !store.check_format()? {
             store.check_unused()?;
-            // Nothing below belongs into a repository, not even this file.
-            write_atomic(&store.root.join(IGNORE_FILE), b"*\n")?;
+            store.write_ignore_file()?;
         }
         for folder in FOLDERS {
             let folder = store.root.join(folder);
@@ -57,6 +64,12 @@ impl Store {
             write_atomic(&store.root.join(FORMAT_FILE), format!("{STORE_FORMAT}\n").as_bytes())?;
         }
         Ok(store)
+    }
+
+    /// Makes the folder of a store a place for files of settings, of which git sees only the shared one. No store is made.
+    pub fn prepare_settings(root: &Path) -> Result<(), StoreError> {
+        std::fs::create_dir_all(root).at("creating", root)?;
+        Self { root: root.to_owned() }.write_ignore_file()
     }
 
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
@@ -127,13 +140,23 @@ impl Store {
         }
     }
 
+    /// Writes what git is not to see, unless the user has written something else there.
+    fn write_ignore_file(&self) -> Result<(), StoreError> {
+        let path = self.root.join(IGNORE_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text != ONCE_IGNORED => Ok(()),
+            _ => write_atomic(&path, IGNORED.as_bytes()),
+        }
+    }
+
     /// Refuses a folder with contents of others. What a killed `open` left is fine.
     fn check_unused(&self) -> Result<(), StoreError> {
         for entry in std::fs::read_dir(&self.root).at("reading", &self.root)? {
             let name = entry.at("reading", &self.root)?.file_name();
             let name = name.to_string_lossy();
-            let ours =
-                FOLDERS.contains(&&*name) || name == IGNORE_FILE || name == FORMAT_FILE || name.starts_with(".refit-");
+            let ours = FOLDERS.contains(&&*name)
+                || [IGNORE_FILE, FORMAT_FILE, SHARED_FILE, LOCAL_FILE].contains(&&*name)
+                || name.starts_with(".refit-");
             if !ours {
                 let what = format!("it has no file `{FORMAT_FILE}` but holds `{name}`");
                 return Err(StoreError::NotAStore { root: self.root.clone(), what });

@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    commands,
+    config::{Config, Verbosity},
+};
 
 /// Fine-tunes a language model from one YAML file and re-runs only what changed.
 #[derive(Debug, Parser)]
@@ -20,8 +26,7 @@ Examples:
 
 Exit codes:
   0 ok, 1 engine or I/O error, 2 usage, 3 a stage failed, 4 invalid pipeline, 5 store in use,
-  6 store damaged, 10 something is stale (plan --exit-code), 11 other than the run it
-  repeats (run --from-run), 130 interrupted")]
+  6 store damaged, 10 something is stale (plan --exit-code), 130 interrupted")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -33,9 +38,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
-    /// When to use colour; `auto` on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
-    pub(crate) color: Color,
+    /// When to use colour [default: auto, on a terminal, unless `NO_COLOR` is set].
+    #[arg(long, global = true, value_enum, value_name = "WHEN")]
+    pub(crate) color: Option<Color>,
     /// Say less: errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -44,8 +49,40 @@ pub(crate) struct GlobalArgs {
     pub(crate) verbose: bool,
 }
 
+impl GlobalArgs {
+    /// The same as a layer of settings.
+    pub(crate) fn config(&self) -> Config {
+        let verbosity = match (self.quiet, self.verbose) {
+            (true, _) => Some(Verbosity::Quiet),
+            (false, true) => Some(Verbosity::Verbose),
+            (false, false) => None,
+        };
+        Config { color: self.color, verbosity, ..Config::default() }
+    }
+}
+
+/// Where the command line points: the pipeline or folder whose configuration counts.
+pub(crate) fn place(matches: &ArgMatches) -> PathBuf {
+    let mut place = None;
+    let mut at = Some(matches);
+    while let Some(matches) = at {
+        let named = |id: &str| matches.try_get_one::<PathBuf>(id).ok().flatten().cloned();
+        place = named("pipeline").or_else(|| named("of")).or(place);
+        at = matches.subcommand().map(|(_, below)| below);
+    }
+    place.unwrap_or_else(|| PathBuf::from("."))
+}
+
+impl Command {
+    /// Whether refit itself starts it, with all it needs to know.
+    pub(crate) fn is_internal(&self) -> bool {
+        matches!(self, Self::ExecStep(_) | Self::ProbeDevice(_))
+    }
+}
+
 /// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Color {
     Auto,
     Always,
@@ -85,6 +122,7 @@ pub(crate) struct StoreOfArgs {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Run a pipeline: only what changed since its results were made.
     Run(commands::run::RunArgs),
@@ -104,6 +142,8 @@ pub(crate) enum Command {
     Get(commands::get::GetArgs),
     /// Look after the store: its size, its health, what it keeps.
     Cache(commands::cache::CacheArgs),
+    /// Show and change settings: of you, of the project, of this machine.
+    Config(commands::config::ConfigArgs),
     /// Print the JSON schema of pipeline files, or the manual of the stage kinds.
     Schema(commands::schema::SchemaArgs),
     /// Show what refit finds on this machine.

@@ -4,7 +4,7 @@ use miette::Report;
 use refit_cache::StoreError;
 use refit_engine::{graph::PipelineErrors, plan::SourceError, run::RunError, spec::OverrideError};
 
-use crate::exit_code::ExitCode;
+use crate::{config::ConfigError, exit_code::ExitCode};
 
 /// Why a command could not do its work.
 #[derive(Debug)]
@@ -42,6 +42,12 @@ impl From<StoreError> for Failure {
             _ => ExitCode::Engine,
         };
         Self { code, report: error.into() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod environment;
 mod exit_code;
 mod failure;
@@ -9,20 +10,28 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
-use crate::{args::Cli, environment::Environment, ui::Ui};
+use crate::{args::Cli, environment::Environment, failure::Failure, ui::Ui};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let environment = Environment::read();
-    let ui = Ui::new(&cli.global, &environment);
-    let code = match commands::dispatch(cli, ui, &environment) {
-        Ok(code) => code,
-        Err(failure) => {
-            ui.report(&failure.report);
-            failure.code
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let flags = cli.global.config();
+    let bare = Environment::bare(&flags);
+    // A worker and a prober are told all they need by whoever started them.
+    let environment =
+        if cli.command.is_internal() { Ok(bare.clone()) } else { Environment::read(flags, &args::place(&matches)) };
+    let (ui, outcome) = match environment {
+        Ok(environment) => {
+            let ui = Ui::new(&environment);
+            (ui, commands::dispatch(cli, ui, &environment))
         }
+        Err(error) => (Ui::new(&bare), Err(Failure::usage(error.into()))),
     };
+    let code = outcome.unwrap_or_else(|failure| {
+        ui.report(&failure.report);
+        failure.code
+    });
     code.into()
 }

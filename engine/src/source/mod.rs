@@ -18,6 +18,7 @@ mod values;
 pub(crate) use file::locate;
 pub use file::{Location, MAX_BYTES, SourceFile};
 pub use mistake::{Label, Mistake, Span};
-pub(crate) use nearest::{choice, did_you_mean, list, nearest};
+pub use nearest::did_you_mean;
+pub(crate) use nearest::{choice, list, nearest};
 pub use node::{Entry, Node, Path, Shape, Step};
 pub use text::{Text, TextOrigin};

@@ -4,6 +4,7 @@ pub(crate) mod best;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod exec_step;
 pub(crate) mod explain;
@@ -13,7 +14,6 @@ pub(crate) mod new;
 mod open;
 pub(crate) mod plan;
 pub(crate) mod probe_device;
-mod repeat;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schema;
@@ -40,6 +40,7 @@ pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<Ex
         Command::Best(args) => best::best(&args, ui, environment),
         Command::Get(args) => get::get(&args, ui, environment),
         Command::Cache(args) => cache::cache(args, ui, environment),
+        Command::Config(args) => config::config(args, ui, environment),
         Command::Schema(args) => schema::schema(&args, ui),
         Command::Doctor(args) => doctor::doctor(&args, ui, environment),
         Command::Completions(args) => completions::completions(&args, ui),

@@ -1,5 +1,6 @@
 use std::{
-    env, thread,
+    env,
+    num::NonZero,
     time::{Duration, Instant},
 };
 
@@ -19,14 +20,13 @@ use tokio::{
 };
 
 use super::{
-    open, plan,
-    repeat::Repeat,
-    runs,
+    open, plan, runs,
     scores::{self, Scores},
     selection::SelectionArgs,
 };
 use crate::{
     args::PipelineArgs,
+    config::{Config, Device},
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
@@ -41,35 +41,27 @@ Examples:
   refit run pipelines/helpdesk
   refit run -S stages.train.with.learning_rate=2e-4 --json
   refit run --to train -j 1 --device cpu
-  refit run --force=train
-  refit run --from-run baseline --force      whether every stage makes the same bytes once more")]
+  refit run --force=train")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Steps at a time [default: the number of cores, at least 2].
-    #[arg(short, long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
-    jobs: Option<usize>,
+    #[arg(short, long)]
+    jobs: Option<NonZero<usize>>,
     /// After a failure, go on with the stages that do not need the failed one.
     #[arg(short, long)]
     keep_going: bool,
     /// Only show what would run.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N`.
-    #[arg(long, default_value = "auto", value_parser = device)]
-    device: String,
+    /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N` [default: auto].
+    #[arg(long)]
+    device: Option<Device>,
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
-    /// Repeat a past run from its record: the same pipeline file, overrides and device, whatever they are now. Says of
-    /// every output whether it is the same to the bit, and ends with exit code 11 when one is not.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["set", "dry_run"])]
-    from_run: Option<String>,
-    /// Repeat it although a source has changed since.
-    #[arg(long, requires = "from_run")]
-    allow_changed_sources: bool,
     /// Call the run so, to name it later: `refit runs show baseline`.
     #[arg(long, value_name = "NAME", value_parser = runs::label)]
     name: Option<String>,
@@ -81,12 +73,16 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
-fn device(text: &str) -> Result<String, String> {
-    let index = text.strip_prefix("wgpu:").is_some_and(|index| index.parse::<usize>().is_ok());
-    if index || matches!(text, "auto" | "cpu" | "wgpu") {
-        Ok(text.to_owned())
-    } else {
-        Err("it is one of `auto`, `cpu`, `wgpu`, `wgpu:N`".into())
+impl RunArgs {
+    /// The flags as a layer over all other settings.
+    fn config(&self, environment: &Environment) -> Config {
+        let flags = Config {
+            jobs: self.jobs,
+            device: self.device.clone(),
+            keep_going: self.keep_going.then_some(true),
+            ..Config::default()
+        };
+        flags.over(environment.config.clone())
     }
 }
 
@@ -96,11 +92,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         let RunArgs { pipeline, selection, json, .. } = args;
         return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
     }
-    let repeat = args.from_run.as_ref().map(|run| Repeat::read(run, &args.pipeline, environment)).transpose()?;
-    let pipeline = match &repeat {
-        Some(repeat) => repeat.pipeline(&args.pipeline, ui)?,
-        None => open::pipeline(&args.pipeline, ui)?,
-    };
+    let pipeline = open::pipeline(&args.pipeline, ui)?;
     let (_, force) = args.selection.resolve(&pipeline)?;
     let (store, lock) = match lock(&args, &pipeline, ui, environment) {
         Ok(held) => held,
@@ -112,23 +104,15 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
     for notice in lock.take_notices() {
         ui.note(&notice);
     }
-    if let Some(repeat) = &repeat {
-        repeat.check_sources(&pipeline, (&store, &lock), args.allow_changed_sources, ui, environment)?;
-    }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let (overrides, device) = match &repeat {
-        Some(repeat) if args.device == "auto" => (repeat.overrides().to_vec(), repeat.device().to_owned()),
-        Some(repeat) => (repeat.overrides().to_vec(), args.device),
-        None => (args.pipeline.set, args.device),
-    };
+    let config = args.config(environment);
     let options = RunOptions {
-        jobs: args.jobs.unwrap_or(cores.max(2)),
-        keep_going: args.keep_going,
+        jobs: config.jobs(),
+        keep_going: config.keep_going.unwrap_or(false),
         force,
         selection: args.selection.selection(),
-        settings: Settings { device, ..Settings::default() },
+        settings: Settings { device: config.device.unwrap_or_default().into(), ..Settings::default() },
         worker: env::current_exe()?,
-        overrides,
+        overrides: args.pipeline.set.clone(),
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
         sweep: Vec::new(),
     };
@@ -148,21 +132,10 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         }
     }
     view.summary(&report);
-    let repeated = repeat.as_ref().map(|repeat| repeat.compare(&report));
-    if let Some(repeated) = &repeated {
-        repeated.tell(ui);
-    }
     if args.json {
-        let mut told = serde_json::to_value(&report)?;
-        if let Some(repeated) = &repeated {
-            told["repeated"] = repeated.as_json();
-        }
-        ui.data(&told.to_string())?;
+        ui.data(&serde_json::to_string(&report)?)?;
     }
-    Ok(match exit_code(&report) {
-        ExitCode::Ok if repeated.is_some_and(|repeated| !repeated.is_identical()) => ExitCode::Differs,
-        code => code,
-    })
+    Ok(exit_code(&report))
 }
 
 fn lock(

@@ -2,10 +2,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, Report};
 
-use crate::{
-    args::{Color, GlobalArgs},
-    environment::Environment,
-};
+use crate::{args::Color, config::Verbosity, environment::Environment};
 
 /// How and how much to say. Passed around by value.
 #[derive(Debug, Clone, Copy)]
@@ -15,37 +12,27 @@ pub(crate) struct Ui {
     /// Of what goes to standard output.
     data_color: bool,
     live: bool,
-    volume: Volume,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Volume {
-    Quiet,
-    Usual,
-    Verbose,
+    verbosity: Verbosity,
 }
 
 /// Reports wrap here; longer lines are hard to read.
 const REPORT_WIDTH: usize = 100;
 
 impl Ui {
-    /// As the flags, the terminal and the environment ask for.
-    pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Self {
-        let wanted = |terminal: bool| match args.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !environment.no_color,
+    /// As the settings and the terminal ask for.
+    pub(crate) fn new(environment: &Environment) -> Self {
+        let wanted = |terminal: bool| match environment.config.color {
+            Some(Color::Always) => true,
+            Some(Color::Never) => false,
+            Some(Color::Auto) | None => terminal,
         };
+        let verbosity = environment.config.verbosity.unwrap_or_default();
         let terminal = io::stderr().is_terminal();
         Self {
             color: wanted(terminal),
             data_color: wanted(io::stdout().is_terminal()),
-            live: terminal && !args.quiet && environment.redraws,
-            volume: match (args.quiet, args.verbose) {
-                (true, _) => Volume::Quiet,
-                (false, false) => Volume::Usual,
-                (false, true) => Volume::Verbose,
-            },
+            live: terminal && verbosity != Verbosity::Quiet && environment.redraws,
+            verbosity,
         }
     }
 
@@ -68,7 +55,7 @@ impl Ui {
 
     /// Whether to say everything.
     pub(crate) fn is_verbose(self) -> bool {
-        self.volume == Volume::Verbose
+        self.verbosity == Verbosity::Verbose
     }
 
     /// Whether what people read is coloured.
@@ -90,7 +77,7 @@ impl Ui {
 
     /// One line for people.
     pub(crate) fn say(self, line: &str) {
-        if self.volume != Volume::Quiet {
+        if self.verbosity != Verbosity::Quiet {
             self.insist(line);
         }
     }
@@ -109,7 +96,7 @@ impl Ui {
 
     /// Something odd about the user's files, in full, unless the user wants errors only.
     pub(crate) fn warning(self, report: &Report) {
-        if self.volume != Volume::Quiet {
+        if self.verbosity != Verbosity::Quiet {
             self.report(report);
         }
     }
