@@ -3,6 +3,7 @@
 //! Data flows one way: [`source`] → [`spec`] → [`graph`] → [`plan`] → [`run`] → [`worker`] → store → the run's report.
 //! What the engine knows of a stage kind is its contract in [`stage`]; it knows no kind by name, and no burn.
 
+pub mod explain;
 pub mod fetch;
 pub mod graph;
 pub mod location;

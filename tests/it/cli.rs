@@ -93,7 +93,7 @@ fn runs_are_listed_shown_compared_and_removed() {
     let compared = sandbox.refit(["runs", "diff", &old, &new, "--json"]).expect_code(0).json();
     assert_eq!(compared["parameters"], json!({ "split.seed": { "a": 7, "b": 8 } }));
     assert_eq!(compared["inputs"], json!({}));
-    assert!(compared["scores"].get("compare verdict").is_some(), "{compared}");
+    assert!(compared["scores"].get("compare.verdict").is_some(), "{compared}");
 
     assert!(sandbox.refit(["runs", "show", "2"]).expect_code(2).stderr.contains("fits 2 runs"));
     sandbox.refit(["runs", "rm", &old]).expect_code(0);

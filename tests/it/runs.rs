@@ -165,3 +165,97 @@ fn runs_have_names_and_tags() {
     }
     sandbox.refit(["run", "-q", "--name", "latest"]).expect_code(2);
 }
+
+/// Rewrites the rows of the source: one more, and another answer in the third.
+fn edit_source(sandbox: &Sandbox) {
+    let text = fs_err::read_to_string(sandbox.path("faq.jsonl")).unwrap();
+    let mut rows: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+    rows[2] = json!({ "instruction": "Where is the lamp kept now?", "output": "On the shelf." }).to_string();
+    rows.push(json!({ "instruction": "Who waters the plants?", "output": "Nobody so far." }).to_string());
+    sandbox.write("faq.jsonl", rows.join("\n"));
+}
+
+#[test]
+fn explain_walks_up_to_what_changed_down_to_the_row() {
+    let sandbox = seeds();
+    sandbox.refit(["run", "-q", "--name", "old"]).expect_code(0);
+    edit_source(&sandbox);
+    let told = sandbox.refit(["explain", "split", "-S", "params.seed=8"]).expect_code(0).stdout;
+    let causes: Vec<&str> = told.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        causes,
+        ["  parameter seed: 7 → 8", "  source faq: 1 row added, 1 changed (row 3), 1 stage up (clean → split)"]
+    );
+    let told = sandbox.refit(["explain", "split", "--json"]).expect_code(0).json();
+    assert_eq!((&told["causes"][0]["reason"], &told["causes"][0]["distance"]), (&json!("source"), &json!(1)));
+    assert_eq!(told["causes"][0]["detail"]["rows"]["changed"], json!([3]));
+
+    sandbox.refit(["run", "-q", "-S", "params.seed=8"]).expect_code(0);
+    let all = sandbox.refit(["explain", "old", "latest"]).expect_code(0);
+    assert_eq!(all.stdout, "source faq: 1 row added, 1 changed (row 3) → clean, split\nsplit: parameter seed: 7 → 8\n");
+    let one = sandbox.refit(["explain", "old", "latest", "split"]).expect_code(0).stdout;
+    assert!(one.contains("  input records (clean.records): 1 row added, 1 changed"), "{one}");
+    assert!(sandbox.refit(["explain", "latest", "latest"]).expect_code(0).stderr.contains("all of 2 stages the same"));
+    sandbox.refit(["explain", "old", "nobody"]).expect_code(2);
+    sandbox.refit(["explain", "old", "latest", "nothing"]).expect_code(2);
+    assert!(sandbox.refit(["explain", "clean"]).expect_code(0).stdout.starts_with("clean (clean): cached"));
+}
+
+#[test]
+fn explain_names_the_file_that_changed_in_a_folder() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/readme.jsonl", "");
+    write_questions(&sandbox.path("data/a.jsonl"), 20);
+    write_questions(&sandbox.path("data/b.jsonl"), 20);
+    sandbox.write(
+        "pipeline.yaml",
+        "sources: { data: data }\nstages: { clean: { uses: clean, inputs: { records: data } } }\n",
+    );
+    sandbox.refit(["run", "-q"]).expect_code(0);
+    write_questions(&sandbox.path("data/b.jsonl"), 21);
+    write_questions(&sandbox.path("data/c.jsonl"), 1);
+    let told = sandbox.refit(["explain", "clean"]).expect_code(0).stdout;
+    assert!(told.contains("  source data: changed b.jsonl; added c.jsonl\n"), "{told}");
+}
+
+#[test]
+fn a_run_is_repeated_from_its_record_and_held_against_it() {
+    let sandbox = seeds();
+    sandbox.refit(["run", "-q", "--name", "first", "-S", "params.seed=9", "--device", "cpu"]).expect_code(0);
+    let before = fs_err::read_to_string(sandbox.path("faq.jsonl")).unwrap();
+    // Whatever the file says by now.
+    sandbox.write("pipeline.yaml", "name: other\nstages: {}\n");
+    let shown = sandbox.refit(["runs", "show", "first", "--pipeline"]).expect_code(0).stdout;
+    assert_eq!(shown, SEEDS.replace("seed: 7", "seed: 9"), "comments stay");
+
+    let again = sandbox.refit(["run", "--from-run", "first", "--force", "--json"]).expect_code(0);
+    assert_eq!(again.stages("ran"), ["clean", "split"]);
+    assert_eq!(again.json()["repeated"]["identical"], true);
+    let plan = sandbox.refit(["runs", "show", "latest", "--json"]).json()["plan"].clone();
+    assert_eq!((&plan["overrides"], &plan["device"]), (&json!(["params.seed=9"]), &json!("cpu")));
+
+    edit_source(&sandbox);
+    let refused = sandbox.refit(["run", "--from-run", "first"]).expect_code(11);
+    assert!(refused.stderr.contains("source faq: "), "{}", refused.stderr);
+    let other = sandbox.refit(["run", "--from-run", "first", "--allow-changed-sources", "--json"]).expect_code(11);
+    let repeated = other.json()["repeated"].clone();
+    assert_eq!(
+        (&repeated["identical"], &repeated["outputs"]["clean.records"]["identical"]),
+        (&json!(false), &json!(false))
+    );
+    sandbox.write("faq.jsonl", before);
+    sandbox.refit(["run", "--from-run", "first"]).expect_code(0);
+    sandbox.refit(["run", "--from-run", "first", "-S", "params.seed=1"]).expect_code(2);
+    sandbox.refit(["run", "--from-run", "nobody"]).expect_code(2);
+}
+
+#[test]
+fn two_runs_are_compared_down_to_what_each_stage_made() {
+    let sandbox = seeds();
+    sandbox.refit(["run", "-q"]).expect_code(0);
+    sandbox.refit(["run", "-q", "-S", "params.seed=8"]).expect_code(0);
+    let told = sandbox.refit(["runs", "diff", "latest~1", "latest", "--json"]).expect_code(0).json();
+    assert_eq!(told["parameters"], json!({ "split.seed": { "a": 7, "b": 8 } }));
+    let outputs: Vec<&String> = told["outputs"].as_object().unwrap().keys().collect();
+    assert!(outputs.iter().all(|name| name.starts_with("split.")) && !outputs.is_empty(), "{outputs:?}");
+}

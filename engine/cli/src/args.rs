@@ -26,7 +26,8 @@ Examples:
 
 Exit codes:
   0 ok, 1 engine or I/O error, 2 usage, 3 a stage failed, 4 invalid pipeline, 5 store in use,
-  6 store damaged, 10 something is stale (plan --exit-code), 130 interrupted")]
+  6 store damaged, 10 something is stale (plan --exit-code), 11 other than the run it
+  repeats (run --from-run), 130 interrupted")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,

@@ -22,6 +22,8 @@ pub(crate) enum ExitCode {
     Corrupt = 6,
     /// Something would run (`plan --exit-code`).
     Stale = 10,
+    /// A repeated run found other sources or made other outputs (`run --from-run`).
+    Differs = 11,
     /// Interrupted.
     Interrupted = 130,
 }

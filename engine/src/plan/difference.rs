@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use refit_cache::{Digest, Manifest, canonical::canonical};
+use serde_json::Value;
 
 use super::{Reason, leaves::leaves};
 use crate::{graph::StageNode, stage::StageKind};
@@ -18,7 +19,21 @@ pub(super) fn differences(node: &StageNode, inputs: &BTreeMap<String, Digest>, l
     if last.version != kind.version {
         reasons.push(Reason::KindVersion { old: last.version, new: kind.version });
     }
-    let (old, new) = (leaves(&last.params), leaves(&node.with));
+    reasons.extend(parameter_changes(&last.params, &node.with));
+    for port in last.inputs.keys().chain(inputs.keys().filter(|port| !last.inputs.contains_key(*port))) {
+        let (before, after) = (last.inputs.get(port).copied(), inputs.get(port).copied());
+        if before != after {
+            let cause = node.inputs.get(port).map(ToString::to_string);
+            reasons.push(Reason::Input { port: port.clone(), old: before, new: after, cause });
+        }
+    }
+    reasons
+}
+
+/// Every parameter that has another value, is new or is gone.
+pub(crate) fn parameter_changes(old: &Value, new: &Value) -> Vec<Reason> {
+    let (old, new) = (leaves(old), leaves(new));
+    let mut reasons = Vec::new();
     for path in old.keys().chain(new.keys().filter(|path| !old.contains_key(*path))) {
         let (before, after) = (old.get(path), new.get(path));
         if before.map(|value| canonical(value)) != after.map(|value| canonical(value)) {
@@ -27,13 +42,6 @@ pub(super) fn differences(node: &StageNode, inputs: &BTreeMap<String, Digest>, l
                 old: before.map(|value| (*value).clone()),
                 new: after.map(|value| (*value).clone()),
             });
-        }
-    }
-    for port in last.inputs.keys().chain(inputs.keys().filter(|port| !last.inputs.contains_key(*port))) {
-        let (before, after) = (last.inputs.get(port).copied(), inputs.get(port).copied());
-        if before != after {
-            let cause = node.inputs.get(port).map(ToString::to_string);
-            reasons.push(Reason::Input { port: port.clone(), old: before, new: after, cause });
         }
     }
     reasons

@@ -10,6 +10,7 @@ mod sources;
 mod step;
 
 pub(crate) use collected::content;
+pub(crate) use difference::parameter_changes;
 
 pub use history::History;
 pub use leaves::leaves;

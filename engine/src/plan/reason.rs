@@ -44,6 +44,28 @@ pub enum Reason {
         /// The source or `stage.port` it comes from.
         cause: Option<String>,
     },
+    /// A source has other content.
+    Source {
+        /// The source.
+        name: String,
+        /// The content before; none if it was not there.
+        old: Option<Digest>,
+        /// The content now.
+        new: Option<Digest>,
+    },
+    /// A port is wired to something else.
+    Rewired {
+        /// The port.
+        port: String,
+        /// What was wired to it; none if nothing was.
+        old: Option<String>,
+        /// What is wired to it now.
+        new: Option<String>,
+    },
+    /// It made other bytes than last time from the same inputs.
+    NotReproduced,
+    /// The pipeline has no stage of this name any more.
+    Removed,
     /// Not known before an earlier stage has run; if that one reproduces the same bytes, this one is not run.
     Upstream {
         /// The stages that run first.
@@ -81,6 +103,13 @@ impl fmt::Display for Reason {
                 write!(f, "input {port}: {} → {}", digest(*old), digest(*new))?;
                 cause.as_ref().map_or(Ok(()), |cause| write!(f, " (from {cause})"))
             }
+            Self::Source { name, old, new } => write!(f, "source {name}: {} → {}", digest(*old), digest(*new)),
+            Self::Rewired { port, old, new } => {
+                let from = |from: &Option<String>| from.clone().unwrap_or_else(|| "nothing".into());
+                write!(f, "input {port} is wired to {}, was to {}", from(new), from(old))
+            }
+            Self::NotReproduced => f.write_str("made other bytes from the same inputs"),
+            Self::Removed => f.write_str("no longer in the pipeline"),
             Self::Upstream { stages } => write!(f, "after {}", stages.join(", ")),
             Self::NotFetched { sources } => write!(f, "source not fetched yet: {}", sources.join(", ")),
             Self::OutputMissing { object: None } => f.write_str("result no longer in the store"),

@@ -95,6 +95,7 @@ pub async fn run(
     if let Err(error) = session.sources().lock_file().write(&LockFile::path(pipeline)) {
         scene.tell(&RunEvent::Warning { stage: None, message: error.to_string() });
     }
+    session.sketch_sources();
     report.seconds = begun.elapsed().as_secs_f64();
     // Also a run that could not copy its results out is on record, with all that it made.
     report.write(&folder)?;

@@ -15,6 +15,7 @@ use super::{
     step::{Feed, ReadyStep, StepEnd},
 };
 use crate::{
+    explain::Sketch,
     graph::{InputRef, Part, SourceUri, StageNode},
     plan::{Decision, Planner, Reason, SourceError, Sources, content, sentence},
     stage::{Event, Resource, StageError},
@@ -287,6 +288,28 @@ impl<'a> Session<'a> {
 
     fn settle(&mut self, report: StageReport) {
         self.settled.insert(report.name.clone(), report);
+    }
+
+    /// Keeps a sketch of each source that a step read in this run, so that a later one can say what changed in it.
+    ///
+    /// A run in which nothing had to run looks at none.
+    pub(super) fn sketch_sources(&self) {
+        let (store, lock) = (self.scene.workshop.store, self.scene.workshop.lock);
+        let ran = |node: &&StageNode| {
+            let report = self.settled.get(&node.name);
+            report.is_some_and(|report| matches!(report.state, StageState::Ran | StageState::Failed))
+        };
+        let read = self.scene.pipeline.stages.stages().filter(ran).flat_map(|node| node.inputs.values());
+        let names: BTreeSet<&str> = read.filter_map(InputRef::source).collect();
+        for name in names {
+            let (Some(path), Some(digest)) = (self.sources.path(name), self.sources.digest(name)) else { continue };
+            let sketch = || {
+                let tree = store.measure(path, Some(lock)).ok().filter(|tree| tree.digest == digest)?;
+                Sketch::of(path, &tree)
+            };
+            // Without it, a later explanation tells less; the disk that is full for it is full for what comes next.
+            let _ = Sketch::keep(store, digest, sketch);
+        }
     }
 
     /// Settles what is left as skipped and sums the run up.

@@ -7,6 +7,7 @@ mod input;
 mod matrix;
 mod overrides;
 mod pipeline;
+mod written;
 
 pub use defaults::DefaultsSpec;
 pub use import::ImportSpec;
@@ -14,5 +15,6 @@ pub use input::InputSpec;
 pub use matrix::{AxisSpec, MatrixAxes, MatrixSpec};
 pub use overrides::{Override, OverrideError};
 pub use pipeline::{NAME_PATTERN, PinnedSource, PipelineSpec, SourceSpec, StageSpec, is_name};
+pub use written::written;
 
 pub(crate) use apply::apply;

@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use super::{
-    open, plan, runs,
+    open, plan,
+    repeat::Repeat,
+    runs,
     scores::{self, Scores},
     selection::SelectionArgs,
 };
@@ -41,7 +43,8 @@ Examples:
   refit run pipelines/helpdesk
   refit run -S stages.train.with.learning_rate=2e-4 --json
   refit run --to train -j 1 --device cpu
-  refit run --force=train")]
+  refit run --force=train
+  refit run --from-run baseline --force      whether every stage makes the same bytes once more")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -62,6 +65,13 @@ pub(crate) struct RunArgs {
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
+    /// Repeat a past run from its record: the same pipeline file, overrides and device, whatever they are now. Says of
+    /// every output whether it is the same to the bit, and ends with exit code 11 when one is not.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["set", "dry_run"])]
+    from_run: Option<String>,
+    /// Repeat it although a source has changed since.
+    #[arg(long, requires = "from_run")]
+    allow_changed_sources: bool,
     /// Call the run so, to name it later: `refit runs show baseline`.
     #[arg(long, value_name = "NAME", value_parser = runs::label)]
     name: Option<String>,
@@ -92,7 +102,11 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         let RunArgs { pipeline, selection, json, .. } = args;
         return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
     }
-    let pipeline = open::pipeline(&args.pipeline, ui)?;
+    let repeat = args.from_run.as_ref().map(|run| Repeat::read(run, &args.pipeline, environment)).transpose()?;
+    let pipeline = match &repeat {
+        Some(repeat) => repeat.pipeline(&args.pipeline, ui)?,
+        None => open::pipeline(&args.pipeline, ui)?,
+    };
     let (_, force) = args.selection.resolve(&pipeline)?;
     let (store, lock) = match lock(&args, &pipeline, ui, environment) {
         Ok(held) => held,
@@ -104,15 +118,24 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
     for notice in lock.take_notices() {
         ui.note(&notice);
     }
+    if let Some(repeat) = &repeat {
+        repeat.check_sources(&pipeline, (&store, &lock), args.allow_changed_sources, ui, environment)?;
+    }
     let config = args.config(environment);
+    // Who names a device for the repetition wants that one, and not the one on record.
+    let device = match &repeat {
+        Some(repeat) if args.device.is_none() => repeat.device().to_owned(),
+        _ => config.device.clone().unwrap_or_default().into(),
+    };
+    let overrides = repeat.as_ref().map_or_else(|| args.pipeline.set.clone(), |repeat| repeat.overrides().to_vec());
     let options = RunOptions {
         jobs: config.jobs(),
         keep_going: config.keep_going.unwrap_or(false),
         force,
         selection: args.selection.selection(),
-        settings: Settings { device: config.device.unwrap_or_default().into(), ..Settings::default() },
+        settings: Settings { device, ..Settings::default() },
         worker: env::current_exe()?,
-        overrides: args.pipeline.set.clone(),
+        overrides,
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
         sweep: Vec::new(),
     };
@@ -132,10 +155,21 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         }
     }
     view.summary(&report);
-    if args.json {
-        ui.data(&serde_json::to_string(&report)?)?;
+    let repeated = repeat.as_ref().map(|repeat| repeat.compare(&report));
+    if let Some(repeated) = &repeated {
+        repeated.tell(ui);
     }
-    Ok(exit_code(&report))
+    if args.json {
+        let mut told = serde_json::to_value(&report)?;
+        if let Some(repeated) = &repeated {
+            told["repeated"] = repeated.as_json();
+        }
+        ui.data(&told.to_string())?;
+    }
+    Ok(match exit_code(&report) {
+        ExitCode::Ok if repeated.is_some_and(|repeated| !repeated.is_identical()) => ExitCode::Differs,
+        code => code,
+    })
 }
 
 fn lock(

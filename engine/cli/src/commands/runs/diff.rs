@@ -38,7 +38,9 @@ struct Side {
     parameters: BTreeMap<String, Value>,
     /// `stage.port` → what was read there.
     inputs: BTreeMap<String, Digest>,
-    /// `stage metric` → value.
+    /// `stage.port` → what came out there.
+    outputs: BTreeMap<String, Digest>,
+    /// `stage.metric` → value.
     scores: BTreeMap<String, Value>,
     /// `stage` → what became of it.
     stages: BTreeMap<String, String>,
@@ -60,11 +62,13 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
     let mut inputs = differences(&short(&a.inputs), &short(&b.inputs));
     // What a stage without a result read is not on record.
     inputs.retain(|(port, ..)| a.read_by_stage_of(port) && b.read_by_stage_of(port));
+    let outputs = differences(&short(&a.outputs), &short(&b.outputs));
     if args.json {
         let compared = json!({
             "a": a.record.id, "b": b.record.id,
             "parameters": as_json(&parameters),
             "inputs": as_json(&inputs),
+            "outputs": as_json(&outputs),
             "scores": as_json(&together(&a.scores, &b.scores)),
         });
         ui.data(&compared.to_string())?;
@@ -79,6 +83,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
     let rounded = |value: &Value| value.as_f64().map_or_else(|| plain(value), score);
     section(&mut table, "parameters", &parameters, plain);
     section(&mut table, "inputs", &inputs, plain);
+    section(&mut table, "outputs", &outputs, plain);
     let states = |side: &Side| side.stages.iter().map(|(name, state)| (name.clone(), json!(state))).collect();
     section(&mut table, "stages", &differences(&states(&a), &states(&b)), plain);
     section(&mut table, SCORES, &together(&a.scores, &b.scores), rounded);
@@ -105,13 +110,17 @@ impl Side {
         let mut scores = BTreeMap::new();
         for scored in Scores::of(record.stages()) {
             for (metric, value) in scored.metrics {
-                scores.insert(format!("{} {metric}", scored.stage), value);
+                scores.insert(format!("{}.{metric}", scored.stage), value);
             }
-            scores.extend(scored.verdict.map(|verdict| (format!("{} verdict", scored.stage), json!(verdict))));
+            scores.extend(scored.verdict.map(|verdict| (format!("{}.verdict", scored.stage), json!(verdict))));
         }
         let states = record.stages().iter().map(|stage| (stage.name.clone(), state_name(stage.state).to_owned()));
         let stages = states.collect();
-        Self { record, parameters, inputs, scores, stages }
+        let mut outputs = BTreeMap::new();
+        for stage in record.stages() {
+            outputs.extend(stage.outputs.iter().map(|(port, made)| (format!("{}.{port}", stage.name), made.digest)));
+        }
+        Self { record, parameters, inputs, outputs, scores, stages }
     }
 
     /// Whether anything is on record of what the stage of `stage.port` read.

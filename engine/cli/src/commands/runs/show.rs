@@ -1,5 +1,10 @@
 use clap::Args;
-use refit_engine::run::{StageReport, find_run};
+use miette::miette;
+use refit_cache::Store;
+use refit_engine::{
+    run::{RunPlan, StageReport, find_run},
+    spec::{Override, written},
+};
 use serde_json::{Value, json};
 
 use super::{RunRecord, state_name};
@@ -22,6 +27,9 @@ pub(crate) struct ShowArgs {
     run: String,
     #[command(flatten)]
     store: StoreOfArgs,
+    /// Print the run's pipeline file, with its overrides written into it.
+    #[arg(long, conflicts_with = "json")]
+    pipeline: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -31,6 +39,10 @@ pub(crate) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
     let record = RunRecord::read(&store, &find_run(&store, &args.run)?)?;
+    if args.pipeline {
+        ui.data(pipeline_text(&store, &record)?.trim_end())?;
+        return Ok(ExitCode::Ok);
+    }
     let scores = Scores::of(record.stages());
     let folder = store.run_folder(&record.id);
     if args.json {
@@ -82,6 +94,22 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
         ui.data(&scores::table(&scores, ui.data_width()).join("\n"))?;
     }
     Ok(ExitCode::Ok)
+}
+
+/// The file that the run would be made from without overrides.
+fn pipeline_text(store: &Store, record: &RunRecord) -> Result<String, Failure> {
+    let text = RunPlan::text(&store.run_folder(&record.id)).map_err(|error| Failure {
+        code: ExitCode::Engine,
+        report: miette!(
+            code = "runs::no_pipeline",
+            help = "an older refit wrote the record, or it is damaged",
+            "the record of run {} does not hold its pipeline: {error}",
+            record.id
+        ),
+    })?;
+    let given = record.plan.iter().flat_map(|plan| &plan.overrides);
+    let overrides = given.map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(written(&text, &overrides))
 }
 
 fn stages(stages: &[StageReport]) -> Table {

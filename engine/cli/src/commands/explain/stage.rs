@@ -1,40 +1,24 @@
-use clap::Args;
 use refit_cache::{Digest, Manifest};
 use refit_engine::{
-    graph::{InputRef, StageNode},
+    explain::{self, Cause, View},
+    graph::{InputRef, Pipeline, StageNode},
     plan::{Force, History, Step, StepState, sentence},
     run::{StageReport, StageState},
 };
 use serde_json::{Value, json};
 
-use super::{
-    open::{self, Planned},
-    runs::{RunRecord, state_name},
-};
+use super::nearest;
 use crate::{
-    args::PipelineArgs,
+    args::StoreArgs,
+    commands::{
+        open::{self, Planned},
+        runs::{RunRecord, state_name},
+    },
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
     ui::{Table, Ui, ago, bytes, count, duration},
 };
-
-/// Arguments of `explain`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  refit explain train
-  refit explain train pipelines/helpdesk
-  refit explain train pipelines/helpdesk -S params.rank=8   why a changed value would run it")]
-pub(crate) struct ExplainArgs {
-    /// The stage.
-    stage: String,
-    #[command(flatten)]
-    pipeline: PipelineArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
 
 /// One input of the stage, as far as it is known before anything runs.
 struct Input {
@@ -52,11 +36,16 @@ struct LastTime {
 }
 
 /// Shows all about one stage, without a lock and without changing anything.
-pub(crate) fn explain(args: &ExplainArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
-    let pipeline = open::pipeline(&args.pipeline, ui)?;
-    open::stage(&pipeline, &args.stage)?;
-    let planned = open::planned(pipeline, &args.pipeline.store, Force::Nothing, environment)?;
-    let node = open::stage(&planned.pipeline, &args.stage)?;
+pub(super) fn stage(
+    name: &str,
+    pipeline: Pipeline,
+    store: &StoreArgs,
+    as_json: bool,
+    ui: Ui,
+    environment: &Environment,
+) -> Result<ExitCode, Failure> {
+    let planned = open::planned(pipeline, store, Force::Nothing, environment)?;
+    let node = open::stage(&planned.pipeline, name)?;
     let Some(step) = planned.plan.steps.iter().find(|step| step.stage == node.name) else { return Ok(ExitCode::Ok) };
     let inputs = inputs(&planned, node);
     let made = match &step.key {
@@ -65,15 +54,38 @@ pub(crate) fn explain(args: &ExplainArgs, ui: Ui, environment: &Environment) -> 
     };
     let before = History::new(&planned.store, &planned.pipeline.name).last(&node.name);
     let last = last_time(&planned, &node.name)?;
-    if args.json {
-        ui.data(&as_json(node, step, &inputs, made.as_ref().or(before.as_ref()), last.as_ref()).to_string())?;
+    let causes = if step.state == StepState::Cached { Vec::new() } else { causes(&planned, &node.name)? };
+    if as_json {
+        let mut told = told(node, step, &inputs, made.as_ref().or(before.as_ref()), last.as_ref());
+        told["causes"] = json!(causes);
+        ui.data(&told.to_string())?;
         return Ok(ExitCode::Ok);
     }
-    let mut explained = vec![head(node, step, made.as_ref(), ui), in_and_out(&inputs, step, node)];
+    let mut explained = vec![head(node, step, &causes, made.as_ref(), ui), in_and_out(&inputs, step, node)];
     explained.extend(parameters(node));
     explained.push(past(step, made.as_ref(), before.as_ref(), last.as_ref()));
     ui.data(&explained.join("\n\n"))?;
     Ok(ExitCode::Ok)
+}
+
+/// Why the stage must run, held against the last run that came through it; nothing when there is none.
+fn causes(planned: &Planned, name: &str) -> Result<Vec<Cause>, Failure> {
+    for record in RunRecord::all(&planned.store)? {
+        let record = record?;
+        if record.pipeline() != Some(&planned.pipeline.name) {
+            continue;
+        }
+        let finished =
+            |report: &StageReport| report.name == name && matches!(report.state, StageState::Ran | StageState::Cached);
+        if let (Some(plan), Some(report)) = (&record.plan, &record.report)
+            && report.stages.iter().any(finished)
+        {
+            let old = View::of_run(&planned.store, plan, report);
+            let now = View::now(&planned.pipeline, &planned.sources, &planned.plan);
+            return Ok(explain::causes(name, &old, &now, &planned.store, |source| planned.sources.path(source)));
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn inputs(planned: &Planned, node: &StageNode) -> Vec<Input> {
@@ -117,7 +129,7 @@ fn last_time(planned: &Planned, stage: &str) -> Result<Option<LastTime>, Failure
     Ok(None)
 }
 
-fn head(node: &StageNode, step: &Step, made: Option<&Manifest>, ui: Ui) -> String {
+fn head(node: &StageNode, step: &Step, causes: &[Cause], made: Option<&Manifest>, ui: Ui) -> String {
     let state = match (step.state, made) {
         (StepState::Cached, Some(made)) => format!("{}, made {}", ui.paint_data("cached", "32"), ago(made.created)),
         (StepState::Cached, None) => ui.paint_data("cached", "32"),
@@ -126,7 +138,11 @@ fn head(node: &StageNode, step: &Step, made: Option<&Manifest>, ui: Ui) -> Strin
     };
     let mut lines = vec![format!("{} ({}): {state}", node.name, node.kind.name)];
     lines.extend(node.description.clone());
-    lines.extend(step.reasons.iter().map(|reason| format!("  {reason}")));
+    if causes.is_empty() {
+        lines.extend(step.reasons.iter().map(|reason| format!("  {reason}")));
+    } else {
+        lines.extend(nearest(causes, ui).into_iter().map(|line| format!("  {line}")));
+    }
     lines.join("\n")
 }
 
@@ -202,13 +218,7 @@ fn with_last_time(mut table: Table, last: Option<&LastTime>) -> String {
     table.text()
 }
 
-fn as_json(
-    node: &StageNode,
-    step: &Step,
-    inputs: &[Input],
-    result: Option<&Manifest>,
-    last: Option<&LastTime>,
-) -> Value {
+fn told(node: &StageNode, step: &Step, inputs: &[Input], result: Option<&Manifest>, last: Option<&LastTime>) -> Value {
     let inputs: serde_json::Map<_, _> = inputs
         .iter()
         .map(|input| (input.port.clone(), json!({ "from": input.from, "digest": input.digest, "place": input.place })))
