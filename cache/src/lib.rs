@@ -35,12 +35,14 @@ mod quiet;
 mod remote;
 mod run_id;
 mod runs;
+mod standing;
 mod stat;
 mod store;
 mod tree;
 mod usage;
 mod verify;
 mod walk;
+mod witness;
 
 pub use self::{
     canonical::{CanonicalWriter, canonical},
@@ -58,8 +60,10 @@ pub use self::{
     pins::{Pin, Pinned},
     remote::{Pull, Pushed, Remote, RemoteFuture},
     run_id::{ParseRunIdError, RunId},
+    standing::Standing,
     store::Store,
     tree::{Content, Entry, Tree},
     usage::Usage,
     verify::{Verified, VerifyReport},
+    witness::Witness,
 };

@@ -26,7 +26,7 @@ pub struct Store {
     root: PathBuf,
 }
 
-const FOLDERS: [&str; 7] = ["objects", "manifests", "runs", "exports", "pins", "tmp", "quarantine"];
+const FOLDERS: [&str; 8] = ["objects", "manifests", "runs", "exports", "pins", "recall", "tmp", "quarantine"];
 const FORMAT_FILE: &str = "format";
 const IGNORE_FILE: &str = ".gitignore";
 /// What belongs into a repository: the settings that a project shares. They may be there before the store is.

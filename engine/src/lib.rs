@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod graph;
 pub mod location;
 pub mod plan;
+pub mod recall;
 pub mod run;
 pub mod schema;
 pub mod source;

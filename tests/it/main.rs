@@ -9,5 +9,6 @@ mod config;
 mod crash;
 mod damage;
 mod peers;
+mod recall;
 mod runs;
 mod shipped;

@@ -8,7 +8,7 @@ use crate::{
     durable::{Dirty, folder_of},
     runs::Used,
     stat::{changed, is_older},
-    store::list_sharded,
+    store::{list_sharded, names},
 };
 
 /// What is decided before anything is removed.
@@ -68,6 +68,10 @@ impl Store {
         for run in &sweep.runs {
             remover.folder(&self.run_folder(run))?;
             failpoint!("gc: a run is removed");
+        }
+        // They are only memories, mostly of what is gone now.
+        for (_, memory) in names(&self.folder("recall"))? {
+            remover.file(&memory)?;
         }
         for path in self.leftovers(policy)? {
             remover.folder(&path)?;

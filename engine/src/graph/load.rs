@@ -82,8 +82,11 @@ fn lower_source(
     }
 }
 
-/// The file meant by a path to a file or a folder.
-fn pipeline_file(given: &FilePath) -> Result<PathBuf, Box<Mistake>> {
+/// The file meant by a path to a file or a folder. It need not be readable.
+///
+/// # Errors
+/// The folder holds no pipeline file.
+pub(crate) fn pipeline_file(given: &FilePath) -> Result<PathBuf, Box<Mistake>> {
     if !given.is_dir() {
         return Ok(given.to_owned());
     }

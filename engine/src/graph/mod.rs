@@ -25,6 +25,7 @@ mod wording;
 pub(crate) use wording::number;
 
 pub use error::{PipelineError, PipelineErrors};
+pub(crate) use load::pipeline_file;
 pub use load::{PIPELINE_FILE, load, load_text};
 pub use matrix::{file_name, split_output};
 pub use pipeline::{Export, Pipeline, SourceRef};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use refit_cache::Digest;
 
 use super::{InputRef, PipelineError, SourceUri, StageGraph, origin::Origin};
-use crate::source::{Mistake, Path};
+use crate::source::{Mistake, Path, TextOrigin};
 
 /// A pipeline whose names, ports, artifact kinds and parameters have all been checked.
 #[derive(Debug, Clone)]
@@ -39,6 +39,18 @@ impl Pipeline {
     /// The text of the pipeline file, without overrides.
     pub fn text(&self) -> &str {
         self.origin.texts.first().map_or("", |text| &text.text)
+    }
+
+    /// Whether its files still hold the text that was read.
+    pub fn is_as_written(&self) -> bool {
+        self.origin.texts.iter().all(|text| {
+            let file = match &text.origin {
+                TextOrigin::Pipeline => &self.file,
+                TextOrigin::Import(file) => file,
+                TextOrigin::Override => return true,
+            };
+            std::fs::read(file).is_ok_and(|there| there == text.text.as_bytes())
+        })
     }
 
     /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it

@@ -122,6 +122,11 @@ impl Sources {
         self.known.get(name)?.path.as_deref()
     }
 
+    /// Where each source lies that is on this machine, and its content.
+    pub fn here(&self) -> impl Iterator<Item = (&Path, Digest)> {
+        self.known.values().filter_map(|known| Some((known.path.as_deref()?, known.digest?)))
+    }
+
     /// Where a source is to be fetched from.
     pub fn uri(&self, name: &str) -> Option<SourceUri> {
         self.known.get(name).map(Known::uri)
@@ -248,6 +253,11 @@ impl LockFile {
         let body = serde_yaml::to_string(self).map_err(|error| wrong(error.to_string()))?;
         refit_cache::write_atomic(path, format!("{}{body}", Self::HEAD).as_bytes())
             .map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Whether it speaks of no source.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
     }
 
     fn get(&self, reference: &SourceRef) -> Option<&LockedSource> {

@@ -12,7 +12,7 @@ use super::{
     Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, record::RunPlan, session::Session,
     step::Workshop,
 };
-use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile};
+use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile, recall::Finished};
 
 /// What a run works with and never changes.
 pub(super) struct Scene<'a> {
@@ -100,6 +100,9 @@ pub async fn run(
     // Also a run that could not copy its results out is on record, with all that it made.
     report.write(&folder)?;
     // It is only there for speed: whoever misses it reads the report.
-    let _ = RunSummary::of(Some(&plan), Some(&report), &id).write(&folder);
+    let summary = RunSummary::of(Some(&plan), Some(&report), &id);
+    let _ = summary.write(&folder);
+    let (sources, outputs) = (session.sources(), session.outputs());
+    Finished { pipeline, options, sources, outputs, report: &report, summary }.keep(store, lock);
     exported.map(|()| report)
 }

@@ -65,7 +65,7 @@ impl Labels {
     }
 
     /// Writes the labels of a run that begins, if it has any.
-    pub(super) fn write_any(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn write_any(&self, folder: &Path) -> io::Result<()> {
         if *self == Self::default() { Ok(()) } else { self.write(folder) }
     }
 

@@ -58,6 +58,9 @@ pub struct StageReport {
     pub kind: String,
     /// What became of it.
     pub state: StageState,
+    /// When its result was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<jiff::Timestamp>,
     /// Its key, when every input was known.
     pub key: Option<StepKey>,
     /// Why it ran, in one line.
@@ -124,6 +127,11 @@ impl RunReport {
         read_json(&folder.join(Self::FILE))
     }
 
+    /// Writes the report of a run that made nothing: a crash may cost it.
+    pub(crate) fn write_soon(&self, folder: &Path) -> Result<(), RunError> {
+        Ok(fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self).map_err(std::io::Error::from)?)?)
+    }
+
     /// Writes the report, whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunError> {
         let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
@@ -173,6 +181,23 @@ impl RunPlan {
     /// The text of the pipeline file as the run in this folder read it.
     pub fn text(folder: &Path) -> std::io::Result<String> {
         fs_err::read_to_string(folder.join(Self::TEXT))
+    }
+
+    /// Whether a run's folder holds its plan.
+    pub(crate) fn is_in(folder: &Path) -> bool {
+        [Self::FILE, Self::TEXT].iter().all(|name| folder.join(name).is_file())
+    }
+
+    /// Writes down that the run is about to do what another one did. Neither file is ever changed, so both share them
+    /// where the file system can.
+    pub(crate) fn repeat(other: &Path, folder: &Path) -> std::io::Result<()> {
+        for name in [Self::FILE, Self::TEXT] {
+            let (from, to) = (other.join(name), folder.join(name));
+            if fs_err::hard_link(&from, &to).is_err() {
+                fs_err::copy(&from, &to)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes down what the run is about to do.

@@ -57,6 +57,11 @@ impl<'a> Session<'a> {
         &self.sources
     }
 
+    /// What every settled stage with a result made: stage → port → artifact.
+    pub(super) fn outputs(&self) -> &BTreeMap<String, BTreeMap<String, Tree>> {
+        &self.outputs
+    }
+
     /// Fetches what no plan can be made without: sources whose content nobody has written down yet.
     pub(super) fn fetch_unknown(&mut self) -> Result<(), RunError> {
         let unknown: Vec<String> = self
@@ -274,6 +279,7 @@ impl<'a> Session<'a> {
             .map(|(port, tree)| (port.clone(), OutputReport { digest: tree.digest, bytes: tree.bytes, path: None }));
         let scores = scores(self.scene.workshop.store, manifest.outputs.values());
         self.settle(StageReport {
+            created: Some(manifest.created),
             key: Some(manifest.key),
             scores,
             seconds: Some(manifest.seconds),
@@ -402,6 +408,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         name: node.name.clone(),
         kind: node.kind.name.to_owned(),
         state,
+        created: None,
         key: None,
         reason: None,
         reasons: Vec::new(),

@@ -43,10 +43,8 @@ const MOST_PARAMETERS: usize = 512;
 impl RunSummary {
     /// Sums a run up.
     pub fn of(plan: Option<&RunPlan>, report: Option<&RunReport>, run: &RunId) -> Self {
-        let mut stages = BTreeMap::new();
         let mut scores = IndexMap::new();
         for stage in report.iter().flat_map(|report| &report.stages) {
-            *stages.entry(stage.state).or_default() += 1;
             for (metric, value) in &stage.scores {
                 scores.insert(format!("{}.{metric}", stage.name), value.clone());
             }
@@ -58,11 +56,16 @@ impl RunSummary {
             pipeline: pipeline.cloned(),
             status: report.map(|report| report.status),
             seconds: report.map(|report| report.seconds),
-            stages,
+            stages: report.map(count_states).unwrap_or_default(),
             overrides: plan.map(|plan| plan.overrides.clone()).unwrap_or_default(),
             parameters: plan.and_then(|plan| parameters(plan, MOST_PARAMETERS)),
             scores,
         }
+    }
+
+    /// The summary of another run of the same plan with the same scores.
+    pub(crate) fn like(&self, report: &RunReport) -> Self {
+        Self { run: report.run.clone(), seconds: Some(report.seconds), stages: count_states(report), ..self.clone() }
     }
 
     /// Reads what is listed of a run: its summary, else what its plan and report say.
@@ -84,9 +87,17 @@ impl RunSummary {
     }
 
     /// Writes the file. A torn one is noticed when it is read.
-    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         fs_err::write(folder.join(FILE), serde_json::to_vec(self)?)
     }
+}
+
+fn count_states(report: &RunReport) -> BTreeMap<StageState, usize> {
+    let mut counts = BTreeMap::new();
+    for stage in &report.stages {
+        *counts.entry(stage.state).or_default() += 1;
+    }
+    counts
 }
 
 /// Every parameter of a run, or none if there are more than `most`.

@@ -14,6 +14,7 @@ pub(crate) mod new;
 mod open;
 pub(crate) mod plan;
 pub(crate) mod probe_device;
+mod recall;
 mod repeat;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    open, plan,
+    open, plan, recall,
     repeat::Repeat,
     runs,
     scores::{self, Scores},
@@ -102,6 +102,11 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         let RunArgs { pipeline, selection, json, .. } = args;
         return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
     }
+    if args.from_run.is_none()
+        && let Some(code) = recalled(&args, ui, environment)?
+    {
+        return Ok(code);
+    }
     let repeat = args.from_run.as_ref().map(|run| Repeat::read(run, &args.pipeline, environment)).transpose()?;
     let pipeline = match &repeat {
         Some(repeat) => repeat.pipeline(&args.pipeline, ui)?,
@@ -148,25 +153,43 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, interrupted, &view).await?)
     });
     view.close();
-    let report = report?;
+    tell(&report?, repeat.as_ref(), &view, args.json, ui)
+}
+
+/// Answers a run of which nothing has changed since the last one; none when something may have.
+fn recalled(args: &RunArgs, ui: Ui, environment: &Environment) -> Result<Option<ExitCode>, Failure> {
+    let Some((store, recalled)) = recall::look(&args.pipeline, &args.selection, environment)? else { return Ok(None) };
+    if String::from(args.config(environment).device.unwrap_or_default()) != recalled.device() {
+        return Ok(None);
+    }
+    // Who must wait, or cannot write, goes the long way: it says why.
+    let Ok(lock) = store.lock(&format!("refit run {}", recalled.pipeline()), Wait::Fail) else { return Ok(None) };
+    let labels = Labels { name: args.name.clone(), tags: args.tag.iter().cloned().collect() };
+    let view = RunView::over(ui, recalled.stages().iter().map(|stage| stage.name.as_str()));
+    let report = recalled.run(&store, &lock, &labels, &view)?;
+    tell(&report, None, &view, args.json, ui).map(Some)
+}
+
+/// Says how the run ended, and what has become of one that repeats another.
+fn tell(report: &RunReport, repeat: Option<&Repeat>, view: &RunView, json: bool, ui: Ui) -> Result<ExitCode, Failure> {
     if report.status == RunStatus::Ok {
         for line in scores::table(&Scores::of(&report.stages), ui.width()) {
             ui.say(&line);
         }
     }
-    view.summary(&report);
-    let repeated = repeat.as_ref().map(|repeat| repeat.compare(&report));
+    view.summary(report);
+    let repeated = repeat.map(|repeat| repeat.compare(report));
     if let Some(repeated) = &repeated {
         repeated.tell(ui);
     }
-    if args.json {
-        let mut told = serde_json::to_value(&report)?;
+    if json {
+        let mut told = serde_json::to_value(report)?;
         if let Some(repeated) = &repeated {
             told["repeated"] = repeated.as_json();
         }
         ui.data(&told.to_string())?;
     }
-    Ok(match exit_code(&report) {
+    Ok(match exit_code(report) {
         ExitCode::Ok if repeated.is_some_and(|repeated| !repeated.is_identical()) => ExitCode::Differs,
         code => code,
     })

@@ -49,7 +49,11 @@ impl RunView {
     pub(crate) fn new(ui: Ui, pipeline: &Pipeline) -> Self {
         let stages = pipeline.stages.stages().map(|node| node.name.as_str());
         let remote = pipeline.sources.values().filter(|source| source.uri.is_remote());
-        let names = stages.chain(remote.map(|source| source.name.as_str()));
+        Self::over(ui, stages.chain(remote.map(|source| source.name.as_str())))
+    }
+
+    /// A view of the stages and sources of these names.
+    pub(crate) fn over<'n>(ui: Ui, names: impl Iterator<Item = &'n str>) -> Self {
         let width = names.map(width).max().unwrap_or(0);
         let target = if ui.is_live() {
             ProgressDrawTarget::term_like_with_hz(Box::new(Canvas::default()), REDRAWS)

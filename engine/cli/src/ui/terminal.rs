@@ -86,7 +86,7 @@ impl Ui {
     #[expect(clippy::unused_self, reason = "all output goes through the one writer")]
     pub(crate) fn insist(self, line: &str) {
         // Nobody is left to be told that nobody listens.
-        let _ = writeln!(io::stderr(), "{line}");
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
     }
 
     /// Something unexpected that is no error.

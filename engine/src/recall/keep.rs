@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+
+use refit_cache::{Store, StoreError, StoreLock, Tree, Witness};
+
+use super::{Question, Record};
+use crate::{
+    graph::Pipeline,
+    plan::{LockFile, Sources},
+    run::{RunOptions, RunReport, RunStatus, RunSummary},
+};
+
+/// A run that is over.
+pub(crate) struct Finished<'r> {
+    pub(crate) pipeline: &'r Pipeline,
+    pub(crate) options: &'r RunOptions,
+    pub(crate) sources: &'r Sources,
+    /// Stage → port → artifact.
+    pub(crate) outputs: &'r BTreeMap<String, BTreeMap<String, Tree>>,
+    pub(crate) report: &'r RunReport,
+    pub(crate) summary: RunSummary,
+}
+
+impl Finished<'_> {
+    /// Keeps what the next run of the same needs to know; where that cannot be known for certain, nothing.
+    pub(crate) fn keep(self, store: &Store, lock: &StoreLock) {
+        let Self { pipeline, options, outputs, report, .. } = self;
+        // What is odd about a pipeline is said every time, with its place. A variant is asked for with its whole sweep.
+        if report.status != RunStatus::Ok || !pipeline.warnings.is_empty() || report.variant.is_some() {
+            return;
+        }
+        let asked = Question::new(&pipeline.file, &options.overrides, &options.selection, &options.worker);
+        let (Some(question), Ok(Some(seen))) = (asked, self.witnesses(store, lock)) else { return };
+        if let Some(record) = Record::of(question, report, &options.settings.device, self.summary, outputs, store, seen)
+        {
+            record.keep(store, question);
+        }
+    }
+
+    /// Sees every file that had a say. None when one is not what the run read any more: each is seen first and compared
+    /// then, so that a change in between cannot go unnoticed.
+    fn witnesses(&self, store: &Store, lock: &StoreLock) -> Result<Option<Vec<Witness>>, StoreError> {
+        let Self { pipeline, sources, .. } = self;
+        let mut seen: Vec<Witness> = pipeline.files.iter().map(|file| Witness::of(file)).collect();
+        seen.push(Witness::of(&LockFile::path(pipeline)));
+        for (path, digest) in sources.here() {
+            seen.extend(store.witness(path)?);
+            if store.measure(path, Some(lock))?.digest != digest {
+                return Ok(None);
+            }
+        }
+        for export in &pipeline.outputs {
+            let to = pipeline.folder.join(&export.to);
+            seen.extend(store.witness(&to)?);
+            let wanted = self.report.stages.iter().flat_map(|stage| stage.outputs.values());
+            let wanted = wanted.filter(|output| output.path.as_ref() == Some(&to)).map(|output| output.digest);
+            let there = store.measure(&to, Some(lock))?.digest;
+            if !wanted.into_iter().any(|digest| digest == there) {
+                return Ok(None);
+            }
+        }
+        let unchanged = pipeline.is_as_written()
+            && (sources.lock_file().is_empty()
+                || LockFile::read(&LockFile::path(pipeline)).is_ok_and(|there| there == sources.lock_file()));
+        Ok(unchanged.then_some(seen))
+    }
+}

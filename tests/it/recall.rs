@@ -1,0 +1,113 @@
+//! A run asked for again over untouched files is answered from memory, and every touch is noticed.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use fs_err as fs;
+use refit_tests::Sandbox;
+
+/// A change within this time of the last one may leave no trace in the times of a file, so nothing is recalled by then.
+const SETTLES: Duration = Duration::from_millis(2100);
+
+fn questions(count: usize) -> String {
+    (0..count)
+        .map(|i| format!("{{\"instruction\":\"what is number {i} of them\",\"output\":\"it is {i}\"}}\n"))
+        .collect()
+}
+
+/// Two data stages over a file and a folder, one output; run until its answer is remembered.
+fn remembered() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("faq.jsonl", questions(30));
+    sandbox.write(
+        "pipeline.yaml",
+        "name: two\nsources: { faq: faq.jsonl }\nstages:\n  clean: { uses: clean, inputs: { records: faq } }\n  \
+         split: { uses: split, inputs: { records: clean.records }, with: { test: 5 } }\noutputs: { out/test: split.test }\n",
+    );
+    sandbox.refit(["run"]).expect_code(0);
+    thread::sleep(SETTLES);
+    sandbox.refit(["run"]).expect_code(0);
+    assert_eq!(memories(&sandbox).len(), 1);
+    sandbox
+}
+
+fn memories(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let Ok(folder) = fs::read_dir(sandbox.path(".refit/recall")) else { return Vec::new() };
+    folder.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn states(sandbox: &Sandbox) -> (Vec<String>, Vec<String>) {
+    let outcome = sandbox.refit(["run", "--json"]).expect_code(0);
+    (outcome.stages("ran"), outcome.stages("cached"))
+}
+
+#[test]
+fn a_recalled_run_is_reported_and_recorded_like_any_other() {
+    let sandbox = remembered();
+    let recalled = sandbox.refit(["run", "--json", "--name", "again"]).expect_code(0).json();
+    // The long way, for comparison.
+    for memory in memories(&sandbox) {
+        fs::remove_file(memory).unwrap();
+    }
+    let planned = sandbox.refit(["run", "--json"]).expect_code(0).json();
+    for part in ["pipeline", "status", "stages", "exported", "sources"] {
+        assert_eq!(recalled[part], planned[part], "{part}");
+    }
+    let listed = sandbox.refit(["runs", "ls", "--json"]).expect_code(0).json();
+    assert_eq!(listed["runs"].as_array().map_or(0, Vec::len), 4, "{listed}");
+    let run = recalled["run"].as_str().unwrap();
+    let folder = sandbox.path(".refit/runs").join(run);
+    for file in ["plan.json", "pipeline.yaml", "report.json"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    sandbox.refit(["runs", "show", "again"]).expect_code(0);
+}
+
+#[test]
+fn whatever_is_touched_is_noticed() {
+    let sandbox = remembered();
+    let all_cached = (Vec::new(), vec!["clean".to_owned(), "split".to_owned()]);
+    assert_eq!(states(&sandbox), all_cached);
+
+    // What was copied out is put back.
+    let exported = sandbox.path("out/test/records.jsonl");
+    fs::remove_file(&exported).unwrap();
+    assert_eq!(states(&sandbox), all_cached);
+    assert!(exported.is_file());
+
+    // Another value in the file, and one on the command line.
+    let text = fs::read_to_string(sandbox.path("pipeline.yaml")).unwrap();
+    sandbox.write("pipeline.yaml", text.replace("test: 5", "test: 6"));
+    assert_eq!(states(&sandbox).0, ["split"]);
+    let other = sandbox.refit(["run", "--json", "-S", "stages.split.with.test=7"]).expect_code(0);
+    assert_eq!(other.stages("ran"), ["split"]);
+    sandbox.write("pipeline.yaml", &text);
+    assert_eq!(states(&sandbox), all_cached);
+
+    // A source of the same size.
+    sandbox.write("faq.jsonl", questions(30).replace("it is 7", "it is 8"));
+    assert_eq!(states(&sandbox).0, ["clean", "split"]);
+    sandbox.write("faq.jsonl", questions(30));
+    assert_eq!(states(&sandbox), all_cached);
+    fs::remove_file(sandbox.path("faq.jsonl")).unwrap();
+    sandbox.refit(["run"]).expect_code(4);
+    sandbox.write("faq.jsonl", questions(30));
+
+    // A memory that was damaged is none.
+    thread::sleep(SETTLES);
+    assert_eq!(states(&sandbox), all_cached);
+    for memory in memories(&sandbox) {
+        let mut bytes = fs::read(&memory).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&memory, bytes).unwrap();
+    }
+    assert_eq!(states(&sandbox), all_cached);
+
+    // The store itself.
+    for folder in ["objects", "manifests"] {
+        fs::remove_dir_all(sandbox.path(".refit").join(folder)).unwrap();
+        assert_eq!(states(&sandbox).0, ["clean", "split"], "{folder}");
+        thread::sleep(SETTLES);
+        assert_eq!(states(&sandbox), all_cached);
+    }
+}
