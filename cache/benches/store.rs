@@ -76,6 +76,7 @@ fn main() {
             params: json!({ "number": number, "rate": 5e-4, "modules": ["q", "v"] }),
             inputs: BTreeMap::new(),
             outputs: [("out".to_owned(), tree)].into(),
+            log: None,
             facts: BTreeMap::new(),
             warnings: Vec::new(),
             seconds: 1.0,

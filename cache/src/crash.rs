@@ -85,6 +85,7 @@ fn manifest(name: &str, run: &RunId) -> Manifest {
         params: json!({ "name": name }),
         inputs: BTreeMap::new(),
         outputs: [("made".to_owned(), tree(name))].into(),
+        log: None,
         facts: BTreeMap::new(),
         warnings: Vec::new(),
         seconds: 0.1,

@@ -54,7 +54,7 @@ impl Store {
                 return Ok(Lookup::Corrupt { manifest: None, object: None, what });
             }
         };
-        let objects: Vec<_> = manifest.outputs.values().flat_map(Tree::objects).collect();
+        let objects: Vec<_> = manifest.trees().flat_map(Tree::objects).collect();
         for (object, bytes) in objects {
             match self.check_object(object, bytes, Check::Stat)? {
                 ObjectState::Sound => {}

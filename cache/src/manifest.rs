@@ -26,6 +26,9 @@ pub struct Manifest {
     pub inputs: BTreeMap<String, Digest>,
     /// Port → what the step made.
     pub outputs: BTreeMap<String, Tree>,
+    /// What a command said while it ran, as one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Tree>,
     /// What the step told about itself, such as the device it ran on.
     pub facts: BTreeMap<String, Value>,
     /// What a person should know about the result.
@@ -63,6 +66,11 @@ struct Peek {
 }
 
 impl Manifest {
+    /// All that is kept with the step: its outputs and what it said.
+    pub fn trees(&self) -> impl Iterator<Item = &Tree> {
+        self.outputs.values().chain(&self.log)
+    }
+
     /// The bytes of its file.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let body = serde_json::to_vec_pretty(self)?;
@@ -88,7 +96,7 @@ impl Manifest {
         if manifest.key != *key {
             return Err(damaged("it is that of another key"));
         }
-        if !manifest.outputs.values().all(Tree::is_sound) {
+        if !manifest.trees().all(Tree::is_sound) {
             return Err(damaged("the files it lists contradict their digest"));
         }
         Ok(manifest)
@@ -113,6 +121,7 @@ mod tests {
             params: json!({"dedup": "near", "min": 0.1}),
             inputs: [("records".to_owned(), Digest::of(b"in"))].into(),
             outputs: [("records".to_owned(), Tree::file(Digest::of(b"out"), 3))].into(),
+            log: None,
             facts: [("device".to_owned(), json!("cpu"))].into(),
             warnings: vec!["2 rows dropped".to_owned()],
             seconds: 0.25,

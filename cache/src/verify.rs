@@ -98,7 +98,7 @@ impl Store {
             report.manifests += 1;
             match self.read_manifest(&key)? {
                 Read::Manifest(manifest) => {
-                    let needed = manifest.outputs.values().flat_map(Tree::objects);
+                    let needed = manifest.trees().flat_map(Tree::objects);
                     let gone: BTreeSet<Digest> = needed
                         .map(|(object, _)| object)
                         // One that was committed since the folder was listed is there; a damaged one may be, too.

@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod graph;
 pub mod location;
 pub mod plan;
+pub mod program;
 pub mod recall;
 pub mod run;
 pub mod schema;

@@ -6,6 +6,7 @@ pub mod clean;
 pub mod device;
 #[cfg(feature = "llm")]
 pub mod evaluate;
+pub mod exec;
 pub mod lines;
 #[cfg(feature = "llm")]
 pub mod llm_error;
@@ -32,5 +33,6 @@ pub fn registry() -> Registry {
         #[cfg(feature = "llm")]
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<ab_compare::AbCompare>(),
+        StageKind::program::<exec::Exec>(),
     ]))
 }

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod crash;
 mod damage;
+mod exec;
 mod peers;
 mod recall;
 mod runs;

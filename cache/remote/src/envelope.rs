@@ -87,6 +87,7 @@ mod tests {
             params: serde_json::json!({}),
             inputs: [].into(),
             outputs: [("records".to_owned(), Tree::file(Digest::of(b"out"), 3))].into(),
+            log: None,
             facts: [].into(),
             warnings: vec![],
             seconds: 1.0,

@@ -94,7 +94,7 @@ fn missing(store: &Store, manifest: &Manifest) -> BTreeMap<Digest, u64> {
     let is_here = |object: &Digest, bytes: u64| {
         std::fs::symlink_metadata(store.object_path(object)).is_ok_and(|metadata| metadata.len() == bytes)
     };
-    manifest.outputs.values().flat_map(Tree::objects).filter(|(object, bytes)| !is_here(object, *bytes)).collect()
+    manifest.trees().flat_map(Tree::objects).filter(|(object, bytes)| !is_here(object, *bytes)).collect()
 }
 
 /// Downloads every object into a file that bears its name. All of them, or none counts.

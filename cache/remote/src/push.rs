@@ -55,7 +55,7 @@ async fn send(shared: &Arc<Shared>, store: &Store, manifest: &Manifest) -> Resul
     if is_trusted && size_there(shared, &client, &path).await?.is_some() {
         return Ok(Sent::Present);
     }
-    let objects: BTreeMap<Digest, u64> = manifest.outputs.values().flat_map(Tree::objects).collect();
+    let objects: BTreeMap<Digest, u64> = manifest.trees().flat_map(Tree::objects).collect();
     let mut sends = JoinSet::new();
     for (object, bytes) in objects {
         let (shared, client, from) = (Arc::clone(shared), client.clone(), store.object_path(&object));

@@ -48,7 +48,7 @@ impl DroppedResult {
             kind: manifest.kind.clone(),
             run: manifest.run.clone(),
             last_used,
-            bytes: manifest.outputs.values().flat_map(Tree::objects).map(|(_, bytes)| bytes).sum(),
+            bytes: manifest.trees().flat_map(Tree::objects).map(|(_, bytes)| bytes).sum(),
         }
     }
 }

@@ -183,5 +183,5 @@ impl Store {
 }
 
 fn objects_of(manifest: &Manifest) -> impl Iterator<Item = (Digest, u64)> + '_ {
-    manifest.outputs.values().flat_map(Tree::objects)
+    manifest.trees().flat_map(Tree::objects)
 }

@@ -77,6 +77,7 @@ pub(crate) fn manifest(name: &str, tree: Tree, run: &RunId) -> Manifest {
         params: json!({ "name": name }),
         inputs: BTreeMap::new(),
         outputs: [("made".to_owned(), tree)].into(),
+        log: None,
         facts: BTreeMap::new(),
         warnings: Vec::new(),
         seconds: 0.1,

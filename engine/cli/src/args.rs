@@ -159,4 +159,7 @@ pub(crate) enum Command {
     /// One step in this process; the engine calls it.
     #[command(hide = true)]
     ExecStep(commands::exec_step::ExecStepArgs),
+    /// Watches over the commands of a run, and ends them when the engine was killed; the engine calls it.
+    #[command(hide = true)]
+    Warden(commands::warden::WardenArgs),
 }

@@ -9,6 +9,7 @@ use std::{
 use refit_engine::{
     fetch::{FetchOptions, HubOptions, Token},
     location::locate_store,
+    stage::Variables,
 };
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use crate::config::{CacheConfig, Config, ConfigError, Layer, Origin, Scope, Secr
 /// What is set, and where.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
+    /// All variables, for the commands of stages, which get what they declare.
+    pub(crate) variables: Variables,
     /// What counts: every layer over the ones below it. Defaults are left out.
     pub(crate) config: Config,
     /// The store's folder that was asked for.
@@ -57,7 +60,13 @@ impl Environment {
         let color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let never = Config { color: color.then_some(crate::args::Color::Never), ..Config::default() };
         let redraws = env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        Self { config: flags.clone().over(never), redraws, folders: Folders::read(), ..Self::default() }
+        Self {
+            variables: env::vars_os().collect(),
+            config: flags.clone().over(never),
+            redraws,
+            folders: Folders::read(),
+            ..Self::default()
+        }
     }
 
     /// All layers for what lies at `place`: a pipeline, or any file or folder.

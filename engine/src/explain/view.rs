@@ -62,7 +62,7 @@ impl View {
                     let from = from.as_str()?.to_owned();
                     let source = sources.contains_key(&from).then(|| from.clone());
                     let outputs = outputs_of(&from, plan);
-                Some((port.clone(), Wire { from, source, outputs }))
+                    Some((port.clone(), Wire { from, source, outputs }))
                 });
             let version =
                 planned.get("version").and_then(Value::as_u64).and_then(|version| u32::try_from(version).ok());

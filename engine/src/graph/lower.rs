@@ -21,7 +21,7 @@ use super::{
 use crate::{
     source::{Entry, Mistake, Node, Path, Shape, did_you_mean, list},
     spec::{PipelineSpec, SourceSpec, StageSpec},
-    stage::{Registry, StageKind},
+    stage::{LoweredParams, OutputDecl, Registry, StageKind},
 };
 
 /// What is known while a pipeline is lowered.
@@ -52,6 +52,10 @@ pub(super) struct Lowering<'a> {
     pub(super) copy_of: HashMap<String, Arc<StageCopy>>,
     /// Values that do not fit the grammar.
     pub(super) broken: HashSet<Path>,
+    /// The checked parameters of each stage; none where they have a mistake.
+    pub(super) lowered: HashMap<String, LoweredParams>,
+    /// The outputs of each stage whose parameters declare them, unless there is a mistake in those.
+    pub(super) declared: HashMap<String, Vec<OutputDecl>>,
     /// The schema of each kind's parameters, compiled once.
     pub(super) fits: HashMap<&'static str, Fit>,
     pub(super) mistakes: &'a mut Vec<Mistake>,
@@ -116,6 +120,8 @@ pub(super) fn lower(
         copy_of: flat.copy_of,
         spec,
         broken: flat.broken,
+        lowered: HashMap::new(),
+        declared: HashMap::new(),
         fits: HashMap::new(),
         mistakes,
         warnings: flat.warnings,
@@ -138,6 +144,10 @@ impl Lowering<'_> {
                     .with_labels(labels)
                     .help("add one: `clean: { uses: clean, inputs: { records: SOURCE } }`"),
             );
+        }
+        // What a stage hands out may follow from its parameters.
+        for (name, stage) in &stages {
+            self.with(name, stage);
         }
         let nodes = stages.iter().filter_map(|(name, stage)| self.stage(name, stage)).collect();
         let outputs = self.outputs(&sources);
@@ -213,7 +223,8 @@ impl Lowering<'_> {
             return None;
         };
         let inputs: BTreeMap<_, _> = self.inputs(name, stage, kind);
-        let with = self.with(name, kind).unwrap_or_default();
+        // Without parameters there is a mistake, and no pipeline will come of this.
+        let LoweredParams { with, outputs, outside, .. } = self.lowered.remove(name).unwrap_or_default();
         let copy_of = self.copy_of.get(name).map(|copy| CopyOf {
             template: copy.template.to_string(),
             values: copy.values.iter().map(|(axis, value)| (axis.to_string(), value.value.clone())).collect(),
@@ -223,6 +234,9 @@ impl Lowering<'_> {
             kind: *kind,
             with,
             inputs,
+            outputs,
+            outside,
+            cache: stage.cache.unwrap_or(true),
             description: stage.description.clone(),
             copy_of,
         })

@@ -15,7 +15,7 @@ use refit_cache::canonical::canonical;
 use serde_json::Value;
 
 use super::matrix::split_copies;
-use crate::stage::StageKind;
+use crate::stage::{OutputDecl, Outside, StageKind};
 
 /// Where an input or an export comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,10 +99,23 @@ pub struct StageNode {
     pub with: Value,
     /// What is wired to each input port; optional ports may be missing.
     pub inputs: BTreeMap<String, InputRef>,
+    /// What it hands out.
+    pub outputs: Vec<OutputDecl>,
+    /// What counts besides parameters and inputs.
+    pub outside: Outside,
+    /// Whether an earlier result may stand for a new one.
+    pub cache: bool,
     /// What the author says about it.
     pub description: Option<String>,
     /// The stage it is a copy of, if a matrix made it.
     pub copy_of: Option<CopyOf>,
+}
+
+impl StageNode {
+    /// The output of that name.
+    pub fn output(&self, port: &str) -> Option<&OutputDecl> {
+        self.outputs.iter().find(|output| output.name == port)
+    }
 }
 
 impl fmt::Debug for StageNode {
@@ -112,6 +125,9 @@ impl fmt::Debug for StageNode {
             .field("kind", &self.kind.name)
             .field("with", &self.with)
             .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .field("outside", &self.outside)
+            .field("cache", &self.cache)
             .field("description", &self.description)
             .field("copy_of", &self.copy_of)
             .finish()

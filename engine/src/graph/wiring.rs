@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{InputRef, lower::Lowering, matrix::Reference, params::OPEN};
 use crate::{
     source::{Label, Mistake, Path, choice, did_you_mean, list, nearest},
-    spec::{InputSpec, StageSpec},
-    stage::{ArtifactKind, InputPort, OutputPort, StageKind},
+    spec::{InputSpec, StageSpec, is_name},
+    stage::{ArtifactKind, InputPort, OutputDecl, StageKind},
 };
 
 /// What a reference leads to.
@@ -23,12 +23,17 @@ impl Lowering<'_> {
         for (port, input) in stage.inputs.iter().flatten() {
             let path = Path::of(&["stages", name, "inputs", port]);
             let resolved = self.input(name, &path, input, kind.input(port));
+            if kind.open.is_some() {
+                self.check_port_name(&path, port);
+                inputs.extend(resolved.map(|resolved| (port.clone(), resolved.from)));
+                continue;
+            }
             let Some(wanted) = kind.input(port) else {
                 self.unknown_port(&path, port, kind);
                 continue;
             };
             let Some(resolved) = resolved else { continue };
-            if let Some(artifact) = resolved.artifact.filter(|artifact| !wanted.kinds.contains(artifact)) {
+            if let Some(artifact) = resolved.artifact.filter(|artifact| !artifact.fits(wanted.kinds)) {
                 self.wrong_artifact(name, &path, wanted, &resolved.from, artifact);
             }
             inputs.insert(port.clone(), resolved.from);
@@ -42,6 +47,18 @@ impl Lowering<'_> {
             self.missing_inputs(name, kind, &meant);
         }
         inputs
+    }
+
+    /// Notes a name that an author gave to an input and that is none.
+    fn check_port_name(&mut self, path: &Path, port: &str) {
+        if is_name(port) {
+            return;
+        }
+        self.mistakes.push(
+            Mistake::new("pipeline::bad_name", format!("`{port}` cannot be the name of an input"))
+                .with_labels(self.places.key(path, "this name"))
+                .help("a name has letters, digits, `_` and `-`, at most 64 of them, and does not begin with `-`"),
+        );
     }
 
     /// The inputs of a stage whose kind is unknown: only what they name can be checked.
@@ -116,8 +133,9 @@ impl Lowering<'_> {
         let stages = self.stage_kinds.iter().filter(|(name, _)| *name != except);
         let mut found = Vec::new();
         for (name, kind) in stages {
-            let outputs = kind.iter().flat_map(|kind| kind.outputs).filter(|output| port.kinds.contains(&output.kind));
-            found.extend(outputs.map(|output| format!("{name}.{}", output.name)));
+            let outputs = kind.map(|kind| self.outputs_of(name, kind)).unwrap_or_default();
+            let fitting = outputs.iter().filter(|output| output.kind.fits(port.kinds));
+            found.extend(fitting.map(|output| format!("{name}.{}", output.name)));
             if found.len() > 3 {
                 found.truncate(3);
                 break;
@@ -182,10 +200,10 @@ impl Lowering<'_> {
         }
         let copy = self.copies.get(name).and_then(|template| template.names().next());
         let (message, label, help) = if let Some(kind) = self.stage_kinds.get(copy.unwrap_or(name)) {
-            let outputs = kind.map(|kind| kind.outputs).unwrap_or_default();
-            let fits = |port: &&OutputPort| wanted.is_none_or(|wanted| wanted.kinds.contains(&port.kind));
+            let outputs = kind.map(|kind| self.outputs_of(copy.unwrap_or(name), kind)).unwrap_or_default();
+            let fits = |output: &&OutputDecl| wanted.is_none_or(|wanted| output.kind.fits(wanted.kinds));
             let fitting: Vec<String> =
-                outputs.iter().filter(fits).map(|port| format!("{name}.{}", port.name)).collect();
+                outputs.iter().filter(fits).map(|output| format!("{name}.{}", output.name)).collect();
             let help = match fitting.as_slice() {
                 [] => format!("name one of its outputs: `{name}.PORT`"),
                 [only] => format!("name its output: `{only}`"),
@@ -237,13 +255,30 @@ impl Lowering<'_> {
         if let Some(output) = kind.output(port) {
             return Some(Resolved { from, artifact: Some(output.kind) });
         }
-        let known = kind.outputs.iter().map(|output| output.name);
-        let help = match nearest(port, known.clone()) {
-            Some(meant) => format!("did you mean `{stage}.{meant}`?"),
-            None => format!("it hands out {}", list(known)),
+        if kind.open.is_some() {
+            // Of parameters with a mistake nobody knows what they declare; the mistake has been noted.
+            let Some(declared) = self.declared.get(stage) else { return Some(Resolved { from, artifact: None }) };
+            if let Some(output) = declared.iter().find(|output| output.name == port) {
+                return Some(Resolved { from, artifact: Some(output.kind) });
+            }
+        }
+        let outputs = self.outputs_of(stage, kind);
+        let known = outputs.iter().map(|output| output.name.as_ref());
+        let help = match (nearest(port, known.clone()), outputs.as_slice()) {
+            (Some(meant), _) => format!("did you mean `{stage}.{meant}`?"),
+            (None, []) => "it hands out nothing: declare it under `with.outputs`".to_owned(),
+            (None, _) => format!("it hands out {}", list(known)),
         };
         let message = format!("the stage `{stage}` has no output `{port}`");
         self.leads_nowhere("pipeline::unknown_port", message, path, "unknown output", help)
+    }
+
+    /// What a stage hands out, as far as that is known.
+    fn outputs_of(&self, name: &str, kind: &StageKind) -> Vec<OutputDecl> {
+        match self.declared.get(name) {
+            Some(declared) => declared.clone(),
+            None => kind.outputs.iter().map(OutputDecl::from).collect(),
+        }
     }
 
     pub(super) fn leads_nowhere(

@@ -10,12 +10,24 @@ use super::{
 };
 use crate::{
     source::{Mistake, Node, Path, Shape, Step},
-    stage::StageKind,
+    spec::StageSpec,
+    stage::{LoweredParams, Section, StageKind},
 };
 
 impl Lowering<'_> {
-    /// The completed parameters of a stage; `None` when there is a mistake in them.
-    pub(super) fn with(&mut self, name: &str, kind: &StageKind) -> Option<Value> {
+    /// Checks the parameters of a stage whose kind is known and keeps them, unless there is a mistake in them.
+    pub(super) fn with(&mut self, name: &str, stage: &StageSpec) {
+        let Some(kind) = self.stage_kinds.get(name).copied().flatten() else { return };
+        let inputs: Vec<&str> = stage.inputs.iter().flat_map(|inputs| inputs.keys()).map(String::as_str).collect();
+        if let Some(lowered) = self.parameters(name, kind, &inputs) {
+            if kind.open.is_some() {
+                self.declared.insert(name.to_owned(), lowered.outputs.clone());
+            }
+            self.lowered.insert(name.to_owned(), lowered);
+        }
+    }
+
+    fn parameters(&mut self, name: &str, kind: &StageKind, inputs: &[&str]) -> Option<LoweredParams> {
         let path = Path::of(&["stages", name, "with"]);
         if self.broken.contains(&path) {
             return None;
@@ -44,34 +56,38 @@ impl Lowering<'_> {
         let unresolved = self.unresolved.iter().any(|bad| bad.0.starts_with(&path.0));
         let good = misfits.is_empty() && !unresolved;
         self.mistakes.extend(misfits.into_iter().filter_map(|misfit| misfit.mistake));
-        if good { self.complete(&path, &quoted, kind, value) } else { None }
+        if good { self.complete(&path, kind, value, inputs) } else { None }
     }
 
-    fn complete(&mut self, path: &Path, quoted: &str, kind: &StageKind, value: Value) -> Option<Value> {
-        let completed = match kind.complete(whole_numbers(value)) {
-            Ok(completed) => completed,
+    fn complete(&mut self, path: &Path, kind: &StageKind, value: Value, inputs: &[&str]) -> Option<LoweredParams> {
+        let mut lowered = match kind.lower(whole_numbers(value), inputs) {
+            Ok(lowered) => lowered,
             Err(problem) => {
-                let message = format!("{quoted} cannot use these parameters: {problem}");
+                let message = format!("`{}` cannot use these parameters: {problem}", kind.name);
                 let labels = self.places.owner(path, "in here");
                 self.mistakes.push(Mistake::new("pipeline::bad_value", message).with_labels(labels));
                 return None;
             }
         };
-        let problems = kind.check(completed.clone());
+        let problems = std::mem::take(&mut lowered.problems);
         let good = problems.is_empty();
         for problem in problems {
-            let place = below(self.places.root, path, &problem.path);
             let label = match problem.path.as_slice() {
                 [] => "in here".to_owned(),
                 path => format!("`{}`", path.join(".")),
             };
+            let labels = match (problem.section, path.0.split_last()) {
+                (Section::Inputs, Some((_, stage))) => {
+                    let inputs = Path(stage.to_vec()).join("inputs");
+                    self.places.key(&below(self.places.root, &inputs, &problem.path), label)
+                }
+                _ => self.places.value(&below(self.places.root, path, &problem.path), label),
+            };
             self.mistakes.push(
-                Mistake::new("pipeline::bad_parameter", problem.message)
-                    .with_labels(self.places.value(&place, label))
-                    .maybe_help(problem.help),
+                Mistake::new("pipeline::bad_parameter", problem.message).with_labels(labels).maybe_help(problem.help),
             );
         }
-        good.then_some(completed)
+        good.then_some(lowered)
     }
 }
 

@@ -8,6 +8,7 @@ mod planner;
 mod reason;
 mod sources;
 mod step;
+mod surroundings;
 
 pub(crate) use collected::content;
 pub(crate) use difference::parameter_changes;
@@ -18,3 +19,4 @@ pub use planner::{Decision, Force, Planner, plan};
 pub use reason::{Reason, sentence};
 pub use sources::{LockFile, LockedSource, SourceError, Sources};
 pub use step::{Plan, Step, StepState};
+pub use surroundings::Surroundings;

@@ -2,8 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use refit_cache::{Digest, Lookup, Manifest, StepKey, Store, StoreError, Tree};
 
-use super::{History, Plan, Reason, Sources, Step, StepState, collected::content, difference::differences};
-use crate::graph::{InputRef, Pipeline, StageNode};
+use super::{
+    History, Plan, Reason, Sources, Step, StepState, Surroundings, collected::content, difference::differences,
+};
+use crate::{
+    graph::{InputRef, Pipeline, StageNode},
+    stage::StageError,
+};
 
 /// What runs even though its result is in the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,29 +42,40 @@ pub enum Decision {
     Run {
         /// Its key.
         key: StepKey,
+        /// The content of its inputs, and of what else counts.
+        inputs: BTreeMap<String, Digest>,
         /// Why, the nearest causes first.
         reasons: Vec<Reason>,
     },
+    /// It cannot run: something outside that counts cannot be had.
+    Unable(StageError),
 }
 
 /// Decides, stage by stage, between reuse and run.
 pub struct Planner<'s> {
     store: &'s Store,
     history: History<'s>,
+    surroundings: &'s Surroundings<'s>,
     force: Force,
 }
 
 impl<'s> Planner<'s> {
     /// A planner for one pipeline over one store.
-    pub fn new(store: &'s Store, pipeline: &str, force: Force) -> Self {
-        Self { store, history: History::new(store, pipeline), force }
+    pub fn new(store: &'s Store, pipeline: &str, force: Force, surroundings: &'s Surroundings<'s>) -> Self {
+        Self { store, history: History::new(store, pipeline), surroundings, force }
     }
 
     /// Decides about a stage whose inputs have this content.
-    pub fn decide(&self, node: &StageNode, inputs: &BTreeMap<String, Digest>) -> Result<Decision, StoreError> {
-        let key = StepKey::compute(node.kind.name, node.kind.version, &node.with, inputs);
+    pub fn decide(&self, node: &StageNode, mut inputs: BTreeMap<String, Digest>) -> Result<Decision, StoreError> {
+        if let Err(error) = self.surroundings.add_to(&mut inputs, node) {
+            return Ok(Decision::Unable(error));
+        }
+        let key = StepKey::compute(node.kind.name, node.kind.version, &node.with, &inputs);
         if self.force.applies_to(&node.name) {
-            return Ok(Decision::Run { key, reasons: vec![Reason::Forced] });
+            return Ok(Decision::Run { key, inputs, reasons: vec![Reason::Forced] });
+        }
+        if !node.cache {
+            return Ok(Decision::Run { key, inputs, reasons: vec![Reason::NotCached] });
         }
         let reasons = match self.store.lookup(&key)? {
             Lookup::Hit(manifest) => return Ok(Decision::Reuse(manifest)),
@@ -68,12 +84,12 @@ impl<'s> Planner<'s> {
             Lookup::Absent => match self.history.last(&node.name) {
                 None => vec![Reason::NeverRan],
                 Some(last) => {
-                    let found = differences(node, inputs, &last);
+                    let found = differences(node, &inputs, &last, self.surroundings.variables());
                     if found.is_empty() { vec![Reason::OutputMissing { object: None }] } else { found }
                 }
             },
         };
-        Ok(Decision::Run { key, reasons })
+        Ok(Decision::Run { key, inputs, reasons })
     }
 
     /// What the stage took the last time it ran, in seconds.
@@ -117,7 +133,7 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
             last_seconds: None,
         };
         if upstream.is_empty() && unfetched.is_empty() {
-            match planner.decide(node, &inputs)? {
+            match planner.decide(node, inputs)? {
                 Decision::Reuse(manifest) => {
                     step.state = StepState::Cached;
                     step.key = Some(manifest.key);
@@ -125,9 +141,13 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
                     outputs.insert(&node.name, manifest.outputs.clone());
                     step.outputs = manifest.outputs;
                 }
-                Decision::Run { key, reasons } => {
+                Decision::Run { key, reasons, .. } => {
                     step.key = Some(key);
                     step.reasons = reasons;
+                }
+                Decision::Unable(error) => {
+                    step.state = StepState::Blocked;
+                    step.reasons.push(Reason::Unable { what: error.message });
                 }
             }
         } else {

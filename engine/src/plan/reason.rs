@@ -86,6 +86,31 @@ pub enum Reason {
         /// What is damaged and where it lies now.
         what: String,
     },
+    /// A variable that counts for the stage has another value than last time.
+    Variable {
+        /// Its name.
+        name: String,
+        /// The value before; none if it was not set, or not yet declared.
+        old: Option<String>,
+        /// The value now; none if it is not set, or no longer declared.
+        new: Option<String>,
+    },
+    /// A tool that counts for the stage is another one than last time.
+    Tool {
+        /// Its name or path.
+        name: String,
+        /// The content before; none if it was not declared.
+        old: Option<Digest>,
+        /// The content now; none if it is no longer declared.
+        new: Option<Digest>,
+    },
+    /// The stage says `cache: false`.
+    NotCached,
+    /// Something that counts for the stage cannot be had.
+    Unable {
+        /// One sentence.
+        what: String,
+    },
     /// Asked for with `--force`.
     Forced,
 }
@@ -117,6 +142,15 @@ impl fmt::Display for Reason {
                 write!(f, "output missing: object {} is no longer in the store", object.short())
             }
             Self::OutputCorrupt { what } => write!(f, "output corrupt: {what}"),
+            Self::Variable { name, old, new } => {
+                let shown = |value: &Option<String>| {
+                    value.as_ref().map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"))
+                };
+                write!(f, "variable {name}: {} → {}", shown(old), shown(new))
+            }
+            Self::Tool { name, old, new } => write!(f, "tool {name}: {} → {}", digest(*old), digest(*new)),
+            Self::NotCached => f.write_str("never cached (`cache: false`)"),
+            Self::Unable { what } => f.write_str(what),
             Self::Forced => f.write_str("forced"),
         }
     }

@@ -28,6 +28,10 @@ impl Finished<'_> {
         if report.status != RunStatus::Ok || !pipeline.warnings.is_empty() || report.variant.is_some() {
             return;
         }
+        // What counts besides files is looked up anew, and what is never cached runs.
+        if !pipeline.stages.stages().all(|node| node.cache && node.outside.is_empty()) {
+            return;
+        }
         let asked = Question::new(&pipeline.file, &options.overrides, &options.selection, &options.worker);
         let (Some(question), Ok(Some(seen))) = (asked, self.witnesses(store, lock)) else { return };
         if let Some(record) = Record::of(question, report, &options.settings.device, self.summary, outputs, store, seen)

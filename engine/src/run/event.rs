@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use refit_cache::StepKey;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +30,9 @@ pub enum RunEvent {
         key: StepKey,
         /// When the result was made.
         created: jiff::Timestamp,
+        /// What its command said then.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<PathBuf>,
     },
     /// A step started.
     Started {
@@ -69,8 +74,11 @@ pub enum RunEvent {
         key: StepKey,
         /// Wall time in seconds.
         seconds: f64,
-        /// The worker's peak resident memory in bytes.
+        /// The worker's peak resident memory in bytes; 0 where nobody could tell.
         peak_memory: u64,
+        /// What it said, in full, if it said anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<PathBuf>,
     },
     /// A step failed.
     Failed {
@@ -79,7 +87,7 @@ pub enum RunEvent {
         /// Why.
         error: StageError,
         /// Its full log, if it has one.
-        log: Option<std::path::PathBuf>,
+        log: Option<PathBuf>,
     },
     /// A stage cannot run because of others.
     Blocked {

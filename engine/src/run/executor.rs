@@ -12,7 +12,13 @@ use super::{
     Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, record::RunPlan, session::Session,
     step::Workshop,
 };
-use crate::{fetch::Fetcher, graph::Pipeline, plan::LockFile, recall::Finished};
+use crate::{
+    fetch::Fetcher,
+    graph::Pipeline,
+    plan::{LockFile, Surroundings},
+    program::Warden,
+    recall::Finished,
+};
 
 /// What a run works with and never changes.
 pub(super) struct Scene<'a> {
@@ -62,14 +68,16 @@ pub async fn run(
     plan.write(pipeline.text(), &folder)?;
     let log = Mutex::new(File::create(folder.join("events.jsonl"))?);
 
-    let scene = Scene {
-        pipeline,
-        workshop: Workshop { store, lock, options, run: id.clone() },
-        fetcher,
-        interrupt,
-        observer,
-        log,
+    let workshop = Workshop {
+        store,
+        lock,
+        options,
+        folder: &pipeline.folder,
+        surroundings: Surroundings::new(store, Some(lock), &pipeline.folder, options.variables.clone()),
+        warden: Warden::new(&options.worker, id.as_str(), store.root()),
+        run: id.clone(),
     };
+    let scene = Scene { pipeline, workshop, fetcher, interrupt, observer, log };
     let mut session = Session::new(&scene, selected)?;
     session.fetch_unknown()?;
     // Every time the run starts over, an input that was damaged will have been made anew. There are only so many inputs:

@@ -5,6 +5,7 @@ mod executor;
 mod find;
 mod labels;
 mod options;
+mod process;
 mod record;
 mod scores;
 mod session;

@@ -8,7 +8,7 @@ use super::Labels;
 use crate::{
     graph::Pipeline,
     plan::{Force, SourceError},
-    stage::Settings,
+    stage::{Settings, Variables},
 };
 
 /// Which stages a run is about.
@@ -67,8 +67,11 @@ pub struct RunOptions {
     pub selection: Selection,
     /// What steps are told about the machine.
     pub settings: Settings,
-    /// The program that is started for each step, called as `PROGRAM exec-step PLAN STAGE`.
+    /// The program that is started for each step that needs a worker, called as `PROGRAM exec-step PLAN STAGE`, and, beside
+    /// steps that are commands, as `PROGRAM warden RUN`.
     pub worker: PathBuf,
+    /// The caller's environment, of which commands get what they declare.
+    pub variables: Variables,
     /// `-S` as given, for the record.
     pub overrides: Vec<String>,
     /// What the run is called.

@@ -75,6 +75,9 @@ pub struct StageReport {
     pub outputs: BTreeMap<String, OutputReport>,
     /// What a person should know, also of a cached result.
     pub warnings: Vec<String>,
+    /// What its command printed, as it lies in the store; none if it printed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
     /// Facts such as the device.
     pub facts: BTreeMap<String, Value>,
     /// What it measured: metric → value, and the `verdict` of a comparison. They outlive the artifact.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
-use refit_cache::{Digest, Exported, Manifest, StepKey, Tree};
+use refit_cache::{Content, Digest, Exported, Manifest, StepKey, Tree};
 
 use super::{
     OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState,
     executor::Scene,
     scores::scores,
-    step::{Feed, ReadyStep, StepEnd},
+    step::{Failure, Feed, ReadyStep, StepEnd},
 };
 use crate::{
     explain::Sketch,
@@ -46,7 +46,12 @@ impl<'a> Session<'a> {
         Ok(Self {
             scene,
             sources: Sources::look(pipeline, workshop.store, Some(workshop.lock), scene.fetcher)?,
-            planner: Planner::new(workshop.store, &pipeline.name, workshop.options.force.clone()),
+            planner: Planner::new(
+                workshop.store,
+                &pipeline.name,
+                workshop.options.force.clone(),
+                &workshop.surroundings,
+            ),
             selected,
             settled: BTreeMap::new(),
             outputs: BTreeMap::new(),
@@ -113,12 +118,7 @@ impl<'a> Session<'a> {
                         running.push(carry_out(scene, step, reasons));
                     }
                     Err(error) => {
-                        let end = StepEnd::Failed {
-                            error: source_failure(&error),
-                            log: None,
-                            peak_memory: 0,
-                            warnings: Vec::new(),
-                        };
+                        let end = source_failure(&error).into();
                         self.end(Underway { node, key, reasons }, end);
                     }
                 }
@@ -160,18 +160,28 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let Some(inputs) = self.input_digests(node) else { return Ok(None) };
-        match self.planner.decide(node, &inputs)? {
+        match self.planner.decide(node, inputs)? {
             Decision::Reuse(manifest) => {
                 let (stage, key, created) = (node.name.clone(), manifest.key, manifest.created);
-                self.scene.tell(&RunEvent::Cached { stage, key, created });
+                let log = manifest.log.as_ref().and_then(|tree| self.file_of(tree));
+                self.scene.tell(&RunEvent::Cached { stage, key, created, log });
                 self.finish(node, *manifest, StageState::Cached, &[]);
                 Ok(None)
             }
-            Decision::Run { key, reasons } if !self.selected.contains(&node.name) => {
+            Decision::Unable(error) => {
+                if self.selected.contains(&node.name) {
+                    self.scene.tell(&RunEvent::Failed { stage: node.name.clone(), error: error.clone(), log: None });
+                    self.settle(StageReport { error: Some(error), ..blank(node, StageState::Failed) });
+                } else {
+                    self.settle(blank(node, StageState::Skipped));
+                }
+                Ok(None)
+            }
+            Decision::Run { key, reasons, .. } if !self.selected.contains(&node.name) => {
                 self.settle(StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) });
                 Ok(None)
             }
-            Decision::Run { key, reasons } => Ok(Some((key, inputs, reasons))),
+            Decision::Run { key, inputs, reasons } => Ok(Some((key, inputs, reasons))),
         }
     }
 
@@ -244,17 +254,18 @@ impl<'a> Session<'a> {
 
     fn end(&mut self, step: Underway<'a>, end: StepEnd) {
         let Underway { node, key, reasons } = step;
-        let (error, log, peak_memory, warnings) = match end {
-            StepEnd::Committed(manifest) => {
+        let Failure { error, log, peak_memory, warnings } = match end {
+            StepEnd::Committed { manifest, log } => {
                 self.scene.tell(&RunEvent::Finished {
                     stage: node.name.clone(),
                     key,
                     seconds: manifest.seconds,
                     peak_memory: manifest.peak_memory,
+                    log,
                 });
                 return self.finish(node, *manifest, StageState::Ran, &reasons);
             }
-            StepEnd::Failed { error, log, peak_memory, warnings } => (error, log, peak_memory, warnings),
+            StepEnd::Failed(failure) => failure,
             StepEnd::Interrupted | StepEnd::CorruptInput { .. } => {
                 return self.settle(StageReport {
                     key: Some(key),
@@ -286,10 +297,19 @@ impl<'a> Session<'a> {
             peak_memory: Some(manifest.peak_memory),
             outputs: outputs.collect(),
             warnings: manifest.warnings,
+            log: manifest.log.as_ref().and_then(|tree| self.file_of(tree)),
             facts: manifest.facts,
             ..with_reasons(blank(node, state), reasons)
         });
         self.outputs.insert(node.name.clone(), manifest.outputs);
+    }
+
+    /// The file in the store that holds an artifact of one file.
+    fn file_of(&self, tree: &Tree) -> Option<PathBuf> {
+        match &tree.content {
+            Content::File(object) => Some(self.scene.workshop.store.object_path(object)),
+            Content::Folder(_) => None,
+        }
     }
 
     fn settle(&mut self, report: StageReport) {
@@ -416,6 +436,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         peak_memory: None,
         outputs: BTreeMap::new(),
         warnings: Vec::new(),
+        log: None,
         facts: BTreeMap::new(),
         scores: serde_json::Map::new(),
         error: None,

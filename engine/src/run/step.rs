@@ -7,13 +7,15 @@ use std::{
 };
 
 use refit_cache::{Manifest, RunId, StepKey, Store, StoreError, StoreLock, Tree};
-use serde_json::Value;
 use tokio::sync::watch;
 
+use super::process::StepProcess;
 use crate::{
     graph::{StageNode, file_name},
+    plan::Surroundings,
+    program::{ProgramFolder, RunningProgram, Warden, in_store},
     run::RunOptions,
-    stage::{Event, StageError},
+    stage::{Event, ProgramContext, StageError, Work},
     worker::{Outcome, StepOrder, Worker},
 };
 
@@ -39,13 +41,45 @@ pub(super) struct ReadyStep<'a> {
 /// How a step ended.
 pub(super) enum StepEnd {
     /// Its result is in the store.
-    Committed(Box<Manifest>),
+    Committed {
+        manifest: Box<Manifest>,
+        /// What it said, in full.
+        log: Option<PathBuf>,
+    },
     /// It failed.
-    Failed { error: StageError, log: Option<PathBuf>, peak_memory: u64, warnings: Vec<String> },
+    Failed(Failure),
     /// An input in the store turned out to be damaged and was set aside.
     CorruptInput { object: String },
     /// The run was interrupted.
     Interrupted,
+}
+
+/// How a step failed.
+pub(super) struct Failure {
+    pub(super) error: StageError,
+    /// Its full log, if it has one.
+    pub(super) log: Option<PathBuf>,
+    pub(super) peak_memory: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without a worker that could tell more.
+    pub(super) fn early(error: StageError) -> Self {
+        Self { error, log: None, peak_memory: 0, warnings: Vec::new() }
+    }
+}
+
+impl From<StageError> for StepEnd {
+    fn from(error: StageError) -> Self {
+        Self::Failed(Failure::early(error))
+    }
+}
+
+impl From<std::io::Error> for StepEnd {
+    fn from(error: std::io::Error) -> Self {
+        StageError::from(error).into()
+    }
 }
 
 /// What the engine's side of a step needs.
@@ -53,11 +87,15 @@ pub(super) struct Workshop<'a> {
     pub(super) store: &'a Store,
     pub(super) lock: &'a StoreLock,
     pub(super) options: &'a RunOptions,
+    /// The folder of the pipeline file.
+    pub(super) folder: &'a Path,
+    pub(super) surroundings: Surroundings<'a>,
+    pub(super) warden: Warden,
     pub(super) run: RunId,
 }
 
 impl Workshop<'_> {
-    /// Carries a step out: inputs, worker, commit. Nothing is left behind but the step's scratch, and that only on failure.
+    /// Carries a step out: inputs, process, commit. Nothing is left behind but the step's folder, and that only on failure.
     pub(super) async fn carry_out(
         &self,
         step: &ReadyStep<'_>,
@@ -65,23 +103,13 @@ impl Workshop<'_> {
         mut on_event: impl FnMut(&Event),
     ) -> StepEnd {
         let started = Instant::now();
-        let run_folder = self.store.run_folder(&self.run);
-        let plan = run_folder.join("plan.json");
-        let log = run_folder.join("steps").join(file_name(&step.node.name)).join("stderr.log");
-        let folder = self.store.step_folder(&step.key);
-        let failed = |error| StepEnd::Failed { error, log: None, peak_memory: 0, warnings: Vec::new() };
-        match tokio::task::block_in_place(|| self.prepare(step, &folder, &plan)) {
-            Ok(None) => {}
-            Ok(Some(object)) => return StepEnd::CorruptInput { object },
-            Err(error) => return failed(error),
-        }
-        let mut worker = match Worker::spawn(&self.options.worker, &plan, &step.node.name, log.clone()) {
-            Ok(worker) => worker,
-            Err(error) => return failed(error),
+        let mut process = match tokio::task::block_in_place(|| self.start(step)) {
+            Ok(process) => process,
+            Err(end) => return end,
         };
-        let (mut warnings, mut facts) = (Vec::new(), BTreeMap::<String, Value>::new());
+        let (mut warnings, mut facts) = (Vec::new(), self.surroundings.facts(step.node));
         let watched = {
-            let watching = worker.watch(|event| {
+            let watching = process.watch(|event| {
                 on_event(&event);
                 match event {
                     Event::Warning { message } => warnings.push(message),
@@ -97,17 +125,25 @@ impl Workshop<'_> {
             }
         };
         let Some(Outcome { result, peak_memory }) = watched else {
-            worker.stop().await;
+            process.stop().await;
             return StepEnd::Interrupted;
         };
-        if let Err(error) = result {
-            return StepEnd::Failed { error, log: Some(log), peak_memory, warnings };
-        }
-        let ingested =
-            tokio::task::block_in_place(|| self.check_sources(step).and_then(|()| self.ingest(step, &folder)));
-        let outputs = match ingested {
-            Ok(outputs) => outputs,
-            Err(error) => return StepEnd::Failed { error, log: Some(log), peak_memory, warnings },
+        let log = match process.log(&self.records(step)) {
+            Ok(log) => log,
+            Err(error) => return error.into(),
+        };
+        let made = result.and_then(|()| {
+            tokio::task::block_in_place(|| {
+                self.check_outside(step)?;
+                process.results(step.node, log.as_deref(), self.store, self.lock, |message| {
+                    on_event(&Event::Warning { message: message.clone() });
+                    warnings.push(message);
+                })
+            })
+        });
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => return StepEnd::Failed(Failure { error, log, peak_memory, warnings }),
         };
         let manifest = Manifest {
             format: refit_cache::MANIFEST_FORMAT,
@@ -116,7 +152,8 @@ impl Workshop<'_> {
             version: step.node.kind.version,
             params: step.node.with.clone(),
             inputs: step.inputs.clone(),
-            outputs,
+            outputs: made.outputs,
+            log: made.log,
             facts,
             warnings,
             seconds: started.elapsed().as_secs_f64(),
@@ -128,15 +165,82 @@ impl Workshop<'_> {
         match committed {
             Ok(()) => {
                 // A folder that stays costs space until the next `gc`, nothing else.
-                let _ = fs_err::remove_dir_all(&folder);
-                StepEnd::Committed(Box::new(manifest))
+                let _ = fs_err::remove_dir_all(self.store.step_folder(&step.key));
+                StepEnd::Committed { manifest: Box::new(manifest), log }
             }
-            Err(error) => failed(in_store(&error)),
+            Err(error) => in_store(&error).into(),
         }
     }
 
-    /// Lays the inputs out and writes the order. Returns the object that turned out to be damaged, if one did.
-    fn prepare(&self, step: &ReadyStep<'_>, folder: &Path, plan: &Path) -> Result<Option<String>, StageError> {
+    /// What the run keeps of a stage.
+    fn records(&self, step: &ReadyStep<'_>) -> PathBuf {
+        self.store.run_folder(&self.run).join("steps").join(file_name(&step.node.name))
+    }
+
+    fn start(&self, step: &ReadyStep<'_>) -> Result<StepProcess<'_>, StepEnd> {
+        self.check_sources(step, "since the run began")?;
+        let folder = self.store.step_folder(&step.key);
+        match step.node.kind.work {
+            Work::Worker(_) => {
+                let plan = self.store.run_folder(&self.run).join("plan.json");
+                self.prepare(step, &folder, &plan)?;
+                let log = self.records(step).join("stderr.log");
+                let worker = Worker::spawn(&self.options.worker, &plan, &step.node.name, log)?;
+                Ok(StepProcess::Worker { worker, folder })
+            }
+            Work::Program(program) => {
+                let folder = ProgramFolder::create(&folder)?;
+                let inputs = self.lay_out(step, &folder.inputs)?;
+                let program = program(
+                    step.node.with.clone(),
+                    &ProgramContext {
+                        stage: &step.node.name,
+                        run: self.run.as_str(),
+                        attempt: 1,
+                        inputs: &inputs,
+                        work: &folder.work,
+                        scratch: &folder.scratch,
+                        temporary: &folder.temporary,
+                        folder: self.folder,
+                        settings: &self.options.settings,
+                        variables: self.surroundings.variables(),
+                    },
+                )?;
+                folder.furnish(&program)?;
+                let running = RunningProgram::start(&program, &folder.work, &folder.log, &self.warden)?;
+                Ok(StepProcess::Program {
+                    running: Box::new(running),
+                    program: Box::new(program),
+                    folder: Box::new(folder),
+                })
+            }
+        }
+    }
+
+    /// Lays inputs from the store out, read-only, and says where the input of each port lies.
+    fn lay_out(&self, step: &ReadyStep<'_>, folder: &Path) -> Result<BTreeMap<String, PathBuf>, StepEnd> {
+        let mut inputs = BTreeMap::new();
+        for (port, feed) in &step.feeds {
+            let path = match feed {
+                Feed::Outside(path) => path.clone(),
+                Feed::Stored(_) | Feed::Collected(_) => {
+                    let path = folder.join(port);
+                    match self.hydrate(feed, &path) {
+                        Ok(()) => path,
+                        Err(error @ (StoreError::Corrupt { .. } | StoreError::MissingObject { .. })) => {
+                            return Err(StepEnd::CorruptInput { object: error.to_string() });
+                        }
+                        Err(error) => return Err(in_store(&error).into()),
+                    }
+                }
+            };
+            inputs.insert(port.clone(), path);
+        }
+        Ok(inputs)
+    }
+
+    /// Lays the inputs out and writes the order of a worker.
+    fn prepare(&self, step: &ReadyStep<'_>, folder: &Path, plan: &Path) -> Result<(), StepEnd> {
         fs_err::create_dir_all(folder)?;
         // A worker whose engine was killed ends by itself; until then its folder is not touched.
         let mut orphan = fd_lock::RwLock::new(fs_err::File::create(StepOrder::lock_file(folder))?);
@@ -148,23 +252,7 @@ impl Workshop<'_> {
             fs_err::create_dir_all(&stale)?;
         }
         fs_err::create_dir_all(StepOrder::scratch_folder(folder))?;
-        let mut inputs = BTreeMap::new();
-        for (port, feed) in &step.feeds {
-            let path = match feed {
-                Feed::Outside(path) => path.clone(),
-                Feed::Stored(_) | Feed::Collected(_) => {
-                    let path = StepOrder::inputs_folder(folder).join(port);
-                    match self.lay_out(feed, &path) {
-                        Ok(()) => path,
-                        Err(error @ (StoreError::Corrupt { .. } | StoreError::MissingObject { .. })) => {
-                            return Ok(Some(error.to_string()));
-                        }
-                        Err(error) => return Err(in_store(&error)),
-                    }
-                }
-            };
-            inputs.insert(port.clone(), path);
-        }
+        let inputs = self.lay_out(step, &StepOrder::inputs_folder(folder))?;
         let order = StepOrder {
             stage: step.node.name.clone(),
             kind: step.node.kind.name.into(),
@@ -178,10 +266,10 @@ impl Workshop<'_> {
             fs_err::create_dir_all(parent)?;
         }
         fs_err::write(path, serde_json::to_vec_pretty(&order).map_err(std::io::Error::from)?)?;
-        Ok(None)
+        Ok(())
     }
 
-    fn lay_out(&self, feed: &Feed, to: &Path) -> Result<(), StoreError> {
+    fn hydrate(&self, feed: &Feed, to: &Path) -> Result<(), StoreError> {
         match feed {
             Feed::Outside(_) => Ok(()),
             Feed::Stored(tree) => self.store.hydrate(tree, to),
@@ -191,42 +279,24 @@ impl Workshop<'_> {
         }
     }
 
-    /// A result made while someone edited its input belongs to neither the old content nor the new: it is not kept.
-    fn check_sources(&self, step: &ReadyStep<'_>) -> Result<(), StageError> {
+    /// A result made while someone edited its input or a tool belongs to neither the old content nor the new: it is not
+    /// kept.
+    fn check_outside(&self, step: &ReadyStep<'_>) -> Result<(), StageError> {
+        self.check_sources(step, "while the stage read it")?;
+        self.surroundings.unchanged(&step.inputs)
+    }
+
+    /// Whether the files that are read where they lie are what they were. Only what looks changed is read again.
+    fn check_sources(&self, step: &ReadyStep<'_>, when: &str) -> Result<(), StageError> {
         for (port, feed) in &step.feeds {
             let (Feed::Outside(path), Some(digest)) = (feed, step.inputs.get(port)) else { continue };
             let found = self.store.measure(path, Some(self.lock)).map_err(|error| in_store(&error))?;
             if found.digest != *digest {
-                return Err(StageError::new("engine::input_changed", "the input was changed while the stage read it")
+                return Err(StageError::new("engine::input_changed", format!("the input `{port}` was changed {when}"))
                     .at(path)
-                    .help("the result was not kept; run again"));
+                    .help("no result was kept; run again"));
             }
         }
         Ok(())
     }
-
-    fn ingest(&self, step: &ReadyStep<'_>, folder: &Path) -> Result<BTreeMap<String, Tree>, StageError> {
-        let outputs = StepOrder::outputs_folder(folder);
-        let mut trees = BTreeMap::new();
-        for port in step.node.kind.outputs {
-            let path = outputs.join(port.name);
-            if !path.exists() {
-                return Err(StageError::new(
-                    "engine::missing_output",
-                    format!("the stage ended well but did not write its output `{}`", port.name),
-                )
-                .help("this is a defect in refit; please report it"));
-            }
-            let tree = self.store.ingest(self.lock, &path).map_err(|error| in_store(&error))?;
-            trees.insert(port.name.to_owned(), tree);
-        }
-        Ok(trees)
-    }
-}
-
-/// A failure of the store while a step is carried out.
-fn in_store(error: &StoreError) -> StageError {
-    let mut made = StageError::new("cache::failed", "the store could not take or give an artifact").caused_by(error);
-    made.help = miette::Diagnostic::help(error).map(|help| help.to_string());
-    made
 }

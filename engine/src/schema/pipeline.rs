@@ -114,18 +114,23 @@ fn complete_stage(registry: &Registry) -> Value {
 }
 
 fn inputs(kind: &StageKind) -> Value {
+    let one = json!({ "type": "string", "minLength": 1 });
+    let one_or_many = json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] });
+    if let Some(open) = kind.open {
+        return json!({
+            "type": ["object", "null"],
+            "description": open.inputs,
+            "propertyNames": { "pattern": NAME_PATTERN },
+            "additionalProperties": one_or_many,
+        });
+    }
     let ports: Map<String, Value> = kind
         .inputs
         .iter()
         .map(|port| {
             let kinds: Vec<_> = port.kinds.iter().map(|kind| kind.name()).collect();
             let doc = format!("{} ({})", port.doc.trim_end_matches('.'), kinds.join(" or "));
-            let one = json!({ "type": "string", "minLength": 1 });
-            let mut schema = if port.many {
-                json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
-            } else {
-                one
-            };
+            let mut schema = if port.many { one_or_many.clone() } else { one.clone() };
             schema["description"] = doc.into();
             (port.name.to_owned(), schema)
         })

@@ -11,7 +11,7 @@ use crate::{
 pub fn kinds_table(registry: &Registry) -> String {
     let mut text = String::from("| kind | what it does | inputs | outputs |\n| --- | --- | --- | --- |\n");
     for kind in registry.kinds() {
-        let inputs: Vec<String> = kind
+        let mut inputs: Vec<String> = kind
             .inputs
             .iter()
             .map(|port| {
@@ -20,7 +20,12 @@ pub fn kinds_table(registry: &Registry) -> String {
                 format!("`{}` ({}{optional})", port.name, kinds.join(" or "))
             })
             .collect();
-        let outputs: Vec<String> = kind.outputs.iter().map(|port| format!("`{}` ({})", port.name, port.kind)).collect();
+        let mut outputs: Vec<String> =
+            kind.outputs.iter().map(|port| format!("`{}` ({})", port.name, port.kind)).collect();
+        if let Some(open) = kind.open {
+            inputs.push(open.inputs.to_owned());
+            outputs.push(open.outputs.to_owned());
+        }
         row(&mut text, &[&format!("`{}`", kind.name), kind.summary, &inputs.join("<br>"), &outputs.join("<br>")]);
     }
     for kind in registry.kinds() {

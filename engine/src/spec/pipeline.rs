@@ -77,6 +77,10 @@ pub struct StageSpec {
     /// The parameters of the stage kind. Values may hold `${params.NAME}` and `${matrix.AXIS}`; `$${` stands for a plain `${`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<Map<String, Value>>,
+    /// `false`: the stage runs in every run, whatever is in the store. For what depends on more than is declared, such as
+    /// the time or a service. What follows it runs only when it comes out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
     /// What the stage is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

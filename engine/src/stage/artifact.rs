@@ -24,9 +24,16 @@ pub enum ArtifactKind {
     History,
     /// One file or folder for people to read.
     Report,
+    /// What a command made: a file or a folder of any kind. It fits every port, as a source does.
+    Files,
 }
 
 impl ArtifactKind {
+    /// Whether it may be wired to a port that takes these kinds.
+    pub fn fits(self, wanted: &[Self]) -> bool {
+        self == Self::Files || wanted.contains(&self)
+    }
+
     /// The name used in messages and schemas.
     pub fn name(self) -> &'static str {
         match self {
@@ -39,6 +46,7 @@ impl ArtifactKind {
             Self::Comparison => "comparison",
             Self::History => "history",
             Self::Report => "report",
+            Self::Files => "files",
         }
     }
 }

@@ -2,7 +2,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{InputPort, OutputPort, Resource, StageError, StepContext};
+use super::{
+    InputPort, OpenPorts, OutputDecl, OutputPort, Outside, Program, ProgramContext, ProgramStage, Resource, StageError,
+    StepContext,
+};
 
 /// A kind of stage: one type, in one folder.
 ///
@@ -33,10 +36,12 @@ pub trait Stage: 'static {
     fn run(params: Self::Params, step: &StepContext) -> Result<(), StageError>;
 }
 
-/// A mistake in the value of one parameter.
+/// A mistake in the value of one parameter, or in the name of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamProblem {
-    /// Where, below `with`: `["target_modules", "0"]`.
+    /// Which part of the stage it is in.
+    pub section: Section,
+    /// Where, below the section: `["target_modules", "0"]`.
     pub path: Vec<String>,
     /// What is wrong, one sentence.
     pub message: String,
@@ -47,7 +52,19 @@ pub struct ParamProblem {
 impl ParamProblem {
     /// A mistake in one parameter.
     pub fn new(parameter: &str, message: impl Into<String>) -> Self {
-        Self { path: vec![parameter.to_owned()], message: message.into(), help: None }
+        Self { section: Section::With, path: vec![parameter.to_owned()], message: message.into(), help: None }
+    }
+
+    /// A mistake in the name of an input.
+    pub fn input(port: &str, message: impl Into<String>) -> Self {
+        Self { section: Section::Inputs, path: vec![port.to_owned()], message: message.into(), help: None }
+    }
+
+    /// Says where below the parameter the mistake lies.
+    #[must_use]
+    pub fn below(mut self, key: impl Into<String>) -> Self {
+        self.path.push(key.into());
+        self
     }
 
     /// Adds the way out.
@@ -58,7 +75,16 @@ impl ParamProblem {
     }
 }
 
-/// A [`Stage`] with its type erased.
+/// A part of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The parameters.
+    With,
+    /// What is wired; the mistake is in the name, not in what it leads to.
+    Inputs,
+}
+
+/// A [`Stage`] or a [`ProgramStage`] with its type erased.
 #[derive(Clone, Copy)]
 pub struct StageKind {
     /// The name after `uses:`.
@@ -67,16 +93,40 @@ pub struct StageKind {
     pub version: u32,
     /// One line for the manual.
     pub summary: &'static str,
-    /// What it takes.
+    /// What it takes; with open ports, nothing is said here.
     pub inputs: &'static [InputPort],
-    /// What it hands out.
+    /// What it hands out; with open ports, nothing is said here.
     pub outputs: &'static [OutputPort],
+    /// Said of a kind whose ports every stage names for itself.
+    pub open: Option<OpenPorts>,
     /// What it occupies.
     pub resource: Resource,
+    /// How its steps are carried out.
+    pub work: Work,
     schema: fn() -> Schema,
-    complete: fn(Value) -> Result<Value, String>,
-    check: fn(Value) -> Vec<ParamProblem>,
-    run: fn(Value, &StepContext) -> Result<(), StageError>,
+    lower: fn(Value, &[&str]) -> Result<LoweredParams, String>,
+}
+
+/// How the steps of a kind are carried out.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// In a worker process of this program.
+    Worker(fn(Value, &StepContext) -> Result<(), StageError>),
+    /// By a command, which the engine starts.
+    Program(fn(Value, &ProgramContext<'_>) -> Result<Program, StageError>),
+}
+
+/// The parameters of one stage, checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoweredParams {
+    /// The parameters with every default filled in: what the key hashes and the step gets.
+    pub with: Value,
+    /// What the stage hands out.
+    pub outputs: Vec<OutputDecl>,
+    /// What counts besides parameters and inputs.
+    pub outside: Outside,
+    /// Mistakes the schema cannot express.
+    pub problems: Vec<ParamProblem>,
 }
 
 impl StageKind {
@@ -88,22 +138,42 @@ impl StageKind {
             summary: S::SUMMARY,
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
+            open: None,
             resource: S::RESOURCE,
+            work: Work::Worker(|with, step| S::run(planned_params(with)?, step)),
             schema: schema_of::<S::Params>,
-            complete: |value| {
-                let params: S::Params = serde_json::from_value(value).map_err(|e| e.to_string())?;
-                serde_json::to_value(params).map_err(|e| e.to_string())
+            lower: |with, _| {
+                let params: S::Params = serde_json::from_value(with).map_err(|e| e.to_string())?;
+                Ok(LoweredParams {
+                    problems: S::check(&params),
+                    outputs: S::OUTPUTS.iter().map(OutputDecl::from).collect(),
+                    outside: Outside::default(),
+                    with: serde_json::to_value(params).map_err(|e| e.to_string())?,
+                })
             },
-            check: |value| match serde_json::from_value::<S::Params>(value) {
-                Ok(params) => S::check(&params),
-                // The schema and `complete` say that better.
-                Err(_) => Vec::new(),
-            },
-            run: |value, step| {
-                let params = serde_json::from_value(value).map_err(|e| {
-                    StageError::new("engine::bad_params", format!("the plan's parameters do not fit this kind: {e}"))
-                })?;
-                S::run(params, step)
+        }
+    }
+
+    /// Erases the type of a stage that is a command.
+    pub fn program<S: ProgramStage>() -> Self {
+        Self {
+            name: S::KIND,
+            version: S::VERSION,
+            summary: S::SUMMARY,
+            inputs: &[],
+            outputs: &[],
+            open: Some(S::PORTS),
+            resource: Resource::Cpu,
+            work: Work::Program(|with, step| S::program(planned_params(with)?, step)),
+            schema: schema_of::<S::Params>,
+            lower: |with, inputs| {
+                let params: S::Params = serde_json::from_value(with).map_err(|e| e.to_string())?;
+                Ok(LoweredParams {
+                    problems: S::check(&params, inputs),
+                    outputs: S::outputs(&params),
+                    outside: S::outside(&params),
+                    with: serde_json::to_value(params).map_err(|e| e.to_string())?,
+                })
             },
         }
     }
@@ -113,19 +183,19 @@ impl StageKind {
         (self.schema)()
     }
 
-    /// The parameters with every default filled in: what the key hashes and the worker gets.
-    pub fn complete(&self, with: Value) -> Result<Value, String> {
-        (self.complete)(with)
+    /// Fills in the defaults and looks for mistakes, given the names of the inputs that are wired.
+    pub fn lower(&self, with: Value, inputs: &[&str]) -> Result<LoweredParams, String> {
+        (self.lower)(with, inputs)
     }
 
-    /// Mistakes the schema cannot express.
-    pub fn check(&self, with: Value) -> Vec<ParamProblem> {
-        (self.check)(with)
-    }
-
-    /// Runs a step with completed parameters.
+    /// Runs a step of a kind that needs a worker, with lowered parameters.
     pub fn run(&self, with: Value, step: &StepContext) -> Result<(), StageError> {
-        (self.run)(with, step)
+        match self.work {
+            Work::Worker(run) => run(with, step),
+            Work::Program(_) => {
+                Err(StageError::new("engine::bad_order", format!("a step of the kind `{}` needs no worker", self.name)))
+            }
+        }
     }
 
     /// The input port of that name.
@@ -137,6 +207,11 @@ impl StageKind {
     pub fn output(&self, name: &str) -> Option<&'static OutputPort> {
         self.outputs.iter().find(|port| port.name == name)
     }
+}
+
+fn planned_params<P: DeserializeOwned>(with: Value) -> Result<P, StageError> {
+    serde_json::from_value(with)
+        .map_err(|e| StageError::new("engine::bad_params", format!("the plan's parameters do not fit this kind: {e}")))
 }
 
 fn schema_of<P: JsonSchema>() -> Schema {

@@ -5,11 +5,15 @@ mod context;
 mod error;
 mod event;
 mod kind;
+mod outside;
 mod port;
+mod program;
 
 pub use artifact::ArtifactKind;
 pub use context::{Settings, StepContext, file_in};
 pub use error::{Place, StageError};
 pub use event::{Event, EventSink, Progress};
-pub use kind::{ParamProblem, Registry, Stage, StageKind};
-pub use port::{InputPort, OutputPort, Resource};
+pub use kind::{LoweredParams, ParamProblem, Registry, Section, Stage, StageKind, Work};
+pub use outside::{Outside, Variables};
+pub use port::{InputPort, OpenPorts, OutputDecl, OutputPort, Resource};
+pub use program::{OutputPlace, Program, ProgramContext, ProgramStage};

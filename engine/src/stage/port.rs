@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::ArtifactKind;
 
 /// A place where a stage takes an artifact in.
@@ -49,6 +51,37 @@ impl OutputPort {
     /// An output; every step of the kind writes all of them.
     pub const fn new(name: &'static str, kind: ArtifactKind, doc: &'static str) -> Self {
         Self { name, kind, doc }
+    }
+}
+
+/// Ports that a stage's author names: every input name may be wired, and the outputs follow from the parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenPorts {
+    /// One line for the manual on what may be wired.
+    pub inputs: &'static str,
+    /// One line for the manual on where the outputs are declared.
+    pub outputs: &'static str,
+}
+
+/// An output that a stage of a pipeline hands out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputDecl {
+    /// The name after the dot in `stage.port`.
+    pub name: Cow<'static, str>,
+    /// The kind of artifact.
+    pub kind: ArtifactKind,
+}
+
+impl OutputDecl {
+    /// An output that the stage's author named.
+    pub fn files(name: impl Into<String>) -> Self {
+        Self { name: Cow::Owned(name.into()), kind: ArtifactKind::Files }
+    }
+}
+
+impl From<&OutputPort> for OutputDecl {
+    fn from(port: &OutputPort) -> Self {
+        Self { name: Cow::Borrowed(port.name), kind: port.kind }
     }
 }
 

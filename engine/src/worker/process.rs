@@ -2,16 +2,17 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::stage::{Event, StageError};
+use crate::{
+    program::{GRACE, ProcessGroup},
+    stage::{Event, StageError},
+};
 
 /// How a worker ended.
 #[derive(Debug)]
@@ -27,9 +28,6 @@ pub struct Worker {
     child: Child,
     log: PathBuf,
 }
-
-/// Between asking a worker to end and ending it.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// Lines of a crashed worker's log that go into the error.
 const LAST_LINES: usize = 12;
@@ -52,6 +50,11 @@ impl Worker {
                 StageError::new("engine::no_worker", "the worker could not be started").caused_by(&error)
             })?;
         Ok(Self { child, log })
+    }
+
+    /// Where its standard error goes.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Passes the worker's events on until it ends.
@@ -84,18 +87,12 @@ impl Worker {
 
     /// Asks the whole process group to end, and ends it after a grace.
     pub async fn stop(&mut self) {
-        self.signal(Signal::TERM);
+        let group = self.child.id().and_then(ProcessGroup::led_by);
+        group.into_iter().for_each(ProcessGroup::ask_to_end);
         if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
-            self.signal(Signal::KILL);
+            group.into_iter().for_each(ProcessGroup::end);
             // Nothing is left to do about a process that even KILL does not end.
             let _ = self.child.wait().await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // It may have ended by itself in the meantime.
-            let _ = kill_process_group(group, signal);
         }
     }
 

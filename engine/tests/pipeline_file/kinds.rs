@@ -257,11 +257,8 @@ fn check_train(params: &TrainLoraParams) -> Vec<ParamProblem> {
     let mut problems = Vec::new();
     if let Some(Targets::Names(names)) = &params.target_modules {
         for (at, name) in names.iter().enumerate().filter(|(_, name)| name.contains('*')) {
-            problems.push(ParamProblem {
-                path: vec!["target_modules".into(), at.to_string()],
-                message: format!("`{name}` is no layer's name"),
-                help: Some("layers are named like `q_proj`".into()),
-            });
+            let problem = ParamProblem::new("target_modules", format!("`{name}` is no layer's name"));
+            problems.push(problem.below(at.to_string()).help("layers are named like `q_proj`"));
         }
     }
     problems

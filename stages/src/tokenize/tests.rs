@@ -113,8 +113,8 @@ impl Bench {
 
     fn run(&self, with: Value) -> Result<(Tokens, Value, Vec<String>), StageError> {
         let kind = StageKind::of::<Tokenize>();
-        let with = kind.complete(with).unwrap();
-        assert_eq!(kind.check(with.clone()), []);
+        let lowered = kind.lower(with, &[]).unwrap();
+        assert_eq!(lowered.problems, []);
         let warnings = Arc::new(Mutex::new(Vec::new()));
         let seen = warnings.clone();
         let events = EventSink::new(move |event| {
@@ -124,7 +124,7 @@ impl Bench {
         });
         let outputs = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let step = StepContext::new(self.inputs.clone(), &outputs, &outputs, Settings::default(), events);
-        kind.run(with, &step)?;
+        kind.run(lowered.with, &step)?;
         let report = fs_err::read_to_string(outputs.join("tokens/report.json")).unwrap();
         let warnings = warnings.lock().unwrap().clone();
         Ok((Tokens::open(&outputs.join("tokens"))?, serde_json::from_str(&report).unwrap(), warnings))

@@ -105,15 +105,15 @@ impl Bench {
 
     fn run(&self, with: Value, threads: usize) -> Result<(PathBuf, Vec<Event>), StageError> {
         let kind = StageKind::of::<TrainLora>();
-        let with = kind.complete(with).unwrap();
-        assert_eq!(kind.check(with.clone()), []);
+        let lowered = kind.lower(with, &[]).unwrap();
+        assert_eq!(lowered.problems, []);
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = events.clone();
         let sink = EventSink::new(move |event| seen.lock().unwrap().push(event));
         let outputs = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let settings = Settings { device: "cpu".into(), threads };
-        kind.run(with, &StepContext::new(self.inputs.clone(), &outputs, scratch, settings, sink))?;
+        kind.run(lowered.with, &StepContext::new(self.inputs.clone(), &outputs, scratch, settings, sink))?;
         let events = events.lock().unwrap().clone();
         Ok((outputs, events))
     }
@@ -197,10 +197,10 @@ fn a_diverging_training_stops_with_the_step_and_the_way_out() {
 #[test]
 fn parameters_that_contradict_each_other_are_named() {
     let kind = StageKind::of::<TrainLora>();
-    let problems = |with: Value| kind.check(kind.complete(with).unwrap());
+    let problems = |with: Value| kind.lower(with, &[]).unwrap().problems;
     assert!(problems(json!({"target_modules": ["q_proj"]})).is_empty());
     assert_eq!(problems(json!({"warmup_steps": 3, "warmup_ratio": 0.1}))[0].path, ["warmup_ratio"]);
     assert_eq!(problems(json!({"target_modules": "("}))[0].path, ["target_modules"]);
     assert_eq!(problems(json!({"target_modules": []}))[0].path, ["target_modules"]);
-    assert!(kind.complete(json!({"ranks": 3})).is_err());
+    assert!(kind.lower(json!({"ranks": 3}), &[]).is_err());
 }

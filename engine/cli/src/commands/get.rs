@@ -44,8 +44,8 @@ pub(crate) fn get(args: &GetArgs, ui: Ui, environment: &Environment) -> Result<E
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let node = open::stage(&pipeline, name)?;
     let name = node.name.clone();
-    if node.kind.output(port).is_none() {
-        let ports: Vec<&str> = node.kind.outputs.iter().map(|port| port.name).collect();
+    if node.output(port).is_none() {
+        let ports: Vec<&str> = node.outputs.iter().map(|port| port.name.as_ref()).collect();
         let help = format!("its outputs: {}", ports.join(", "));
         let kind = node.kind.name;
         return Err(Failure::usage(miette!(

@@ -21,6 +21,7 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 mod scores;
 mod selection;
+pub(crate) mod warden;
 
 use crate::{
     args::{Cli, Command},
@@ -49,5 +50,6 @@ pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<Ex
         Command::New(args) => new::new(&args, ui),
         Command::ProbeDevice(args) => probe_device::probe_device(&args, ui),
         Command::ExecStep(args) => Ok(exec_step::exec_step(&args)),
+        Command::Warden(args) => Ok(warden::warden(&args)),
     }
 }

@@ -8,7 +8,7 @@ use refit_engine::{
     fetch::Fetcher,
     graph::{self, Pipeline, StageNode},
     location::locate_store,
-    plan::{self, Force, Plan, Planner, Sources},
+    plan::{self, Force, Plan, Planner, Sources, Surroundings},
     run::RunError,
     spec::Override,
 };
@@ -107,6 +107,7 @@ pub(crate) fn planned(
         Err(error) => return Err(error.into()),
     };
     let sources = Sources::look(&pipeline, &store, None, &fetcher(environment))?;
-    let plan = plan::plan(&pipeline, &sources, &Planner::new(&store, &pipeline.name, force))?;
+    let surroundings = Surroundings::new(&store, None, &pipeline.folder, environment.variables.clone());
+    let plan = plan::plan(&pipeline, &sources, &Planner::new(&store, &pipeline.name, force, &surroundings))?;
     Ok(Planned { pipeline, store, sources, plan, _empty: empty })
 }

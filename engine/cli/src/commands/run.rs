@@ -140,6 +140,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         selection: args.selection.selection(),
         settings: Settings { device, ..Settings::default() },
         worker: env::current_exe()?,
+        variables: environment.variables.clone(),
         overrides,
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
         sweep: Vec::new(),

@@ -21,7 +21,7 @@ use super::{Ui, ago, bytes, canvas::Canvas, duration, pace::Pace, pad, width};
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Of a failed step's log, this many lines are shown.
-const LAST_LINES: usize = 10;
+const LAST_LINES: usize = 20;
 
 /// Of the bars, in a second.
 const REDRAWS: u8 = 10;
@@ -176,6 +176,19 @@ impl RunView {
         });
     }
 
+    /// What a command printed, when it is asked for.
+    fn output(&self, log: Option<&Path>) {
+        let Some(log) = log.filter(|_| self.ui.is_verbose()) else { return };
+        self.above(|| match fs_err::read(log) {
+            Ok(text) => {
+                for line in String::from_utf8_lossy(&text).lines() {
+                    self.ui.say(&format!("  {} {line}", self.ui.paint("│", "2")));
+                }
+            }
+            Err(error) => self.ui.say(&format!("  {} {error}", self.ui.paint("│", "2"))),
+        });
+    }
+
     fn failure(&self, error: &StageError, log: Option<&Path>) {
         let ui = self.ui;
         // The log is named below.
@@ -224,8 +237,9 @@ impl Observer for RunView {
                     Progress { done: *done, total: total.unwrap_or(0), unit: "bytes".into(), ..Progress::default() };
                 self.advance(source, &progress, true);
             }
-            RunEvent::Cached { stage, created, .. } => {
+            RunEvent::Cached { stage, created, log, .. } => {
                 self.line(stage, "cached", "32", &format!("made {}", ago(*created)));
+                self.output(log.as_deref());
             }
             RunEvent::Started { stage, reasons, .. } => {
                 self.line(stage, "start", "36", &sentence(reasons));
@@ -248,9 +262,11 @@ impl Observer for RunView {
                     _ => {}
                 }
             }
-            RunEvent::Finished { stage, seconds, peak_memory, .. } => {
+            RunEvent::Finished { stage, seconds, peak_memory, log, .. } => {
                 self.end(stage);
-                self.line(stage, "done", "32", &format!("{}, peak {}", duration(*seconds), bytes(*peak_memory)));
+                let peak = if *peak_memory > 0 { format!(", peak {}", bytes(*peak_memory)) } else { String::new() };
+                self.line(stage, "done", "32", &format!("{}{peak}", duration(*seconds)));
+                self.output(log.as_deref());
             }
             RunEvent::Failed { stage, error, log } => {
                 self.end(stage);

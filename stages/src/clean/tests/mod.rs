@@ -56,9 +56,9 @@ impl Sandbox {
         let inputs = BTreeMap::from([("records".to_owned(), input.to_owned())]);
         let step = StepContext::new(inputs, out.path(), self.root.path(), Settings::default(), events);
         let kind = StageKind::of::<Clean>();
-        let with = kind.complete(with).expect("the parameters are right");
-        assert!(kind.check(with.clone()).is_empty());
-        kind.run(with, &step).map(|()| Cleaned { out })
+        let lowered = kind.lower(with, &[]).expect("the parameters are right");
+        assert!(lowered.problems.is_empty());
+        kind.run(lowered.with, &step).map(|()| Cleaned { out })
     }
 
     /// Cleans the text of a file named `rows.EXTENSION`.

@@ -39,7 +39,7 @@ fn the_number_of_threads_changes_nothing() {
         let settings = Settings { threads, ..Settings::default() };
         let step = StepContext::new(inputs, &out, sandbox.path(), settings, EventSink::ignore());
         let kind = StageKind::of::<Clean>();
-        kind.run(kind.complete(json!({"dedup": "near"})).unwrap(), &step).unwrap();
+        kind.run(kind.lower(json!({"dedup": "near"}), &[]).unwrap().with, &step).unwrap();
         ["records/records.jsonl", "records/report.json", "rejected/records.jsonl"]
             .map(|name| fs_err::read(out.join(name)).unwrap())
     };
@@ -63,8 +63,8 @@ fn parameters_that_exclude_each_other_are_named() {
     let kind = StageKind::of::<Clean>();
     let with = json!({"min_prompt_chars": 5, "max_prompt_chars": 4, "system": " ", "pii_keep": ["*"]});
     let paths: Vec<String> =
-        kind.check(kind.complete(with).unwrap()).into_iter().map(|problem| problem.path.concat()).collect();
+        kind.lower(with, &[]).unwrap().problems.into_iter().map(|problem| problem.path.concat()).collect();
     assert_eq!(paths, ["min_prompt_chars", "system", "pii_keep"]);
-    assert!(kind.complete(json!({"dedupe": "near"})).is_err());
-    assert!(kind.complete(json!({"columns": {"instructions": "q"}})).is_err());
+    assert!(kind.lower(json!({"dedupe": "near"}), &[]).is_err());
+    assert!(kind.lower(json!({"columns": {"instructions": "q"}}), &[]).is_err());
 }

@@ -63,9 +63,9 @@ pub(super) fn split(records: &[Record], with: Value) -> Result<Parts, StageError
     let inputs = BTreeMap::from([("records".to_owned(), input)]);
     let step = StepContext::new(inputs, root.path(), root.path(), Settings::default(), events);
     let kind = StageKind::of::<Split>();
-    let with = kind.complete(with).expect("the parameters are right");
-    assert_eq!(kind.check(with.clone()), []);
-    kind.run(with, &step)?;
+    let lowered = kind.lower(with, &[]).expect("the parameters are right");
+    assert_eq!(lowered.problems, []);
+    kind.run(lowered.with, &step)?;
     let warnings = warnings.lock().unwrap().clone();
     Ok(Parts { root, warnings })
 }

@@ -83,7 +83,7 @@ fn what_cannot_be_is_an_error() {
 fn parameters_that_exclude_each_other_are_named() {
     let kind = StageKind::of::<Split>();
     let said = |with| -> Vec<String> {
-        let problems = kind.check(kind.complete(with).unwrap());
+        let problems = kind.lower(with, &[]).unwrap().problems;
         problems.into_iter().map(|problem| format!("{}: {}", problem.path.concat(), problem.message)).collect()
     };
     assert_eq!(said(json!({"test": 1.5})), ["test: 1.5 is neither a fraction nor a count"]);

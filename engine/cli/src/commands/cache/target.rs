@@ -52,9 +52,9 @@ impl Target {
         };
         let node = open::stage(&pipeline, name)?;
         if let Some(port) = wanted.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'))
-            && node.kind.output(port).is_none()
+            && node.output(port).is_none()
         {
-            let ports: Vec<&str> = node.kind.outputs.iter().map(|port| port.name).collect();
+            let ports: Vec<&str> = node.outputs.iter().map(|port| port.name.as_ref()).collect();
             let help = format!("its outputs: {}", ports.join(", "));
             return Err(Failure::usage(miette!(
                 code = "cache::unknown_port",

@@ -154,8 +154,8 @@ fn in_and_out(inputs: &[Input], step: &Step, node: &StageNode) -> String {
         table.row([format!("  {}", input.port), format!("← {}", input.from), digest, input.place.clone()]);
     }
     table.row(["outputs"]);
-    for port in node.kind.outputs {
-        let tree = step.outputs.get(port.name);
+    for port in &node.outputs {
+        let tree = step.outputs.get(port.name.as_ref());
         table.row([
             format!("  {}", port.name),
             port.kind.name().to_owned(),

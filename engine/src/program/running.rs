@@ -1,0 +1,167 @@
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::{
+    GRACE, ProcessGroup, Warden,
+    redactor::Redactor,
+    warden::{RUN_VARIABLE, Watch},
+};
+use crate::stage::{Program, StageError};
+
+/// A command under way.
+pub(crate) struct RunningProgram<'w> {
+    child: Child,
+    group: ProcessGroup,
+    /// Only what must be looked through for secrets passes through the engine; else the command writes its log itself.
+    capture: Option<Capture>,
+    /// Lasts as long as the command.
+    _watch: Watch<'w>,
+}
+
+/// What is left in the pipe when a command has ended is there at once; somebody who left the group may hold it for ever.
+const REST: Duration = Duration::from_millis(200);
+
+/// Bytes read from a command at a time.
+const PIECE: usize = 16 << 10;
+
+impl<'w> RunningProgram<'w> {
+    /// Starts a command in `work`, in a process group of its own. All that it says goes to `log`, without its secrets.
+    pub(crate) fn start(program: &Program, work: &Path, log: &Path, warden: &'w Warden) -> Result<Self, StageError> {
+        let watcher = warden.begin()?;
+        let (name, arguments) = program.arguments.split_first().ok_or_else(|| no_program(OsStr::new("")))?;
+        let mut command = Command::new(name);
+        command.args(arguments).current_dir(work).env_clear().envs(&program.environment);
+        command.env(RUN_VARIABLE, warden.run());
+        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        let file = File::options().append(true).create(true).open(log)?;
+        let capture = if program.secrets.is_empty() {
+            command.stdout(file.try_clone()?).stderr(file);
+            None
+        } else {
+            let (reader, writer) = io::pipe()?;
+            command.stdout(writer.try_clone()?).stderr(writer);
+            let reader = std::process::ChildStdout::from(OwnedFd::from(reader));
+            let redactor = Redactor::new(file, &program.secrets)?;
+            Some(Capture { output: ChildStdout::from_std(reader)?, redactor, piece: vec![0; PIECE] })
+        };
+        let child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => no_program(name),
+            _ => StageError::new("program::not_started", format!("`{}` could not be started", name.display()))
+                .caused_by(&error),
+        })?;
+        // The other ends of the pipe are the command's alone.
+        drop(command);
+        let group = child.id().and_then(ProcessGroup::led_by).ok_or_else(|| no_program(name))?;
+        Ok(Self { child, group, capture, _watch: watcher.watch(group) })
+    }
+
+    /// Waits until the command has ended, and ends what it left running. Can be dropped and called again.
+    pub(crate) async fn end(&mut self) -> io::Result<ExitStatus> {
+        let status = match &mut self.capture {
+            None => self.child.wait().await?,
+            Some(capture) => tokio::select! {
+                biased;
+                status = self.child.wait() => status?,
+                read = capture.drain() => {
+                    read?;
+                    self.child.wait().await?
+                }
+            },
+        };
+        self.group.end();
+        if let Some(mut capture) = self.capture.take() {
+            timeout(REST, capture.drain()).await.unwrap_or(Ok(()))?;
+            capture.redactor.finish()?;
+        }
+        Ok(status)
+    }
+
+    /// Asks the command to end, and ends it after a grace.
+    pub(crate) async fn stop(&mut self) {
+        self.group.ask_to_end();
+        if timeout(GRACE, self.end()).await.is_err() {
+            self.group.end();
+            // Nothing is left to do about a process that even KILL does not end.
+            let _ = self.end().await;
+        }
+    }
+}
+
+/// Nobody waits for the command any more.
+impl Drop for RunningProgram<'_> {
+    fn drop(&mut self) {
+        // Of a child that was waited for, the number may be another's by now.
+        if self.child.id().is_some() {
+            self.group.end();
+        }
+    }
+}
+
+/// What a command says, on its way to the log.
+struct Capture {
+    output: ChildStdout,
+    redactor: Redactor<File>,
+    piece: Vec<u8>,
+}
+
+impl Capture {
+    /// Reads until nobody holds the other end. Nothing is lost when this is dropped and called again.
+    async fn drain(&mut self) -> io::Result<()> {
+        loop {
+            match self.output.read(&mut self.piece).await? {
+                0 => return Ok(()),
+                read => self.redactor.write(&self.piece[..read])?,
+            }
+        }
+    }
+}
+
+fn no_program(name: &OsStr) -> StageError {
+    StageError::new("program::not_found", format!("there is no program `{}`", name.display()))
+        .help("install it, or correct its name; a path starts at the pipeline's folder")
+}
+
+/// Why a command that ended did not end well, if it did not.
+pub(crate) fn failure(status: ExitStatus) -> Option<StageError> {
+    /// A shell's code for a command that it did not find.
+    const NOT_FOUND: i32 = 127;
+    /// A shell's code for a command that may not be run.
+    const NOT_RUNNABLE: i32 = 126;
+    const KILL: i32 = 9;
+    if status.success() {
+        return None;
+    }
+    let failed = |message: String| StageError::new("program::failed", message);
+    Some(match (status.code(), status.signal()) {
+        (Some(code @ NOT_FOUND), _) => failed(format!("the command ended with exit code {code}: a program in it was not found")).help(
+            "it runs in an empty folder: reach files by the variables of its inputs (`$NAME`); programs are looked up in PATH",
+        ),
+        (Some(code @ NOT_RUNNABLE), _) => {
+            failed(format!("the command ended with exit code {code}: a program in it may not be run"))
+                .help("make the file executable, or name its interpreter: `python3 $script`")
+        }
+        (Some(code), _) => failed(format!("the command ended with exit code {code}")),
+        (None, Some(signal)) => {
+            let error = failed(format!("the command was ended by signal {signal}"));
+            if signal == KILL {
+                error.help("when that was the system's out-of-memory killer, it needs less memory, or fewer steps beside it (`-j 1`)")
+            } else {
+                error
+            }
+        }
+        (None, None) => failed("the command ended in an unknown way".to_owned()),
+    })
+}

@@ -1,0 +1,10 @@
+//! `exec`: any command, with declared inputs and outputs.
+
+mod check;
+mod command;
+mod environment;
+mod params;
+mod stage;
+
+pub use params::*;
+pub use stage::Exec;
