@@ -88,7 +88,12 @@ impl Store {
     }
 
     /// Objects first, then manifests, then the index; each is durable before the next is begun.
-    fn commit_group(&self, index: &Index, manifests: &[&Manifest], objects: &Dirty) -> Result<(), StoreError> {
+    pub(crate) fn commit_group(
+        &self,
+        index: &Index,
+        manifests: &[&Manifest],
+        objects: &Dirty,
+    ) -> Result<(), StoreError> {
         let (mut contents, mut names) = (objects.clone(), Dirty::default());
         let mut written = Vec::with_capacity(manifests.len());
         for manifest in manifests {

@@ -26,6 +26,9 @@ const ROUNDS: u64 = 500;
 /// As many stores share the rounds.
 const STORES: u64 = 4;
 
+/// The run in the file that children import.
+const IMPORTED_RUN: &str = "20010101T000000-000000";
+
 const FOLDER: &str = "REFIT_CRASH_FOLDER";
 const SEED: &str = "REFIT_CRASH_SEED";
 const PLACE: &str = "REFIT_CRASH_PLACE";
@@ -56,6 +59,7 @@ enum Act {
     RebuildIndex,
     SetIndexAside,
     Export,
+    Import,
 }
 
 fn key(name: &str) -> StepKey {
@@ -201,6 +205,15 @@ impl Child {
                 let Some(name) = self.made.last() else { return lock };
                 self.store.export(&tree(name), &self.folder.join("out/made"), Some(&lock)).unwrap();
             }
+            Act::Import => {
+                let bundle = self.folder.join("bundle.refit");
+                let file = fs::File::open(&bundle).unwrap();
+                self.store.import(&lock, file, &bundle, &|_| {}).unwrap();
+                say("made imported");
+                self.made.push("imported".to_owned());
+                // What comes again is imported again.
+                fs::remove_dir_all(self.store.run_folder(&IMPORTED_RUN.parse().unwrap())).unwrap();
+            }
         }
         lock
     }
@@ -226,6 +239,7 @@ fn child_of_the_crash_test() {
         Act::RebuildIndex,
         Act::SetIndexAside,
         Act::Export,
+        Act::Import,
         Act::CommitGroup,
         Act::Commit,
     ];
@@ -302,7 +316,10 @@ impl Expected {
         );
         let litter: Vec<String> =
             crate::store::names(&store.tmp()).unwrap().into_iter().map(|(name, _)| name).collect();
-        assert!(litter.iter().all(|name| name.starts_with("step-")), "{context}: {litter:?}");
+        assert!(
+            litter.iter().all(|name| name.starts_with("step-") || name.starts_with("import-")),
+            "{context}: {litter:?}"
+        );
     }
 }
 
@@ -312,10 +329,25 @@ fn fast_folder() -> TempDir {
     tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
+/// Writes the file that children import.
+fn write_bundle(to: &Path) {
+    let lab = fast_folder();
+    let store = Store::open(&lab.path().join(".refit")).unwrap();
+    let lock = store.lock("exporting", Wait::Fail).unwrap();
+    let run: RunId = IMPORTED_RUN.parse().unwrap();
+    fs::create_dir(store.run_folder(&run)).unwrap();
+    store.ingest(&lock, &write_output(&store, "imported")).unwrap();
+    store.commit(&lock, &manifest("imported", &run)).unwrap();
+    let report = json!({ "stages": [{ "key": key("imported") }] }).to_string();
+    fs::write(store.run_folder(&run).join("report.json"), report).unwrap();
+    store.export_run(&run, to, &|_| {}).unwrap();
+}
+
 fn rounds(store_number: u64, rounds: u64, places: &[String]) -> BTreeMap<String, u64> {
     let lab = fast_folder();
     let store = Store::open(&lab.path().join(".refit")).unwrap();
     fs::create_dir(lab.path().join("out")).unwrap();
+    write_bundle(&lab.path().join("bundle.refit"));
     let mut expected = Expected::default();
     let mut killed = BTreeMap::new();
     for round in 0..rounds {

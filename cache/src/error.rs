@@ -205,9 +205,44 @@ pub enum StoreError {
     #[error("the result was not committed: the committing thread has ended")]
     #[diagnostic(code(cache::commit_stopped), help("this is a defect in refit; please report it, and run again"))]
     CommitStopped,
-    /// A result that should be pinned is not there, or not whole.
+    /// A file that should be made is there already.
+    #[error("{} is there already", path.display())]
+    #[diagnostic(code(cache::exists), help("name another file, or remove that one"))]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file to import is not what an export wrote. Nothing of it can be found in the store.
+    #[error("{} cannot be imported: {what}", path.display())]
+    #[diagnostic(
+        code(cache::bad_bundle),
+        help(
+            "copy or export it again; one that was compressed is unpacked first: `zstd -dc FILE | refit cache import -`"
+        )
+    )]
+    BadBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Bytes from elsewhere are not those of the object they should be.
+    #[error("what came as object {} is something else", object.short())]
+    #[diagnostic(code(cache::wrong_bytes), help("copy it again; nothing of it was kept"))]
+    WrongBytes {
+        /// The object.
+        object: Digest,
+    },
+    /// Bytes from elsewhere could not be read.
+    #[error("an object could not be read to its end")]
+    #[diagnostic(code(cache::unreadable), help("copy it again; nothing of it was kept"))]
+    Unreadable {
+        /// What its reader said.
+        source: io::Error,
+    },
+    /// A result that is asked for is not there, or not whole.
     #[error("the result {} is not in the store, or not whole", key.short())]
-    #[diagnostic(code(cache::no_result), help("run the pipeline; then the result can be pinned"))]
+    #[diagnostic(code(cache::no_result), help("run the pipeline: that makes it"))]
     NoResult {
         /// Its key.
         key: StepKey,

@@ -14,6 +14,7 @@ use crate::{
     Content, Digest, Store, StoreError, StoreLock, Tree,
     durable::{Dirty, folder_of, sync_folder, write_atomic},
     error::At,
+    hydrate::make_folders,
     stat::{changed, is_older},
 };
 
@@ -100,13 +101,10 @@ impl Store {
                 copies.file(to);
             }
             Content::Folder(entries) => {
-                std::fs::create_dir(to).at("creating", to)?;
-                entries.par_iter().try_for_each(|entry| {
-                    let path = to.join(&entry.path);
-                    let folder = folder_of(&path);
-                    std::fs::create_dir_all(folder).at("creating", folder)?;
-                    self.copy_object(entry.digest, entry.bytes, &path)
-                })?;
+                make_folders(entries, to)?;
+                entries
+                    .par_iter()
+                    .try_for_each(|entry| self.copy_object(entry.digest, entry.bytes, &to.join(&entry.path)))?;
                 for entry in entries {
                     copies.file(&to.join(&entry.path));
                 }

@@ -2,7 +2,7 @@ use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path};
 
 use rayon::prelude::*;
 
-use crate::{Content, Digest, Store, StoreError, Tree, durable::folder_of, error::At};
+use crate::{Content, Digest, Entry, Store, StoreError, Tree, durable::folder_of, error::At};
 
 impl Store {
     /// Lays an artifact out at `to`, read-only, for a worker: by sharing blocks, else by hard link, else by copy.
@@ -22,21 +22,19 @@ impl Store {
         match &tree.content {
             Content::File(object) => self.lay_out(*object, tree.bytes, to),
             Content::Folder(entries) => {
-                std::fs::create_dir_all(to).at("creating", to)?;
-                entries.par_iter().try_for_each(|entry| {
-                    let path = to.join(&entry.path);
-                    let folder = folder_of(&path);
-                    std::fs::create_dir_all(folder).at("creating", folder)?;
-                    self.lay_out(entry.digest, entry.bytes, &path)
-                })
+                make_folders(entries, to)?;
+                entries.par_iter().try_for_each(|entry| self.lay_out(entry.digest, entry.bytes, &to.join(&entry.path)))
             }
         }
     }
 
     fn lay_out(&self, object: Digest, bytes: u64, to: &Path) -> Result<(), StoreError> {
         let from = self.sound_object(object, bytes)?;
-        if reflink_copy::reflink(&from, to).is_ok() {
-            return std::fs::set_permissions(to, Permissions::from_mode(0o444)).at("writing", to);
+        if self.may_reflink() {
+            if reflink_copy::reflink(&from, to).is_ok() {
+                return std::fs::set_permissions(to, Permissions::from_mode(0o444)).at("writing", to);
+            }
+            self.cannot_reflink();
         }
         if std::fs::hard_link(&from, to).is_ok() {
             return Ok(());
@@ -53,4 +51,20 @@ impl Store {
         let removed = if metadata.is_dir() { std::fs::remove_dir_all(to) } else { std::fs::remove_file(to) };
         removed.at("removing", to)
     }
+}
+
+/// Makes the folders of an artifact, each once.
+pub(crate) fn make_folders(entries: &[Entry], to: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(to).at("creating", to)?;
+    let mut made = "";
+    // Entries are sorted: those of one folder mostly follow each other.
+    for entry in entries {
+        let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder != made {
+            let path = to.join(folder);
+            std::fs::create_dir_all(&path).at("creating", &path)?;
+            made = folder;
+        }
+    }
+    Ok(())
 }

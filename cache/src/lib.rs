@@ -11,6 +11,7 @@
 #[macro_use]
 mod failpoint;
 
+mod bundle;
 pub mod canonical;
 mod committer;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod measure;
 mod object;
 mod pins;
 mod quiet;
+mod receive;
 mod remote;
 mod run_id;
 mod runs;
@@ -45,6 +47,7 @@ mod walk;
 mod witness;
 
 pub use self::{
+    bundle::{Bundled, Imported},
     canonical::{CanonicalWriter, canonical},
     committer::{Committed, Committer},
     digest::{Digest, ParseDigestError, StepKey},

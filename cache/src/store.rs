@@ -1,6 +1,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{Digest, RunId, StepKey, StoreError, durable::write_atomic, error::At};
@@ -24,6 +28,8 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// Whether a file of the store was found not to share its blocks with another one here: that is not tried again.
+    no_reflinks: Arc<AtomicBool>,
 }
 
 const FOLDERS: [&str; 8] = ["objects", "manifests", "runs", "exports", "pins", "recall", "tmp", "quarantine"];
@@ -51,7 +57,7 @@ impl Store {
             }
             _ => StoreError::io("creating", root, error),
         })?;
-        let store = Self { root: root.canonicalize().at("opening", root)? };
+        let store = Self { root: root.canonicalize().at("opening", root)?, no_reflinks: Arc::default() };
         if !store.check_format()? {
             store.check_unused()?;
             store.write_ignore_file()?;
@@ -75,7 +81,7 @@ impl Store {
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
     pub fn open_existing(root: &Path) -> Result<Self, StoreError> {
         let no_store = || StoreError::NoStore { root: root.to_owned() };
-        let store = Self { root: root.canonicalize().map_err(|_| no_store())? };
+        let store = Self { root: root.canonicalize().map_err(|_| no_store())?, no_reflinks: Arc::default() };
         if store.check_format()? { Ok(store) } else { Err(no_store()) }
     }
 
@@ -103,6 +109,14 @@ impl Store {
     /// The file that holds the manifest of a key.
     pub fn manifest_path(&self, key: &StepKey) -> PathBuf {
         sharded(&self.folder("manifests"), &key.to_string(), ".json")
+    }
+
+    pub(crate) fn may_reflink(&self) -> bool {
+        !self.no_reflinks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cannot_reflink(&self) {
+        self.no_reflinks.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn folder(&self, name: &'static str) -> PathBuf {

@@ -85,7 +85,7 @@ impl Tree {
 }
 
 /// Whether a path is relative and of plain names only.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 

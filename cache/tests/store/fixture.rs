@@ -17,7 +17,15 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::at(TempDir::new().unwrap())
+    }
+
+    /// In memory, where that looks like a disk: for very many files.
+    pub(crate) fn in_memory() -> Self {
+        Self::at(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap()))
+    }
+
+    fn at(folder: TempDir) -> Self {
         let store = Store::open(&folder.path().join(".refit")).unwrap();
         Self { folder, store }
     }

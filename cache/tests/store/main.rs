@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed; children talk by stdout"
 )]
 
+mod bundles;
 mod children;
 mod damage;
 mod exports;
@@ -13,6 +14,7 @@ mod flow;
 mod gc;
 mod index;
 mod kill;
+mod large;
 mod locking;
 mod read_only;
 mod runs;

@@ -97,10 +97,10 @@ pub(super) fn gc(args: &GcArgs, ui: Ui, environment: &Environment) -> Result<Exi
         count(report.runs.len(), "run"),
         count(report.leftovers as usize, "leftover"),
     ));
-    ui.say(&format!("{} stay, {}", count(report.kept_results as usize, "result"), bytes(report.kept_bytes)));
+    ui.say(&format!("what stays: {}, {}", count(report.kept_results as usize, "result"), bytes(report.kept_bytes)));
     if report.spared_objects > 0 {
         let spared = count(report.spared_objects as usize, "young object");
-        ui.say(&format!("{spared} of no result stay for an hour: whoever made them may still need them"));
+        ui.say(&format!("{spared} of no result kept for an hour: whoever made them may still need them"));
     }
     Ok(ExitCode::Ok)
 }

@@ -1,5 +1,6 @@
 //! Looking after the store.
 
+mod bundle;
 mod du;
 mod gc;
 mod lost;
@@ -23,7 +24,8 @@ Examples:
   refit cache verify                         hash everything; exit code 6 when something is damaged
   refit cache gc --keep-runs 10 --dry-run    what would go
   refit cache gc --older-than 30d --max-size 20GiB
-  refit cache pin train.adapter              keep a result whatever `gc` is asked for")]
+  refit cache pin train.adapter              keep a result whatever `gc` is asked for
+  refit cache export 4f2 --to run.refit      a run as one file for another machine")]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     command: Option<CacheCommand>,
@@ -39,6 +41,10 @@ enum CacheCommand {
     Verify(verify::VerifyArgs),
     /// Drop results that no kept run needs.
     Gc(gc::GcArgs),
+    /// Write a run or a result into one file that another machine can go on from.
+    Export(bundle::ExportArgs),
+    /// Take in what `cache export` wrote.
+    Import(bundle::ImportArgs),
     /// Keep a run or a result whatever `gc` is asked for.
     Pin(pin::PinArgs),
     /// Let `gc` drop again what was pinned.
@@ -53,6 +59,8 @@ pub(crate) fn cache(args: CacheArgs, ui: Ui, environment: &Environment) -> Resul
         CacheCommand::Du(args) => du::du(&args, ui, environment),
         CacheCommand::Verify(args) => verify::verify(&args, ui, environment),
         CacheCommand::Gc(args) => gc::gc(&args, ui, environment),
+        CacheCommand::Export(args) => bundle::export(&args, ui, environment),
+        CacheCommand::Import(args) => bundle::import(&args, ui, environment),
         CacheCommand::Pin(args) => pin::pin(&args, ui, environment),
         CacheCommand::Unpin(args) => pin::unpin(&args, ui, environment),
         CacheCommand::Pins(args) => pin::pins(&args, ui, environment),

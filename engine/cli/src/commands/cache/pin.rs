@@ -59,7 +59,7 @@ pub(super) fn pin(args: &PinArgs, ui: Ui, environment: &Environment) -> Result<E
     let (store, target) = Target::find(&args.what, &args.pipeline, ui, environment)?;
     let pin = match target {
         Target::Run(run) => store.pin_run(&run, run.as_str())?,
-        Target::Result(key) => store.pin_result(&key, &args.what)?,
+        Target::Result { key, .. } => store.pin_result(&key, &args.what)?,
     };
     ui.say(&format!("pinned {} ({})", pin.name, count(pin.keys.len(), "result")));
     Ok(ExitCode::Ok)

@@ -17,7 +17,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Target {
     Run(RunId),
-    Result(StepKey),
+    Result {
+        key: StepKey,
+        /// The results that it was made from, and itself.
+        closure: BTreeSet<StepKey>,
+    },
 }
 
 impl Target {
@@ -80,7 +84,7 @@ impl Target {
         }
         let key = steps.iter().find(|step| step.stage == name).and_then(|step| step.key);
         let key = key.ok_or_else(|| Failure::from(StoreError::UnknownRun { wanted: wanted.to_owned() }))?;
-        Ok(Self::Result(key))
+        Ok(Self::Result { key, closure: steps.iter().filter_map(|step| step.key).collect() })
     }
 }
 

@@ -32,6 +32,8 @@ struct StoreFindings {
     /// Who commits to it now.
     holder: Option<String>,
     links: Links,
+    /// How results are copied out to the pipeline's folder.
+    output_links: Links,
     free_bytes: Option<u64>,
 }
 
@@ -53,14 +55,14 @@ struct Tool {
 }
 
 impl Findings {
-    pub(super) fn look(root: &Path, environment: &Environment) -> Result<Self, Failure> {
+    pub(super) fn look(root: &Path, outputs: &Path, environment: &Environment) -> Result<Self, Failure> {
         let fetch = environment.fetch_options();
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: thread::available_parallelism().map_or(1, usize::from),
             devices: DeviceFindings::look(),
-            store: StoreFindings::look(root)?,
+            store: StoreFindings::look(root, outputs)?,
             downloads: fetch.cache.clone(),
             pip: Tool::pip(&fetch),
             hub: HubFindings { endpoint: fetch.hub.endpoint, cache: fetch.hub.cache, token: fetch.hub.token.is_some() },
@@ -81,7 +83,8 @@ impl Findings {
         lines.extend(self.devices.iter().map(|device| ("device", device.line())));
         lines.extend([
             ("store", format!("{} ({state})", store.root.display())),
-            ("disk", format!("{free} free, {}", store.links.meaning())),
+            ("disk", format!("{free} free, {}", store.links.inputs_meaning())),
+            ("outputs", store.output_links.outputs_meaning().into()),
             ("downloads", self.downloads.display().to_string()),
             ("pip", self.pip.line()),
             ("hub", format!("{} ({})", self.hub.endpoint, if self.hub.token { "with a token" } else { "no token" })),
@@ -93,7 +96,7 @@ impl Findings {
 }
 
 impl StoreFindings {
-    fn look(root: &Path) -> Result<Self, Failure> {
+    fn look(root: &Path, outputs: &Path) -> Result<Self, Failure> {
         let store = match Store::open_existing(root) {
             Ok(store) => Some(store),
             Err(StoreError::NoStore { .. }) => None,
@@ -103,7 +106,14 @@ impl StoreFindings {
         // Where the store would be made, the folder above tells.
         let folder = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(root);
         let free = rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        Ok(Self { root: root.to_owned(), exists: store.is_some(), holder, links: Links::of(folder), free_bytes: free })
+        Ok(Self {
+            root: root.to_owned(),
+            exists: store.is_some(),
+            holder,
+            links: Links::of_inputs(folder),
+            output_links: Links::of_outputs(folder, outputs),
+            free_bytes: free,
+        })
     }
 }
 

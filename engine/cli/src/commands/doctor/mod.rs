@@ -4,6 +4,8 @@ mod devices;
 mod findings;
 mod links;
 
+use std::path::Path;
+
 use clap::Args;
 
 use self::findings::Findings;
@@ -32,7 +34,11 @@ pub(crate) struct DoctorArgs {
 
 /// Shows what refit finds on this machine.
 pub(crate) fn doctor(args: &DoctorArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
-    let findings = Findings::look(&open::root_of(&args.store, environment)?, environment)?;
+    let of = &args.store.of;
+    let outputs = if of.is_dir() { of.as_path() } else { of.parent().unwrap_or(of) };
+    // Of a file beside us, the folder is written as nothing.
+    let outputs = if outputs.as_os_str().is_empty() { Path::new(".") } else { outputs };
+    let findings = Findings::look(&open::root_of(&args.store, environment)?, outputs, environment)?;
     if args.json {
         ui.data(&serde_json::to_string(&findings)?)?;
         return Ok(ExitCode::Ok);
