@@ -75,7 +75,7 @@ impl Store {
     /// Makes the folder of a store a place for files of settings, of which git sees only the shared one. No store is made.
     pub fn prepare_settings(root: &Path) -> Result<(), StoreError> {
         std::fs::create_dir_all(root).at("creating", root)?;
-        Self { root: root.to_owned() }.write_ignore_file()
+        Self { root: root.to_owned(), no_reflinks: Arc::default() }.write_ignore_file()
     }
 
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
