@@ -47,6 +47,9 @@ impl Store {
             copy.write_all(&piece[..read]).at("writing", copy.path())?;
             size += read as u64;
         }
+        if size < bytes {
+            return Err(StoreError::Unreadable { source: io::ErrorKind::UnexpectedEof.into() });
+        }
         if size != bytes || Digest::from(hasher.finalize()) != object {
             return Err(StoreError::WrongBytes { object });
         }

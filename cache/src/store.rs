@@ -59,8 +59,12 @@ impl Store {
         })?;
         let store = Self { root: root.canonicalize().at("opening", root)?, no_reflinks: Arc::default() };
         if !store.check_format()? {
-            store.check_unused()?;
-            store.write_ignore_file()?;
+            match store.check_unused() {
+                Ok(()) => store.write_ignore_file()?,
+                // Another engine made it meanwhile.
+                Err(_) if store.check_format()? => {}
+                Err(error) => return Err(error),
+            }
         }
         for folder in FOLDERS {
             let folder = store.root.join(folder);

@@ -2,7 +2,7 @@
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
 
-use refit_tests::{Outcome, Sandbox};
+use refit_tests::{Outcome, Sandbox, SmallDisk};
 
 const RUN: [&str; 3] = ["run", "--device", "cpu"];
 
@@ -158,31 +158,6 @@ fn a_second_run_waits_for_the_first_or_says_who_holds_the_store() {
     let second = sandbox.refit(["run", "--json", "--device", "cpu", "-S", "params.epochs=30"]).expect_code(0);
     assert_eq!(second.stages("ran"), Vec::<String>::new(), "{}", second.stdout);
     assert!(first.wait().unwrap().success());
-}
-
-/// A small file system of its own, unmounted at the end. None where that is not allowed.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path, size: &str) -> Option<Self> {
-        fs_err::create_dir_all(at).unwrap();
-        let option = format!("size={size}");
-        let mounted =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
-    }
-
-    fn remount(&self, how: &str) {
-        let option = format!("remount,{how}");
-        let output = std::process::Command::new("mount").args(["-o", &option]).arg(self.0).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(self.0).output();
-    }
 }
 
 #[test]

@@ -13,3 +13,4 @@ mod peers;
 mod recall;
 mod runs;
 mod shipped;
+mod store;

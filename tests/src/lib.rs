@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a failing expectation is how a test fails")]
 
 mod sandbox;
+mod small_disk;
 mod tiny_model;
 
 pub use sandbox::{Outcome, Sandbox, binary};
+pub use small_disk::SmallDisk;
 pub use tiny_model::{write_questions, write_tiny_model};

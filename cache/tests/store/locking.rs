@@ -110,3 +110,28 @@ fn nonsense_in_the_lock_file_is_nothing() {
     drop(lab.lock());
     assert!(lab.store.holder().unwrap().is_none());
 }
+
+/// Opens a store that is not there yet, and takes it.
+#[test]
+fn child_makes() {
+    let Some(folder) = folder() else { return };
+    say("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    for number in 0..50 {
+        let store = Store::open(&folder.join(number.to_string())).unwrap();
+        drop(store.lock("making", Wait::Block(&mut |_| {})).unwrap());
+    }
+}
+
+#[test]
+fn many_may_make_the_same_store() {
+    let lab = Lab::new();
+    let mut children = [(), (), (), ()].map(|()| Process::of_this_binary("locking::child_makes", &lab.path("")));
+    for child in &mut children {
+        assert_eq!(child.next().unwrap(), "ready");
+    }
+    for child in &mut children {
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+    assert!(children.map(Process::ends_well).iter().all(|well| *well));
+}
