@@ -79,7 +79,7 @@ fn engines_at_once_do_no_work_twice() {
         assert!(times.values().all(|times| *times == 1), "{times:?}");
         // Those who waited were told for whom.
         let waited = ended.iter().filter(|outcome| outcome.stderr.contains("refit run engine ")).count();
-        assert!(waited <= engines - 1);
+        assert!(waited < engines);
         sandbox.refit(["cache", "verify"]).expect_code(0);
         assert_eq!(sandbox.refit(["runs", "--json"]).expect_code(0).json()["runs"].as_array().unwrap().len(), engines);
     }
@@ -279,8 +279,10 @@ fn a_lost_index_is_rebuilt_and_that_is_said() {
         &|| change_all(&|bytes| bytes.truncate(bytes.len() / 2)),
         &|| {
             change_all(&|bytes| {
-                bytes.iter_mut().enumerate().for_each(|(place, byte)| *byte = (place * 7919 >> 3) as u8)
-            })
+                for (place, byte) in bytes.iter_mut().enumerate() {
+                    *byte = ((place * 7919) >> 3) as u8;
+                }
+            });
         },
         &|| change_all(&|bytes| bytes.iter_mut().take(600).step_by(50).for_each(|byte| *byte ^= 16)),
     ];
