@@ -1,6 +1,11 @@
 //! `exec` stages: any command, its inputs and outputs, what it says, and how it ends.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use refit_tests::{Outcome, Sandbox};
 
@@ -155,4 +160,207 @@ fn a_secret_is_handed_over_and_written_nowhere() {
     without.env("CODE", "0");
     assert_eq!(Outcome::of(without).expect_code(0).stages("cached"), ["a"]);
     assert!(!everything_in(&sandbox.path(".refit")).contains(secret));
+}
+
+#[test]
+fn a_failing_command_shows_its_last_lines_and_where_the_rest_is() {
+    let sandbox = pipeline(
+        "  bad: { uses: exec, inputs: { x: src }, with: { run: 'for n in $(seq 1 30); do echo line $n; done; echo no such thing >&2; exit 7', outputs: { out: o } } }
+  gone: { uses: exec, inputs: { x: src }, with: { run: [no-such-program, $x] } }
+  shell: { uses: exec, inputs: { x: src }, with: { run: nosuchcommand $x } }
+  silent: { uses: exec, inputs: { x: src }, with: { run: 'kill -9 $$' } }
+",
+    );
+    let failed = sandbox.refit(["run", "-k", "-j", "1"]).expect_code(3);
+    let root = sandbox.path("").canonicalize().unwrap().display().to_string();
+    let root = root.trim_end_matches('/');
+    insta::with_settings!({ filters => vec![
+        (root, "ROOT"), (r"step-[0-9a-f]{64}", "step-KEY"), (r"\d{8}T\d{6}-[0-9a-f]{6}", "RUN"), (r"in [\d.]+ m?s", "in TIME"),
+        (r"nosuchcommand: (command )?not found", "nosuchcommand: not found"),
+    ] }, { insta::assert_snapshot!(failed.stderr) });
+    // What failed leaves nothing that could be taken for a result.
+    assert_eq!(sandbox.refit(["run", "-k", "--json"]).expect_code(3).stages("failed").len(), 4);
+}
+
+#[test]
+fn outputs_that_are_not_there_or_cannot_be_kept() {
+    for (run, out, says) in [
+        ("touch b.txt", "a.txt", &["made no `a.txt` for its output `out`", "in its folder are `b.txt`"][..]),
+        ("true", "a.txt", &["the command left no file in its folder; it writes to `$out`"]),
+        ("true", "a/", &["left nothing in `a/`"]),
+        ("rmdir a; touch a", "a/", &["made no folder of `a/`"]),
+        ("touch b.txt", "*.csv", &["no file that the command made matches `*.csv`", "`b.txt`"]),
+        ("ln -s /etc/hostname $out", "a.txt", &["leads out of it, to /etc/hostname", "copy the file"]),
+        ("mkdir d; ln -s /etc d/etc", "d", &["the link `etc` in the output `out` leads out of it, to /etc"]),
+        ("mkdir d; ln -s ../../../../../src.txt d/up", "d", &["the link `up` in the output `out` lead"]),
+        ("ln -s /etc/hostname a.csv", "*.csv", &["the link `a.csv` in the output `out` leads out of it"]),
+        ("mkfifo d/pipe", "d/", &["`pipe` in the output `out` is a pipe, a socket or a device"]),
+        ("mkfifo a.csv", "*.csv", &["`a.csv` in the output `out` is a pipe, a socket or a device"]),
+    ] {
+        let sandbox =
+            pipeline(&format!("  a: {{ uses: exec, with: {{ run: '{run}', outputs: {{ out: '{out}' }} }} }}\n"));
+        let failed = sandbox.refit(["run"]).expect_code(3);
+        for words in says {
+            assert!(failed.stderr.contains(words), "{run}: no `{words}` in:\n{}", failed.stderr);
+        }
+        assert!(!sandbox.path(".refit/manifests").read_dir().unwrap().any(|_| true), "{run}");
+    }
+}
+
+#[test]
+fn links_inside_an_output_become_what_they_lead_to() {
+    let sandbox = pipeline(
+        "  a: { uses: exec, inputs: { x: src }, with: { run: 'cp $x d/real; ln -s real d/link; ln d/real d/hard', outputs: { d: d/ } } }
+  b: { uses: exec, inputs: { d: a.d }, with: { run: 'cat $d/real $d/link $d/hard > $out; find $d -type l >> $out', outputs: { out: out } } }
+",
+    );
+    run(&sandbox);
+    assert_eq!(read(&sandbox, "b.out"), "hello\nhello\nhello\n");
+}
+
+#[test]
+fn an_output_of_a_command_fits_every_input_and_may_be_copied_out() {
+    let sandbox = pipeline(
+        "  make: { uses: exec, inputs: { 'the-source': src }, with: { run: 'printf \"{\\\"instruction\\\": \\\"q\\\", \\\"output\\\": \\\"a\\\"}\\n\" > \"$rows\"', outputs: { rows: 'a folder/rows.jsonl' } } }
+  clean: { uses: clean, inputs: { records: make.rows } }
+  count: { uses: exec, inputs: { records: clean.records }, with: { run: 'wc -l < $records/records.jsonl | tr -d \" \" > $n', outputs: { n: n.txt } } }
+outputs: { 'out/数 of rows.txt': count.n }
+",
+    );
+    run(&sandbox);
+    assert_eq!(fs_err::read_to_string(sandbox.path("out/数 of rows.txt")).unwrap(), "1\n");
+}
+
+#[test]
+fn an_input_with_a_place_stands_there() {
+    let sandbox = pipeline(
+        "  a: { uses: exec, inputs: { x: src }, with: { run: 'cat data/raw/src.txt > data/out.txt', place: { x: data/raw/src.txt }, outputs: { out: data/out.txt } } }\n",
+    );
+    assert_eq!(run(&sandbox).stage("a")["warnings"], serde_json::json!([]));
+    assert_eq!(read(&sandbox, "a.out"), "hello\n");
+}
+
+#[test]
+fn a_tool_counts_by_its_bytes() {
+    let sandbox = pipeline(
+        "  a: { uses: exec, inputs: { x: src }, with: { run: [./upper.sh, $x, $out], outputs: { out: out } } }
+  b: { uses: exec, inputs: { x: src }, with: { run: 'sh $REFIT_FOLDER/lower.sh < $x > $out', tools: [sh, ./lower.sh], outputs: { out: out } } }
+",
+    );
+    let script = |name: &str, text: &str| {
+        sandbox.write(name, text);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs_err::set_permissions(sandbox.path(name), mode).unwrap();
+    };
+    script("upper.sh", "#!/bin/sh\ntr a-z A-Z < \"$1\" > \"$2\"\n");
+    let missing = sandbox.refit(["run", "-k"]).expect_code(3);
+    assert!(missing.stderr.contains("the tool `./lower.sh` is not there"), "{}", missing.stderr);
+    let plan = sandbox.refit(["plan", "--json"]).expect_code(0);
+    assert_eq!(plan.stages("blocked"), ["b"]);
+    script("lower.sh", "tr A-Z a-z\n");
+    assert_eq!(run(&sandbox).stages("ran"), ["b"]);
+    assert_eq!(run(&sandbox).stages("cached"), ["a", "b"]);
+    script("upper.sh", "#!/bin/sh\ntr a-z B-ZA < \"$1\" > \"$2\"\n");
+    let changed = run(&sandbox);
+    assert_eq!(changed.stages("ran"), ["a"]);
+    assert!(changed.stage("a")["reason"].as_str().unwrap().starts_with("tool ./upper.sh: "), "{}", changed.stdout);
+    assert_eq!(read(&sandbox, "a.out"), "IFMMP\n");
+}
+
+#[test]
+fn what_is_never_cached_runs_and_stops_the_wave() {
+    let sandbox = pipeline(
+        "  a: { uses: exec, cache: false, with: { run: 'echo same > $out', outputs: { out: out } } }
+  b: { uses: exec, inputs: { x: a.out }, with: { run: 'cat $x' } }
+",
+    );
+    run(&sandbox);
+    let again = run(&sandbox);
+    assert_eq!((again.stages("ran"), again.stages("cached")), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(again.stage("a")["reason"], "never cached (`cache: false`)");
+}
+
+/// A stage that says when it has begun, and goes on when it is told to.
+const WAITS: &str = "  a:
+    uses: exec
+    inputs: { x: src }
+    with:
+      run: |
+        touch \"$REFIT_FOLDER/begun\"
+        sleep 600 &
+        while [ ! -e \"$REFIT_FOLDER/go\" ]; do sleep 0.01; done
+        cat $x > $out
+      outputs: { out: out.txt }
+";
+
+/// Starts a run of `WAITS` and waits until its command runs.
+fn begun(sandbox: &Sandbox) -> Child {
+    let mut engine = sandbox.command(["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !sandbox.path("begun").exists() {
+        assert!(engine.try_wait().unwrap().is_none(), "the run ended too early");
+        thread::sleep(Duration::from_millis(5));
+    }
+    engine
+}
+
+/// The processes that were started in the sandbox by a command.
+fn commands(sandbox: &Sandbox) -> Vec<String> {
+    let folder = format!("REFIT_FOLDER={}", sandbox.path("").canonicalize().unwrap().display());
+    let folder = folder.trim_end_matches('/');
+    let processes = fs_err::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    processes
+        .filter(|process| {
+            let environment = fs_err::read(process.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == folder.as_bytes())
+        })
+        .map(|process| fs_err::read_to_string(process.join("cmdline")).unwrap_or_default())
+        .collect()
+}
+
+fn expect_no_commands(sandbox: &Sandbox) {
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(20) {
+        if commands(sandbox).is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{:?}", commands(sandbox));
+}
+
+#[test]
+fn no_command_outlives_an_engine_that_was_killed() {
+    let sandbox = pipeline(WAITS);
+    let mut engine = begun(&sandbox);
+    assert!(commands(&sandbox).len() >= 2, "the shell and what it left in the background");
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    expect_no_commands(&sandbox);
+    sandbox.write("go", "");
+    assert_eq!(run(&sandbox).stages("ran"), ["a"]);
+    assert!(commands(&sandbox).is_empty(), "what a command left in the background ends with it");
+}
+
+#[test]
+fn ctrl_c_ends_commands() {
+    let sandbox = pipeline(WAITS);
+    let mut engine = begun(&sandbox);
+    let sent = std::process::Command::new("kill").args(["-INT", &engine.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(engine.wait().unwrap().code(), Some(130));
+    assert!(commands(&sandbox).is_empty());
+}
+
+#[test]
+fn an_input_that_is_edited_while_a_command_reads_it_leaves_no_result() {
+    let sandbox = pipeline(WAITS);
+    let engine = begun(&sandbox);
+    sandbox.write("src.txt", "olleh\n");
+    sandbox.write("go", "");
+    let ended = engine.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("the input `x` was changed while the stage read it") && said.contains("src.txt"), "{said}");
+    assert_eq!(run(&sandbox).stages("ran"), ["a"]);
+    assert_eq!(read(&sandbox, "a.out"), "olleh\n");
 }

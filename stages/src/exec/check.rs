@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use refit_engine::{
     source::{did_you_mean, list},
+    spec::is_name,
     stage::{OutputPlace, ParamProblem},
 };
 
@@ -113,7 +114,8 @@ fn variables(params: &ExecParams, inputs: &[&str], problems: &mut Vec<ParamProbl
         }
         taken.entry(name).or_insert(what);
     };
-    for &port in inputs {
+    // What is no name at all is said to be none by the engine.
+    for &port in inputs.iter().filter(|port| is_name(port)) {
         add(variable(port), format!("the input `{port}`"), &|message| ParamProblem::input(port, message));
     }
     for port in params.outputs.keys() {

@@ -5,6 +5,8 @@ mod command;
 mod environment;
 mod params;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 pub use params::*;
 pub use stage::Exec;
