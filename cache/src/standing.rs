@@ -83,6 +83,7 @@ mod tests {
             params: serde_json::json!({}),
             inputs: std::collections::BTreeMap::new(),
             outputs: [("out".to_owned(), tree.clone())].into(),
+            log: None,
             facts: std::collections::BTreeMap::new(),
             warnings: Vec::new(),
             seconds: 0.0,

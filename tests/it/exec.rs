@@ -286,8 +286,8 @@ const WAITS: &str = "  a:
     inputs: { x: src }
     with:
       run: |
-        touch \"$REFIT_FOLDER/begun\"
         sleep 600 &
+        touch \"$REFIT_FOLDER/begun\"
         while [ ! -e \"$REFIT_FOLDER/go\" ]; do sleep 0.01; done
         cat $x > $out
       outputs: { out: out.txt }

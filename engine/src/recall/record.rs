@@ -78,7 +78,7 @@ impl Record {
         let text = [Digest::of(&body).to_string().as_bytes(), b"\n", &body].concat();
         let written = fs_err::create_dir_all(folder).is_ok()
             && tempfile::NamedTempFile::new_in(folder).is_ok_and(|file| {
-                std::io::Write::write_all(&mut &*file.as_file(), &text).is_ok() && file.persist(&path).is_ok()
+                std::io::Write::write_all(&mut file.as_file(), &text).is_ok() && file.persist(&path).is_ok()
             });
         if !written {
             // One of an earlier state would be found out, but only after it was read.
