@@ -97,6 +97,9 @@ pub(crate) struct PipelineArgs {
     #[arg(default_value = ".", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) pipeline: PathBuf,
     /// Change a value for this once, such as `stages.train.with.rank=16` or `params.epochs=2`.
+    ///
+    /// Several values, parted by commas or given as range(1,9,2), logrange(1e-5,1e-3,3) or choice(a,b), are a sweep: one
+    /// run for each combination. A text with a comma in it stands in quotation marks: `'name="a, b"'`.
     #[arg(short = 'S', long = "set", value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]

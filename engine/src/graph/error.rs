@@ -25,6 +25,12 @@ impl PipelineError {
         self.code
     }
 
+    /// Whether it says the same of the same place.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let name = |error: &Self| error.source.as_ref().map(|source| source.name().to_owned());
+        self.message == other.message && self.labels == other.labels && name(self) == name(other)
+    }
+
     /// The labelled byte ranges in its text, the main one first.
     pub fn labelled(&self) -> &[LabeledSpan] {
         &self.labels
@@ -81,6 +87,15 @@ impl PipelineErrors {
     /// The mistakes, in the order of the file.
     pub fn errors(&self) -> &[PipelineError] {
         &self.errors
+    }
+
+    /// Adds the mistakes that are not among them yet.
+    pub(crate) fn join(&mut self, more: Self) {
+        for error in more.errors {
+            if self.errors.iter().all(|known| !known.is_same(&error)) {
+                self.errors.push(error);
+            }
+        }
     }
 
     /// Whether the file could not even be read, which is no mistake in it.

@@ -170,6 +170,7 @@ impl Lowering<'_> {
             sources,
             stages: graph?,
             outputs,
+            variants: Vec::new(),
             warnings: Vec::new(),
             origin: self.origin.clone(),
         })

@@ -6,6 +6,7 @@ mod fan_in;
 mod fit;
 mod flatten;
 mod grammar;
+mod grid;
 mod imports;
 mod load;
 mod lower;
@@ -25,6 +26,7 @@ mod wording;
 pub(crate) use wording::number;
 
 pub use error::{PipelineError, PipelineErrors};
+pub use grid::{Variant, load_sweep};
 pub(crate) use load::pipeline_file;
 pub use load::{PIPELINE_FILE, load, load_text};
 pub use matrix::{file_name, split_output};

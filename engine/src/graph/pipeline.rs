@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use refit_cache::Digest;
 
-use super::{InputRef, PipelineError, SourceUri, StageGraph, origin::Origin};
+use super::{InputRef, PipelineError, SourceUri, StageGraph, Variant, origin::Origin};
 use crate::source::{Mistake, Path, TextOrigin};
 
 /// A pipeline whose names, ports, artifact kinds and parameters have all been checked.
@@ -29,6 +29,8 @@ pub struct Pipeline {
     pub stages: StageGraph,
     /// What is copied out after a good run, in the file's order.
     pub outputs: Vec<Export>,
+    /// The pipelines that this one is made of, when several values were given for one `-S`; else none.
+    pub variants: Vec<Variant>,
     /// What is odd but not wrong, such as a parameter that is never used.
     pub warnings: Vec<PipelineError>,
     /// Where everything is written.

@@ -24,8 +24,8 @@ impl Finished<'_> {
     /// Keeps what the next run of the same needs to know; where that cannot be known for certain, nothing.
     pub(crate) fn keep(self, store: &Store, lock: &StoreLock) {
         let Self { pipeline, options, outputs, report, .. } = self;
-        // What is odd about a pipeline is said every time, with its place. A variant is asked for with its whole sweep.
-        if report.status != RunStatus::Ok || !pipeline.warnings.is_empty() || report.variant.is_some() {
+        // What is odd about a pipeline is said every time, with its place. A sweep has more than one record to write.
+        if report.status != RunStatus::Ok || !pipeline.warnings.is_empty() || !pipeline.variants.is_empty() {
             return;
         }
         // What counts besides files is looked up anew, and what is never cached runs.

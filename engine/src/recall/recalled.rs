@@ -69,6 +69,7 @@ impl Recalled {
             started,
             seconds: 0.0,
             variant: None,
+            sweep: Vec::new(),
             stages,
             exported,
             sources,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, record::RunPlan, session::Session,
-    step::Workshop,
+    step::Workshop, sweep::SweepRecord,
 };
 use crate::{
     fetch::Fetcher,
@@ -64,6 +64,7 @@ pub async fn run(
     let folder = store.run_folder(&id);
     fs_err::create_dir_all(&folder)?;
     options.labels.write_any(&folder)?;
+    let sweep = SweepRecord::begin(pipeline, store, lock, options, &id, started)?;
     let plan = RunPlan::of(pipeline, options, started);
     plan.write(pipeline.text(), &folder)?;
     let log = Mutex::new(File::create(folder.join("events.jsonl"))?);
@@ -105,6 +106,7 @@ pub async fn run(
     }
     session.sketch_sources();
     report.seconds = begun.elapsed().as_secs_f64();
+    sweep.end(store, &mut report)?;
     // Also a run that could not copy its results out is on record, with all that it made.
     report.write(&folder)?;
     // It is only there for speed: whoever misses it reads the report.

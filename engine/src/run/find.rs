@@ -1,6 +1,6 @@
 use refit_cache::{RunId, Store, StoreError};
 
-use super::Labels;
+use super::{Labels, sweep::runs};
 
 /// The run that a person means: `latest`, `latest~1` for the one before, a name, an id, or any beginning of an id or of
 /// the part after `-` that no other run has.
@@ -12,7 +12,7 @@ use super::Labels;
 pub fn find_run(store: &Store, text: &str) -> Result<RunId, StoreError> {
     let unknown = || StoreError::UnknownRun { wanted: text.to_owned() };
     if let Some(back) = steps_back(text) {
-        return store.runs()?.into_iter().nth(back).ok_or_else(unknown);
+        return runs(store)?.into_iter().nth(back).ok_or_else(unknown);
     }
     let runs = store.runs()?;
     if let Some(id) = text.parse::<RunId>().ok().filter(|id| runs.binary_search_by(|run| id.cmp(run)).is_ok()) {

@@ -11,7 +11,7 @@ mod scores;
 mod session;
 mod step;
 mod summary;
-mod variant;
+mod sweep;
 
 pub use event::{Observer, RunEvent};
 pub use executor::run;
@@ -20,4 +20,4 @@ pub use labels::{LabelError, Labels};
 pub use options::{RunError, RunOptions, Selection};
 pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
 pub use summary::RunSummary;
-pub use variant::Variant;
+pub use sweep::{SweepRun, VariantOf, runs};

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use miette::Diagnostic;
-use refit_cache::{RunId, StoreError};
+use refit_cache::StoreError;
 use thiserror::Error;
 
 use super::Labels;
@@ -76,8 +76,6 @@ pub struct RunOptions {
     pub overrides: Vec<String>,
     /// What the run is called.
     pub labels: Labels,
-    /// The runs that this one does the work of, when several values were given for one `-S`.
-    pub sweep: Vec<RunId>,
 }
 
 /// Why a run could not be carried out. A stage that failed is no such error: the report tells of it.

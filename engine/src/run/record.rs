@@ -7,7 +7,7 @@ use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunError, RunOptions, Variant, summary::read_json};
+use super::{RunError, RunOptions, SweepRun, VariantOf, summary::read_json};
 use crate::{graph::Pipeline, plan::Reason, stage::StageError};
 
 /// How a run ended.
@@ -119,7 +119,10 @@ pub struct RunReport {
     pub sources: BTreeMap<String, SourceReport>,
     /// Its place in a sweep, if it was one of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variant: Option<Variant>,
+    pub variant: Option<VariantOf>,
+    /// The runs of a sweep, if this is the record of their common work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<SweepRun>,
 }
 
 impl RunReport {
@@ -165,11 +168,7 @@ pub struct RunPlan {
     pub stages: BTreeMap<String, Value>,
     /// Its place in a sweep, if it is one of several runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variant: Option<Variant>,
-    /// The runs of a sweep, if this is the record of their common work: steps and logs of all of them, and no run that
-    /// anybody asked for by itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sweep: Vec<RunId>,
+    pub variant: Option<VariantOf>,
 }
 
 impl RunPlan {
@@ -228,7 +227,6 @@ impl RunPlan {
             started,
             stages: stages.collect(),
             variant: None,
-            sweep: options.sweep.clone(),
         }
     }
 }

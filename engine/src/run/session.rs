@@ -366,6 +366,7 @@ impl<'a> Session<'a> {
                 .map(|(name, from, digest)| (name.to_owned(), SourceReport { from: from.to_string(), digest }))
                 .collect(),
             variant: None,
+            sweep: Vec::new(),
         }
     }
 

@@ -1,12 +1,15 @@
 //! What the user wrote, as plain types, and what was given in its place on the command line.
 
 mod apply;
+mod decimal;
 mod defaults;
 mod import;
 mod input;
+mod items;
 mod matrix;
 mod overrides;
 mod pipeline;
+mod sweep;
 mod written;
 
 pub use defaults::DefaultsSpec;
@@ -15,6 +18,8 @@ pub use input::InputSpec;
 pub use matrix::{AxisSpec, MatrixAxes, MatrixSpec};
 pub use overrides::{Override, OverrideError};
 pub use pipeline::{NAME_PATTERN, PinnedSource, PipelineSpec, SourceSpec, StageSpec, is_name};
+pub use sweep::{Combination, Sweep};
 pub use written::written;
 
 pub(crate) use apply::apply;
+pub(crate) use items::{closing, items};

@@ -39,6 +39,27 @@ pub enum OverrideError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// Several values are given in a way that cannot be read.
+    #[error("`{text}` {problem}")]
+    #[diagnostic(
+        code("override::bad_sweep"),
+        help(
+            "several values are parted by commas, `8,16,32`, or given as range(1,9,2), logrange(1e-5,1e-3,3) or choice(a,b); a text with a comma in it stands in quotation marks"
+        )
+    )]
+    BadSweep {
+        /// As it was given.
+        text: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The values span more combinations than anybody means to run.
+    #[error("{runs} combinations are too many")]
+    #[diagnostic(code("override::too_many_runs"), help("give fewer values, or sweep over fewer paths at once"))]
+    TooManyRuns {
+        /// How they come about.
+        runs: String,
+    },
     /// The value is not YAML.
     #[error("the value of `{text}` is not YAML: {problem}")]
     #[diagnostic(

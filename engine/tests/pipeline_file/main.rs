@@ -10,6 +10,7 @@ mod overrides;
 mod places;
 mod random;
 mod schema;
+mod sweep;
 mod valid;
 
 use std::path::Path;

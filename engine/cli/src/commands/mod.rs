@@ -21,6 +21,7 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 mod scores;
 mod selection;
+mod sweep;
 pub(crate) mod warden;
 
 use crate::{

@@ -10,7 +10,7 @@ use refit_engine::{
     location::locate_store,
     plan::{self, Force, Plan, Planner, Sources, Surroundings},
     run::RunError,
-    spec::Override,
+    spec::Sweep,
 };
 use tempfile::TempDir;
 
@@ -23,8 +23,8 @@ use crate::{
 
 /// Reads and checks the pipeline, and shows what is odd about it.
 pub(crate) fn pipeline(args: &PipelineArgs, ui: Ui) -> Result<Pipeline, Failure> {
-    let overrides = args.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let pipeline = graph::load(&args.pipeline, &overrides, &refit_stages::registry())?;
+    let sweep = Sweep::parse(&args.set)?;
+    let pipeline = graph::load_sweep(&args.pipeline, &sweep, &refit_stages::registry())?;
     for warning in &pipeline.warnings {
         ui.warning(&miette::Report::new(warning.clone()));
     }

@@ -25,6 +25,7 @@ use super::{
     runs,
     scores::{self, Scores},
     selection::SelectionArgs,
+    sweep,
 };
 use crate::{
     args::PipelineArgs,
@@ -42,6 +43,8 @@ use crate::{
 Examples:
   refit run pipelines/helpdesk
   refit run -S stages.train.with.learning_rate=2e-4 --json
+  refit run -S stages.train.with.rank=8,16 -S 'params.lr=logrange(1e-4,1e-2,3)'
+                                             six runs that share what is common
   refit run --to train -j 1 --device cpu
   refit run --force=train
   refit run --from-run baseline --force      whether every stage makes the same bytes once more")]
@@ -143,7 +146,6 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         variables: environment.variables.clone(),
         overrides,
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
-        sweep: Vec::new(),
     };
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fetcher = open::fetcher(environment);
@@ -154,7 +156,10 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, interrupted, &view).await?)
     });
     view.close();
-    tell(&report?, repeat.as_ref(), &view, args.json, ui)
+    let report = report?;
+    let ended = tell(&report, repeat.as_ref(), &view, args.json, ui);
+    sweep::tell(&pipeline, &report, ui);
+    ended
 }
 
 /// Answers a run of which nothing has changed since the last one; none when something may have.
@@ -173,7 +178,8 @@ fn recalled(args: &RunArgs, ui: Ui, environment: &Environment) -> Result<Option<
 
 /// Says how the run ended, and what has become of one that repeats another.
 fn tell(report: &RunReport, repeat: Option<&Repeat>, view: &RunView, json: bool, ui: Ui) -> Result<ExitCode, Failure> {
-    if report.status == RunStatus::Ok {
+    // Of a sweep, `refit runs` shows them side by side.
+    if report.status == RunStatus::Ok && report.sweep.is_empty() {
         for line in scores::table(&Scores::of(&report.stages), ui.width()) {
             ui.say(&line);
         }

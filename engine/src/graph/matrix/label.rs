@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 const LONGEST: usize = 120;
 
 /// The text of a value in the name of a copy. Read as YAML it is that value again.
-pub(super) fn label(value: &Value, written: Option<&str>) -> String {
+pub(in crate::graph) fn label(value: &Value, written: Option<&str>) -> String {
     let reads_back = |text: &str| serde_yaml::from_str::<Value>(text).is_ok_and(|read| read == *value);
     match (value, written) {
         (Value::String(text), _) if is_word(text) && reads_back(text) => text.clone(),

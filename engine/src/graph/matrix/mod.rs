@@ -13,5 +13,6 @@ pub use reference::split_output;
 pub(super) use axis::{Axis, AxisValue};
 pub(super) use combine::{Combination, Item, combine};
 pub(super) use copies::{Choice, Copies, StageCopy, Template};
+pub(super) use label::label;
 pub(super) use read::{Matrix, Notes};
 pub(super) use reference::{Reference, Selector, split_copies};

@@ -1,3 +1,4 @@
+use jiff::Timestamp;
 use refit_cache::{RunId, Store, StoreError};
 use refit_engine::run::{Labels, RunPlan, RunReport, RunStatus, StageReport, StageState};
 
@@ -15,7 +16,7 @@ impl RunRecord {
     pub(crate) fn read(store: &Store, id: &RunId) -> Result<Self, StoreError> {
         let folder = store.run_folder(id);
         let report = RunReport::read(&folder);
-        let status = status(report.as_ref().map(|report| report.status), id, under_way(store)?.as_ref());
+        let status = status(report.as_ref().map(|report| report.status), id, under_way(store)?);
         Ok(Self { id: id.clone(), labels: Labels::read(&folder), plan: RunPlan::read(&folder), report, status })
     }
 
@@ -41,19 +42,19 @@ impl RunRecord {
     }
 }
 
-/// The run that goes on now: it began after its engine took the lock, and is the newest since.
-pub(super) fn under_way(store: &Store) -> Result<Option<RunId>, StoreError> {
-    let Some(holder) = store.holder()? else { return Ok(None) };
-    Ok(store.runs()?.into_iter().next().filter(|run| run.began() >= holder.since))
+/// Since when the engine that runs now holds the store: what began since goes on as long as it has no report. Of a sweep, that
+/// is more than one run.
+pub(super) fn under_way(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+    Ok(store.holder()?.map(|holder| holder.since))
 }
 
 /// The word for how a run ended.
-pub(super) fn status(ended: Option<RunStatus>, run: &RunId, under_way: Option<&RunId>) -> &'static str {
+pub(super) fn status(ended: Option<RunStatus>, run: &RunId, under_way: Option<Timestamp>) -> &'static str {
     match ended {
         Some(RunStatus::Ok) => "ok",
         Some(RunStatus::Failed) => "failed",
         Some(RunStatus::Interrupted) => "interrupted",
-        None if under_way == Some(run) => "running",
+        None if under_way.is_some_and(|since| run.began() >= since) => "running",
         None => "killed",
     }
 }

@@ -1,7 +1,8 @@
 use std::{cell::OnceCell, collections::BTreeMap};
 
+use jiff::Timestamp;
 use refit_cache::{RunId, Store, StoreError};
-use refit_engine::run::{Labels, RunSummary, StageState};
+use refit_engine::run::{Labels, RunSummary, StageState, runs};
 use serde_json::{Value, json};
 
 use super::record::{state_name, status, under_way};
@@ -23,10 +24,10 @@ impl<'s> Row<'s> {
     /// Every run, newest first; each is read when it is asked for.
     pub(crate) fn all(store: &'s Store) -> Result<impl ExactSizeIterator<Item = Self> + 's, StoreError> {
         let under_way = under_way(store)?;
-        Ok(store.runs()?.into_iter().map(move |run| Self::read(store, &run, under_way.as_ref())))
+        Ok(runs(store)?.into_iter().map(move |run| Self::read(store, &run, under_way)))
     }
 
-    fn read(store: &'s Store, run: &RunId, under_way: Option<&RunId>) -> Self {
+    fn read(store: &'s Store, run: &RunId, under_way: Option<Timestamp>) -> Self {
         let summary = RunSummary::read(store, run);
         let status = status(summary.status, run, under_way);
         let labels = Labels::read(&store.run_folder(run));
