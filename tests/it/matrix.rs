@@ -182,3 +182,40 @@ fn a_comma_in_quotation_marks_is_no_sweep() {
     let wrong = sandbox.refit(["run", "-S", "params.test=range(1,2,0)"]).expect_code(2);
     assert!(wrong.stderr.contains("logrange"), "{}", wrong.stderr);
 }
+
+const FAN_IN: &str = "\
+stages:
+  part:
+    uses: exec
+    matrix: { word: [b, a], times: [1, 2] }
+    with:
+      run: 'i=0; while [ $i -lt ${matrix.times} ]; do echo $word; i=$((i+1)); done > $out'
+      env: { word: \"${matrix.word}\" }
+      outputs: { out: out.txt }
+  doubled:
+    uses: exec
+    matrix: part
+    inputs: { in: part.out }
+    with: { run: 'cat $in $in > $out', outputs: { out: out.txt } }
+  all:
+    uses: exec
+    inputs: { parts: \"doubled[*].out\", ones: \"part[times=1,*].out\" }
+    with: { run: 'ls $parts > $out; cat $parts/* $ones/* >> $out', outputs: { out: out.txt } }
+outputs: { all.txt: all.out }
+";
+
+#[test]
+fn all_copies_arrive_as_one_folder() {
+    let sandbox = Sandbox::new();
+    sandbox.write("pipeline.yaml", FAN_IN);
+    sandbox.refit(["run"]).expect_code(0);
+    let names = "word=a,times=1\nword=a,times=2\nword=b,times=1\nword=b,times=2\n";
+    let doubled = "a\na\n".to_owned() + "a\na\na\na\n" + "b\nb\n" + "b\nb\nb\nb\n";
+    assert_eq!(fs::read_to_string(sandbox.path("all.txt")).unwrap(), format!("{names}{doubled}a\nb\n"));
+    // The order in the file is no content.
+    let turned = FAN_IN.replace("[b, a]", "[a, b]");
+    sandbox.write("pipeline.yaml", turned);
+    assert!(sandbox.refit(["run", "--json"]).expect_code(0).stages("ran").is_empty());
+    let one = sandbox.refit(["get", "doubled[word=a,times=2].out", "--to", "one.txt"]).expect_code(0);
+    assert_eq!(fs::read_to_string(sandbox.path("one.txt")).unwrap(), "a\na\na\na\n", "{}", one.stderr);
+}
