@@ -12,6 +12,7 @@ mod exports;
 mod fixture;
 mod flow;
 mod gc;
+mod groups;
 mod index;
 mod kill;
 mod large;
