@@ -242,8 +242,7 @@ impl BundleReader<'_> {
             return Err(self.bad("it is cut off: not all of its manifests are there before the first object"));
         }
         let mut needed: BTreeMap<Digest, u64> = BTreeMap::new();
-        for (object, bytes) in manifests.values().flat_map(|manifest| manifest.outputs.values()).flat_map(Tree::objects)
-        {
+        for (object, bytes) in manifests.values().flat_map(Manifest::trees).flat_map(Tree::objects) {
             if needed.insert(object, bytes).is_some_and(|other| other != bytes) {
                 return Err(self.bad("two manifests contradict each other"));
             }

@@ -78,7 +78,7 @@ impl Store {
         let mut objects: BTreeMap<Digest, u64> = BTreeMap::new();
         for key in keys {
             let manifest = self.manifest(key)?.ok_or(StoreError::NoResult { key: *key })?;
-            objects.extend(manifest.outputs.values().flat_map(Tree::objects));
+            objects.extend(manifest.trees().flat_map(Tree::objects));
         }
         let record = run.map(|run| self.record_files(run)).transpose()?.unwrap_or_default();
         let contents = Contents {
