@@ -102,6 +102,6 @@ mod tests {
         fs::write(&path, "").unwrap();
         assert!(!seen.holds());
         let now = Witness::of(&path);
-        assert!(!now.is_settled(SystemTime::now()) && now.is_settled(SystemTime::now() + Duration::from_secs(60)));
+        assert!(!now.is_settled(SystemTime::now()) && now.is_settled(SystemTime::now() + Duration::from_mins(1)));
     }
 }

@@ -42,6 +42,12 @@ fn a_flipped_bit_in_any_object_is_found_and_the_same_result_made_again() {
         }
         flip(&object, false);
         let verified = sandbox.refit(["cache", "verify"]);
+        if verified.stderr.contains("damaged object of no result moved aside") {
+            // An earlier round made its result again, with another object.
+            assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+            assert!(made_again > 0);
+            continue;
+        }
         assert_eq!(verified.code, Some(6), "{}", verified.stderr);
         let run = sandbox.refit(CPU.iter().chain(&["--json"])).expect_code(0);
         made_again += run.stages("ran").len();

@@ -162,6 +162,7 @@ fn rewritten(bytes: &[u8], change: impl Fn(&mut Vec<(String, Vec<u8>, tar::Entry
 #[test]
 fn files_made_to_do_harm_are_refused() {
     type Parts = Vec<(String, Vec<u8>, tar::EntryType)>;
+    type Change = Box<dyn Fn(&mut Parts)>;
     let (_from, [one, _], _, file) = exported();
     let bytes = fs::read(&file).unwrap();
     let replace = |parts: &mut Parts, old: &str, new: &str| {
@@ -170,7 +171,7 @@ fn files_made_to_do_harm_are_refused() {
         parts[0].1 = text.replacen(old, new, 1).into_bytes();
     };
     let manifest = format!("manifests/{}.json", one.key);
-    let changes: Vec<(&str, Box<dyn Fn(&mut Parts)>)> = vec![
+    let changes: Vec<(&str, Change)> = vec![
         ("which no export writes", Box::new(|parts| parts[3].0 = "../../../../tmp/evil".to_owned())),
         ("which no export writes", Box::new(|parts| parts[3].0 = "/tmp/evil".to_owned())),
         ("which no export writes", Box::new(|parts| parts[3].0 = "objects/../../evil".to_owned())),
