@@ -37,6 +37,7 @@ mod receive;
 mod remote;
 mod run_id;
 mod runs;
+mod snapshot;
 mod standing;
 mod stat;
 mod store;

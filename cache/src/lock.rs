@@ -1,15 +1,16 @@
 use std::{
+    collections::HashMap,
     fmt,
     fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, StoreError, error::At, index::Index};
+use crate::{Digest, Store, StoreError, error::At, index::Index, snapshot::Snapshot, stat::Stat};
 
 /// What to do when another process holds the store.
 pub enum Wait<'a> {
@@ -33,6 +34,9 @@ impl fmt::Debug for Wait<'_> {
 #[derive(Debug)]
 pub struct StoreLock {
     pub(crate) index: Arc<Index>,
+    store: Store,
+    /// The files measured since the store is held, for readers.
+    measured: Mutex<HashMap<(u64, u64), (Stat, Digest)>>,
     // Fields are dropped in this order: the index is closed before another process may open it.
     file: File,
     root: PathBuf,
@@ -77,7 +81,13 @@ impl Store {
         // On a full disk it cannot be written; `gc` must get the lock all the same.
         let _ = write_holder(&mut file, &record);
         self.clear_ingest_leftovers()?;
-        Ok(StoreLock { index: Arc::new(Index::open(self)), file, root: self.root().to_owned() })
+        Ok(StoreLock {
+            index: Arc::new(Index::open(self)),
+            store: self.clone(),
+            measured: Mutex::default(),
+            file,
+            root: self.root().to_owned(),
+        })
     }
 
     /// Who holds the store now, as far as the lock file tells. Takes no lock itself: even for a moment, that could make
@@ -101,6 +111,14 @@ impl StoreLock {
         self.index.take_notices()
     }
 
+    /// Remembers files whose content is known, for those who read the store later.
+    pub(crate) fn saw(&self, measured: impl Iterator<Item = (Stat, Digest)>) {
+        self.measured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(measured.map(|(stat, digest)| (stat.place(), (stat, digest))));
+    }
+
     /// The store that is held.
     pub fn root(&self) -> &Path {
         &self.root
@@ -110,6 +128,7 @@ impl StoreLock {
 impl Drop for StoreLock {
     fn drop(&mut self) {
         self.index.close();
+        Snapshot::keep(&self.store, &self.measured.lock().unwrap_or_else(PoisonError::into_inner));
         // Nobody holds it from here on; a name left in the file is shown to nobody.
         let _ = self.file.set_len(0);
         // Closing alone does not free it: a child that another thread starts right now has the file open, too, until it

@@ -13,7 +13,8 @@ use crate::{
 impl Store {
     /// The digest of a source file or folder. Links are followed, wherever they lead.
     ///
-    /// With the lock, files that did not change since they were last measured are not read again. Without it, all are.
+    /// Files that did not change since they were last measured are not read again. Without the lock, that is known only of
+    /// what a process that held it wrote down when it let go.
     pub fn measure(&self, path: &Path, lock: Option<&StoreLock>) -> Result<Tree, StoreError> {
         let target = path.canonicalize().map_err(|error| {
             if path.is_symlink() {
@@ -25,7 +26,7 @@ impl Store {
         if metadata.is_dir() {
             // A folder may hold the store itself, as the folder of a pipeline does.
             let found = walk::files(&target, Links::Follow, Some(self.root()))?;
-            let digests = measure_files(&found, lock)?;
+            let digests = self.measure_files(&found, lock)?;
             let entries = found.into_iter().zip(digests).map(|(found, (digest, bytes))| Entry {
                 path: found.relative,
                 digest,
@@ -37,34 +38,39 @@ impl Store {
             return Err(StoreError::NotAFile { path: path.to_owned() });
         }
         let found = Found { relative: String::new(), path: target, stat: Stat::of(&metadata), shared: false };
-        let measured = measure_files(&[found], lock)?;
+        let measured = self.measure_files(&[found], lock)?;
         measured
             .first()
             .map(|(digest, bytes)| Tree::file(*digest, *bytes))
             .ok_or_else(|| StoreError::NotFound { path: path.to_owned() })
     }
-}
 
-/// Digest and size of each file, in the given order.
-fn measure_files(files: &[Found], lock: Option<&StoreLock>) -> Result<Vec<(Digest, u64)>, StoreError> {
-    let stats: Vec<Stat> = files.iter().map(|file| file.stat).collect();
-    let known = lock.map_or_else(|| vec![None; files.len()], |lock| lock.index.digests(&stats));
-    let measured: Vec<_> = files
-        .par_iter()
-        .zip(known)
-        .map(|(file, known)| match known {
-            Some(digest) => Ok((digest, file.stat, None)),
-            None => hash_settled(&file.path).map(|(digest, stat, asked)| (digest, stat, Some(asked))),
-        })
-        .collect::<Result<_, _>>()?;
-    if let Some(lock) = lock {
-        let settled = measured.iter().filter(|(_, stat, asked)| asked.is_some_and(|asked| !stat.is_racy(asked)));
-        let settled: Vec<_> = settled.map(|(digest, stat, _)| (*stat, *digest)).collect();
-        if !settled.is_empty() {
-            lock.index.remember(&settled);
+    /// Digest and size of each file, in the given order.
+    fn measure_files(&self, files: &[Found], lock: Option<&StoreLock>) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let stats: Vec<Stat> = files.iter().map(|file| file.stat).collect();
+        let known = match lock {
+            Some(lock) => lock.index.digests(&stats),
+            None => stats.iter().map(|stat| self.snapshot().digest(stat)).collect(),
+        };
+        let measured: Vec<_> = files
+            .par_iter()
+            .zip(known)
+            .map(|(file, known)| match known {
+                Some(digest) => Ok((digest, file.stat, None)),
+                None => hash_settled(&file.path).map(|(digest, stat, asked)| (digest, stat, Some(asked))),
+            })
+            .collect::<Result<_, _>>()?;
+        if let Some(lock) = lock {
+            let settled = measured.iter().filter(|(_, stat, asked)| asked.is_none_or(|asked| !stat.is_racy(asked)));
+            lock.saw(settled.clone().map(|(digest, stat, _)| (*stat, *digest)));
+            let new: Vec<_> =
+                settled.filter(|(_, _, asked)| asked.is_some()).map(|(digest, stat, _)| (*stat, *digest)).collect();
+            if !new.is_empty() {
+                lock.index.remember(&new);
+            }
         }
+        Ok(measured.into_iter().map(|(digest, stat, _)| (digest, stat.size)).collect())
     }
-    Ok(measured.into_iter().map(|(digest, stat, _)| (digest, stat.size)).collect())
 }
 
 #[cfg(test)]

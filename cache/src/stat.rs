@@ -32,6 +32,11 @@ impl Stat {
         }
     }
 
+    /// Where the file is stored, whatever it is called.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Whether the file was touched so shortly before `now` that it could change again and bear the same times. A time
     /// in the future counts as that: either clock may be wrong.
     pub(crate) fn is_racy(&self, now: SystemTime) -> bool {

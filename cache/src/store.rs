@@ -2,12 +2,12 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use crate::{Digest, RunId, StepKey, StoreError, durable::write_atomic, error::At};
+use crate::{Digest, RunId, StepKey, StoreError, durable::write_atomic, error::At, snapshot::Snapshot};
 
 /// The layout this build reads and writes.
 pub(crate) const STORE_FORMAT: u32 = 1;
@@ -22,6 +22,7 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 ///   exports/                what was last copied out to where
 ///   pins/                   what `gc` keeps whatever it is asked for
 ///   index/                  sled: can be deleted at any time
+///   measured                what was measured lately, for readers: can be deleted at any time
 ///   tmp/step-KEY/           where steps work
 ///   quarantine/             what was found damaged
 /// ```
@@ -30,6 +31,7 @@ pub struct Store {
     root: PathBuf,
     /// Whether a file of the store was found not to share its blocks with another one here: that is not tried again.
     no_reflinks: Arc<AtomicBool>,
+    snapshot: Arc<OnceLock<Snapshot>>,
 }
 
 const FOLDERS: [&str; 8] = ["objects", "manifests", "runs", "exports", "pins", "recall", "tmp", "quarantine"];
@@ -57,7 +59,7 @@ impl Store {
             }
             _ => StoreError::io("creating", root, error),
         })?;
-        let store = Self { root: root.canonicalize().at("opening", root)?, no_reflinks: Arc::default() };
+        let store = Self { root: root.canonicalize().at("opening", root)?, no_reflinks: Arc::default(), snapshot: Arc::default() };
         if !store.check_format()? {
             match store.check_unused() {
                 Ok(()) => store.write_ignore_file()?,
@@ -79,14 +81,19 @@ impl Store {
     /// Makes the folder of a store a place for files of settings, of which git sees only the shared one. No store is made.
     pub fn prepare_settings(root: &Path) -> Result<(), StoreError> {
         std::fs::create_dir_all(root).at("creating", root)?;
-        Self { root: root.to_owned(), no_reflinks: Arc::default() }.write_ignore_file()
+        Self { root: root.to_owned(), no_reflinks: Arc::default(), snapshot: Arc::default() }.write_ignore_file()
     }
 
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
     pub fn open_existing(root: &Path) -> Result<Self, StoreError> {
         let no_store = || StoreError::NoStore { root: root.to_owned() };
-        let store = Self { root: root.canonicalize().map_err(|_| no_store())?, no_reflinks: Arc::default() };
+        let store = Self { root: root.canonicalize().map_err(|_| no_store())?, no_reflinks: Arc::default(), snapshot: Arc::default() };
         if store.check_format()? { Ok(store) } else { Err(no_store()) }
+    }
+
+    /// What was measured by those who held the store, as it was written down when it is first asked for.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        self.snapshot.get_or_init(|| Snapshot::read(self))
     }
 
     /// The store's own folder.
