@@ -59,7 +59,11 @@ impl Store {
             }
             _ => StoreError::io("creating", root, error),
         })?;
-        let store = Self { root: root.canonicalize().at("opening", root)?, no_reflinks: Arc::default(), snapshot: Arc::default() };
+        let store = Self {
+            root: root.canonicalize().at("opening", root)?,
+            no_reflinks: Arc::default(),
+            snapshot: Arc::default(),
+        };
         if !store.check_format()? {
             match store.check_unused() {
                 Ok(()) => store.write_ignore_file()?,
@@ -87,7 +91,11 @@ impl Store {
     /// Opens a store for reading. Creates nothing and works on a read-only disk.
     pub fn open_existing(root: &Path) -> Result<Self, StoreError> {
         let no_store = || StoreError::NoStore { root: root.to_owned() };
-        let store = Self { root: root.canonicalize().map_err(|_| no_store())?, no_reflinks: Arc::default(), snapshot: Arc::default() };
+        let store = Self {
+            root: root.canonicalize().map_err(|_| no_store())?,
+            no_reflinks: Arc::default(),
+            snapshot: Arc::default(),
+        };
         if store.check_format()? { Ok(store) } else { Err(no_store()) }
     }
 

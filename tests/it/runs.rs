@@ -259,3 +259,22 @@ fn two_runs_are_compared_down_to_what_each_stage_made() {
     let outputs: Vec<&String> = told["outputs"].as_object().unwrap().keys().collect();
     assert!(outputs.iter().all(|name| name.starts_with("split.")) && !outputs.is_empty(), "{outputs:?}");
 }
+
+#[test]
+fn a_plan_says_how_long_it_will_take_as_far_as_that_is_known() {
+    let sandbox = seeds();
+    let estimate = |arguments: &[&str]| {
+        let planned = sandbox.refit([&["plan", "--json"], arguments].concat()).expect_code(0).json();
+        planned["estimate"].clone()
+    };
+    assert_eq!(estimate(&["-j", "4"]), json!({ "seconds": 0.0, "jobs": 4, "unknown": 2 }));
+    assert!(sandbox.refit(["plan"]).expect_code(0).stderr.contains("is not known: never ran"));
+    sandbox.refit(["run", "-q"]).expect_code(0);
+    assert_eq!(estimate(&["-j", "1"])["seconds"], 0.0, "nothing to run");
+    let all = estimate(&["-S", "stages.clean.with.dedup=none", "-j", "1"]);
+    let one = estimate(&["-S", "params.seed=8", "-j", "1"]);
+    assert_eq!((&all["unknown"], &one["unknown"]), (&json!(0), &json!(0)));
+    assert!(all["seconds"].as_f64() > one["seconds"].as_f64() && one["seconds"].as_f64() > Some(0.0), "{all} {one}");
+    let told = sandbox.refit(["plan", "-S", "params.seed=8", "-j", "2"]).expect_code(0).stderr;
+    assert!(told.contains("1 of 2 stages would run, about ") && told.contains(", 2 steps at a time"), "{told}");
+}

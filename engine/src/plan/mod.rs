@@ -2,6 +2,7 @@
 
 mod collected;
 mod difference;
+mod estimate;
 mod history;
 mod leaves;
 mod planner;
@@ -13,6 +14,7 @@ mod surroundings;
 pub(crate) use collected::content;
 pub(crate) use difference::parameter_changes;
 
+pub use estimate::Estimate;
 pub use history::History;
 pub use leaves::leaves;
 pub use planner::{Decision, Force, Planner, plan};

@@ -94,7 +94,7 @@ impl<'s> Planner<'s> {
 
     /// What the stage took the last time it ran, in seconds.
     pub fn last_seconds(&self, stage: &str) -> Option<f64> {
-        self.history.last(stage).map(|manifest| manifest.seconds)
+        self.history.last_seconds(stage)
     }
 }
 

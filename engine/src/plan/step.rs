@@ -57,9 +57,4 @@ impl Plan {
             Some(step.outputs.get(port)?.digest)
         })
     }
-
-    /// What the steps that must run took last time, in seconds; none while one of them is not known.
-    pub fn estimate(&self) -> Option<f64> {
-        self.steps.iter().filter(|step| step.state == StepState::Run).map(|step| step.last_seconds).sum()
-    }
 }

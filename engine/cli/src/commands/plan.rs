@@ -1,9 +1,12 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZero,
+};
 
 use clap::Args;
 use refit_engine::{
     graph::Pipeline,
-    plan::{Plan, Step, StepState, sentence},
+    plan::{Estimate, Plan, Step, StepState, sentence},
 };
 use serde_json::{Value, json};
 
@@ -30,6 +33,9 @@ pub(crate) struct PlanArgs {
     pub(crate) pipeline: PipelineArgs,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
+    /// Estimate the time for so many steps at a time [default: as `run` takes them].
+    #[arg(short, long)]
+    pub(crate) jobs: Option<NonZero<usize>>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -45,12 +51,20 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
     let rows = rows(&planned.pipeline, &planned.plan, &selected);
     let stale = is_stale(&rows);
+    let jobs = args.jobs.map_or_else(|| environment.config.jobs(), usize::from);
+    let running: HashMap<&str, Option<f64>> =
+        rows.iter().filter(|row| row.would_run()).map(|row| (row.step.stage.as_str(), row.step.last_seconds)).collect();
+    let estimate = Estimate::of(&planned.pipeline, jobs, |stage| running.get(stage).copied());
     if args.json {
         let status = if stale { "stale" } else { "fresh" };
         let stages: Vec<Value> = rows.iter().map(Row::as_json).collect();
-        ui.data(&json!({ "pipeline": planned.pipeline.name, "status": status, "stages": stages }).to_string())?;
+        let estimate = json!({ "seconds": estimate.seconds, "jobs": jobs, "unknown": estimate.unknown });
+        let planned = json!({
+            "pipeline": planned.pipeline.name, "status": status, "stages": stages, "estimate": estimate,
+        });
+        ui.data(&planned.to_string())?;
     } else {
-        show(&rows, ui)?;
+        show(&rows, (estimate, jobs), ui)?;
     }
     Ok(if args.exit_code && stale { ExitCode::Stale } else { ExitCode::Ok })
 }
@@ -139,18 +153,23 @@ impl Row<'_> {
 }
 
 /// Prints a plan for people.
-pub(super) fn show(rows: &[Row<'_>], ui: Ui) -> Result<(), Failure> {
+pub(super) fn show(rows: &[Row<'_>], (estimate, jobs): (Estimate, usize), ui: Ui) -> Result<(), Failure> {
     let mut table = Table::new();
     for Row { step, outlook } in rows {
-        let time = step.last_seconds.map(duration).unwrap_or_default();
+        let unknown = if *outlook == Outlook::Run { "?" } else { "" };
+        let time = step.last_seconds.map_or_else(|| unknown.to_owned(), duration);
         table.row([step.stage.clone(), ui.paint_data(outlook.name(), outlook.color()), time, sentence(&step.reasons)]);
     }
     ui.data(&table.text())?;
     let running: Vec<&Row<'_>> = rows.iter().filter(|row| row.would_run()).collect();
+    let steps = if jobs == 1 { "one step".to_owned() } else { format!("{jobs} steps") };
+    let known = format!("about {} by past times, {steps} at a time", duration(estimate.seconds));
     // Of a stage that never ran nobody knows how long it takes.
-    let estimate: Option<f64> = running.iter().map(|row| row.step.last_seconds).sum();
-    let time =
-        estimate.filter(|_| !running.is_empty()).map(|seconds| format!(", about {} by past times", duration(seconds)));
+    let time = match (running.len() - estimate.unknown, estimate.unknown) {
+        (_, 0) => format!(", {known}"),
+        (0, _) => ", for how long is not known: never ran".to_owned(),
+        (_, unknown) => format!(", {known}, and {} of which no time is known", count(unknown, "stage")),
+    };
     let blocked = rows.iter().filter(|row| row.outlook == Outlook::Blocked).count();
     let blocked_too = if blocked > 0 { format!(", {blocked} blocked") } else { String::new() };
     ui.say(&match running.len() + blocked {
@@ -159,7 +178,7 @@ pub(super) fn show(rows: &[Row<'_>], ui: Ui) -> Result<(), Failure> {
             "{} of {} would run{}{blocked_too}",
             running.len(),
             count(rows.len(), "stage"),
-            time.unwrap_or_default()
+            if running.is_empty() { String::new() } else { time }
         ),
     });
     Ok(())

@@ -9,6 +9,7 @@ use miette::WrapErr;
 use refit_cache::{Store, StoreError, StoreLock, Wait};
 use refit_engine::{
     graph::Pipeline,
+    plan::Estimate,
     run::{self, Labels, RunOptions, RunReport, RunStatus},
     stage::Settings,
 };
@@ -102,8 +103,8 @@ impl RunArgs {
 /// Runs a pipeline.
 pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     if args.dry_run {
-        let RunArgs { pipeline, selection, json, .. } = args;
-        return plan::plan(&plan::PlanArgs { pipeline, selection, json, exit_code: false }, ui, environment);
+        let RunArgs { pipeline, selection, jobs, json, .. } = args;
+        return plan::plan(&plan::PlanArgs { pipeline, selection, jobs, json, exit_code: false }, ui, environment);
     }
     if args.from_run.is_none()
         && let Some(code) = recalled(&args, ui, environment)?
@@ -246,7 +247,7 @@ fn without_writing(
         });
         ui.data(&report.to_string())?;
     } else {
-        plan::show(&rows, ui)?;
+        plan::show(&rows, (Estimate { seconds: 0.0, unknown: 0 }, 1), ui)?;
     }
     Ok(ExitCode::Ok)
 }

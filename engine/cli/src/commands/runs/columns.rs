@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use indexmap::IndexSet;
 use refit_metrics::METRICS;
 use serde_json::Value;
 
@@ -36,8 +37,7 @@ impl Column {
         let any = |name: &str| rows.iter().any(|row| row.value(name).is_some());
         names.extend(["name", "tags"].into_iter().filter(|name| any(name)).map(String::from));
         names.push("began".into());
-        let pipelines = rows.iter().map(|row| &row.summary.pipeline);
-        if !named || distinct(pipelines.map(|name| name.clone().unwrap_or_default())) > 1 {
+        if !named || differ(rows.iter().map(|row| &row.summary.pipeline)) {
             names.push("pipeline".into());
         }
         names.extend(["status", "stages", "seconds"].map(String::from));
@@ -93,14 +93,9 @@ impl Column {
 /// The scores' names: the main metrics of all stages first, of later stages before earlier ones, for the last is what
 /// the pipeline is for.
 fn scores(rows: &[Row<'_>], differing: bool) -> Vec<String> {
-    let mut names: Vec<&String> = Vec::new();
-    for name in rows.iter().flat_map(|row| row.summary.scores.keys().rev()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let names: IndexSet<&String> = rows.iter().flat_map(|row| row.summary.scores.keys().rev()).collect();
     let is_main = |name: &str| MAIN.contains(&metric(name));
-    let apart = |name: &str| distinct(rows.iter().filter_map(|row| row.summary.scores.get(name)).map(plain)) > 1;
+    let apart = |name: &str| differ(rows.iter().filter_map(|row| row.summary.scores.get(name)));
     let main = |name: &&String| !differing || is_main(name);
     let mut shown: Vec<&String> = names.iter().copied().filter(main).filter(|name| !differing || apart(name)).collect();
     if shown.is_empty() {
@@ -122,7 +117,7 @@ fn parameters(rows: &[&Row<'_>], differing: bool) -> Vec<String> {
     }
     let of_pipeline = |name: &str| name.starts_with("params.");
     let (above, below): (Vec<_>, Vec<_>) = values.iter().partition(|(name, _)| of_pipeline(name));
-    let apart = |values: &[Option<&Value>]| distinct(values.iter().flatten().map(|value| plain(value))) > 1;
+    let apart = |values: &[Option<&Value>]| differ(values.iter().flatten());
     let above = above.into_iter().filter(|(_, values)| !differing || apart(values));
     let mut shown: Vec<(&str, &Vec<Option<&Value>>)> = above.map(|(name, values)| (*name, values)).collect();
     for (name, values) in below.into_iter().filter(|(_, values)| !differing || apart(values)) {
@@ -142,8 +137,9 @@ pub(crate) fn telling_parameters(row: &Row<'_>, rows: &[Row<'_>]) -> Vec<String>
     names
 }
 
-fn distinct(values: impl Iterator<Item = String>) -> usize {
-    values.collect::<std::collections::BTreeSet<_>>().len()
+/// Whether not all are alike.
+fn differ<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
+    values.next().is_some_and(|first| values.any(|other| other != first))
 }
 
 /// `rouge_l` of `after.rouge_l`.

@@ -6,6 +6,7 @@ mod diff;
 mod filter;
 mod listing;
 mod ls;
+mod plot;
 mod record;
 mod rm;
 mod row;
@@ -33,6 +34,7 @@ Examples:
   refit runs --sort -after.rouge_l --where params.rank=8 --since 2d
   refit runs show 4f2             one run; any beginning of its id will do
   refit runs diff latest~1 latest two runs side by side
+  refit runs plot baseline latest --to loss.svg
   refit runs name latest baseline
   refit runs rm 4f2               forget a run; its results stay until `refit cache gc`")]
 pub(crate) struct RunsArgs {
@@ -50,6 +52,8 @@ enum RunsCommand {
     Show(show::ShowArgs),
     /// Compare two runs: parameters, inputs, scores.
     Diff(diff::DiffArgs),
+    /// Plot the loss of trainings over each other, in the terminal and as a picture.
+    Plot(plot::PlotArgs),
     /// Give a run a name, by which it can be named from then on.
     Name(tag::NameArgs),
     /// Put tags on a run and take them off.
@@ -64,6 +68,7 @@ pub(crate) fn runs(args: RunsArgs, ui: Ui, environment: &Environment) -> Result<
         RunsCommand::Ls(args) => ls::ls(&args, ui, environment),
         RunsCommand::Show(args) => show::show(&args, ui, environment),
         RunsCommand::Diff(args) => diff::diff(&args, ui, environment),
+        RunsCommand::Plot(args) => plot::plot(&args, ui, environment),
         RunsCommand::Name(args) => tag::name(&args, ui, environment),
         RunsCommand::Tag(args) => tag::tag(&args, ui, environment),
         RunsCommand::Rm(args) => rm::rm(&args, ui, environment),
