@@ -1,6 +1,7 @@
 //! Engine of refit: pipeline file, graph, plan, run, worker processes.
 //!
-//! Data flows one way: [`source`] → [`spec`] → [`graph`] → [`plan`] → [`run`] → [`worker`] → store → the run's report.
+//! Data flows one way: [`source`] → [`spec`] → [`graph`] → [`plan`] → [`run`] → [`worker`] → store → the run's report;
+//! [`schedule`] says which step may start.
 //! What the engine knows of a stage kind is its contract in [`stage`]; it knows no kind by name, and no burn.
 
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod program;
 pub mod recall;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod source;
 pub mod spec;

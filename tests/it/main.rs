@@ -13,5 +13,6 @@ mod matrix;
 mod peers;
 mod recall;
 mod runs;
+mod schedule;
 mod shipped;
 mod store;

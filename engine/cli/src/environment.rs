@@ -117,6 +117,7 @@ impl Environment {
         Config {
             jobs: std::num::NonZero::new(Config::default().jobs()),
             device: Some(crate::config::Device::default()),
+            gpus: None,
             keep_going: Some(false),
             color: Some(crate::args::Color::Auto),
             verbosity: Some(crate::config::Verbosity::default()),

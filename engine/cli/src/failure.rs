@@ -63,6 +63,8 @@ impl From<RunError> for Failure {
             RunError::Store(error) => error.into(),
             RunError::UnknownStage { .. } => Self::usage(error.into()),
             RunError::StoreDecays { .. } => Self { code: ExitCode::Corrupt, report: error.into() },
+            // What must change is in the file, as with any mistake there.
+            RunError::Shortage { .. } => Self { code: ExitCode::Pipeline, report: error.into() },
             RunError::Source(_) | RunError::Io(_) => Self { code: ExitCode::Engine, report: error.into() },
         }
     }

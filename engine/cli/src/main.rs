@@ -6,6 +6,7 @@ mod config;
 mod environment;
 mod exit_code;
 mod failure;
+mod machine;
 mod ui;
 
 use std::process::ExitCode;

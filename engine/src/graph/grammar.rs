@@ -57,8 +57,10 @@ fn fitting(mut value: Value, broken: &HashSet<Path>) -> Result<PipelineSpec, ser
             {
                 &steps[..2]
             }
-            [Step::Key(top), _, Step::Key(matrix), ..] if top == "stages" && matrix == "matrix" => &steps[..3],
             [Step::Key(top), _, Step::Key(inputs), _, ..] if top == "stages" && inputs == "inputs" => &steps[..4],
+            // Nor is a part of the terms of a stage.
+            [Step::Key(top), _, Step::Key(key), ..] if top == "stages" && key != "with" => &steps[..3],
+            [Step::Key(top), Step::Key(stages), _, ..] if top == "defaults" && stages == "stages" => &steps[..3],
             [Step::Key(top), _, Step::Key(sources), _, ..] if top == "imports" && sources == "sources" => &steps[..4],
             _ => steps,
         };

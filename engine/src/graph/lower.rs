@@ -240,6 +240,7 @@ impl Lowering<'_> {
             cache: stage.cache.unwrap_or(true),
             description: stage.description.clone(),
             copy_of,
+            terms: self.terms(name, stage, kind),
         })
     }
 

@@ -14,7 +14,7 @@ use petgraph::{
 use refit_cache::canonical::canonical;
 use serde_json::Value;
 
-use super::matrix::split_copies;
+use super::{Terms, matrix::split_copies};
 use crate::stage::{OutputDecl, Outside, StageKind};
 
 /// Where an input or an export comes from.
@@ -109,6 +109,8 @@ pub struct StageNode {
     pub description: Option<String>,
     /// The stage it is a copy of, if a matrix made it.
     pub copy_of: Option<CopyOf>,
+    /// How it may run; nothing of that is in its key.
+    pub terms: Terms,
 }
 
 impl StageNode {
@@ -130,6 +132,7 @@ impl fmt::Debug for StageNode {
             .field("cache", &self.cache)
             .field("description", &self.description)
             .field("copy_of", &self.copy_of)
+            .field("terms", &self.terms)
             .finish()
     }
 }
@@ -155,6 +158,8 @@ pub struct StageGraph {
     graph: DiGraph<StageNode, String>,
     /// Topological; among equals as in the file.
     order: Vec<NodeIndex>,
+    /// By node, its place in the order.
+    places: Vec<usize>,
     index: HashMap<String, NodeIndex>,
 }
 
@@ -184,7 +189,11 @@ impl StageGraph {
         }
         let order = topological(&graph);
         if order.len() == graph.node_count() {
-            return Ok(Self { graph, order, index });
+            let mut places = vec![0; order.len()];
+            for (place, at) in order.iter().enumerate() {
+                places[at.index()] = place;
+            }
+            return Ok(Self { graph, order, places, index });
         }
         // Not Tarjan's algorithm: it calls itself once for every stage of a chain.
         let mut groups = kosaraju_scc(&graph);
@@ -196,6 +205,17 @@ impl StageGraph {
     /// All stages, each after everything it needs; among equals as in the file.
     pub fn stages(&self) -> impl ExactSizeIterator<Item = &StageNode> + Clone {
         self.order.iter().map(|&at| &self.graph[at])
+    }
+
+    /// The place of a stage in the order of [`stages`](Self::stages).
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.index.get(name).map(|at| self.places[at.index()])
+    }
+
+    /// Every wire between stages: the place of the stage it comes from and that of the one it leads to.
+    pub fn wires(&self) -> impl Iterator<Item = (usize, usize)> + Clone {
+        let edges = self.graph.raw_edges().iter();
+        edges.map(|edge| (self.places[edge.source().index()], self.places[edge.target().index()]))
     }
 
     /// How many stages there are.

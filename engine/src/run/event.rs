@@ -42,6 +42,8 @@ pub enum RunEvent {
         key: StepKey,
         /// Why it runs.
         reasons: Vec<Reason>,
+        /// Which try it is, from 1.
+        attempt: u32,
     },
     /// A step moved on.
     Progress {
@@ -88,6 +90,21 @@ pub enum RunEvent {
         error: StageError,
         /// Its full log, if it has one.
         log: Option<PathBuf>,
+    },
+    /// A step failed and is tried again.
+    Retrying {
+        /// The stage.
+        stage: String,
+        /// Why it failed.
+        error: StageError,
+        /// The full log of the try, if it has one.
+        log: Option<std::path::PathBuf>,
+        /// Which try that was, from 1.
+        attempt: u32,
+        /// How often it is tried again at most.
+        retries: u32,
+        /// Seconds until the next try.
+        delay: f64,
     },
     /// A stage cannot run because of others.
     Blocked {

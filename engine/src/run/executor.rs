@@ -1,5 +1,6 @@
 use std::{
-    io::Write,
+    io::{self, BufWriter, Write},
+    path::Path,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -9,8 +10,8 @@ use refit_cache::{Store, StoreLock};
 use tokio::sync::watch;
 
 use super::{
-    Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, record::RunPlan, session::Session,
-    step::Workshop, sweep::SweepRecord,
+    Halt, Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, attempt::Attempt,
+    record::RunPlan, session::Session, step::Workshop, sweep::SweepRecord,
 };
 use crate::{
     fetch::Fetcher,
@@ -25,9 +26,9 @@ pub(super) struct Scene<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) workshop: Workshop<'a>,
     pub(super) fetcher: &'a Fetcher,
-    pub(super) interrupt: watch::Receiver<bool>,
+    pub(super) halt: watch::Receiver<Halt>,
     observer: &'a dyn Observer,
-    log: Mutex<File>,
+    log: Mutex<BufWriter<File>>,
 }
 
 impl Scene<'_> {
@@ -37,24 +38,40 @@ impl Scene<'_> {
         if matches!(event, RunEvent::Progress { .. } | RunEvent::Fetching { .. }) {
             return;
         }
-        if let Ok(mut line) = serde_json::to_vec(event) {
-            line.push(b'\n');
-            // The log explains later runs; a disk too full for it fails the step that needs the space, with a reason.
-            let _ = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+        // The log explains later runs; a disk too full for it fails the step that needs the space, with a reason.
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = serde_json::to_writer(&mut *log, event).map_err(io::Error::from).and_then(|()| log.write_all(b"\n"));
+        // What a killed run has lost of its log must not be what it made.
+        if !matches!(event, RunEvent::Cached { .. } | RunEvent::Blocked { .. }) {
+            let _ = log.flush();
         }
+    }
+
+    /// Makes what was told so far readable.
+    pub(super) fn flush(&self) {
+        let _ = self.log.lock().unwrap_or_else(PoisonError::into_inner).flush();
+    }
+
+    pub(super) fn halt(&self) -> Halt {
+        *self.halt.borrow()
+    }
+
+    /// Whether nothing more is to start.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halt() != Halt::None
     }
 }
 
 /// Runs a pipeline and returns its report; also an interrupted run and one with a failed stage has one.
 ///
-/// `interrupt` turns true when the user wants the run to end: workers are stopped, what is finished is kept.
+/// `halt` tells when the user wants the run to end; what is finished is kept.
 pub async fn run(
     pipeline: &Pipeline,
     store: &Store,
     lock: &StoreLock,
     fetcher: &Fetcher,
     options: &RunOptions,
-    interrupt: watch::Receiver<bool>,
+    halt: watch::Receiver<Halt>,
     observer: &dyn Observer,
 ) -> Result<RunReport, RunError> {
     let begun = Instant::now();
@@ -67,7 +84,7 @@ pub async fn run(
     let sweep = SweepRecord::begin(pipeline, store, lock, options, &id, started)?;
     let plan = RunPlan::of(pipeline, options, started);
     plan.write(pipeline.text(), &folder)?;
-    let log = Mutex::new(File::create(folder.join("events.jsonl"))?);
+    let log = Mutex::new(BufWriter::new(File::create(folder.join("events.jsonl"))?));
 
     let workshop = Workshop {
         store,
@@ -78,13 +95,13 @@ pub async fn run(
         warden: Warden::new(&options.worker, id.as_str(), store.root()),
         run: id.clone(),
     };
-    let scene = Scene { pipeline, workshop, fetcher, interrupt, observer, log };
-    let mut session = Session::new(&scene, selected)?;
+    let scene = Scene { pipeline, workshop, fetcher, halt, observer, log };
+    let mut session = Session::new(&scene, &selected)?;
     session.fetch_unknown()?;
     // Every time the run starts over, an input that was damaged will have been made anew. There are only so many inputs:
     // when there were more, the disk loses what is written to it.
     let mut left: usize = pipeline.stages.stages().map(|node| node.inputs.len()).sum();
-    while let Some(object) = session.attempt().await? {
+    while let Some(object) = attempt(&mut session, &folder).await? {
         left = left.saturating_sub(1);
         if left == 0 {
             return Err(RunError::StoreDecays { object });
@@ -92,6 +109,7 @@ pub async fn run(
         scene.tell(&RunEvent::Replanned { object });
         session.forget_unfinished();
     }
+    session.sketch_sources();
     let mut report = session.report(started);
     let mut exported = Ok(());
     if report.status == RunStatus::Ok {
@@ -104,7 +122,6 @@ pub async fn run(
     if let Err(error) = session.sources().lock_file().write(&LockFile::path(pipeline)) {
         scene.tell(&RunEvent::Warning { stage: None, message: error.to_string() });
     }
-    session.sketch_sources();
     report.seconds = begun.elapsed().as_secs_f64();
     sweep.end(store, &mut report)?;
     // Also a run that could not copy its results out is on record, with all that it made.
@@ -113,6 +130,15 @@ pub async fn run(
     let summary = RunSummary::of(Some(&plan), Some(&report), &id);
     let _ = summary.write(&folder);
     let (sources, outputs) = (session.sources(), session.outputs());
-    Finished { pipeline, options, sources, outputs, report: &report, summary }.keep(store, lock);
+    Finished { pipeline, options, sources, outputs: &outputs, report: &report, summary }.keep(store, lock);
     exported.map(|()| report)
+}
+
+/// Goes over the plan once. A run that cannot begin for want of resources leaves no record: it was none.
+async fn attempt(session: &mut Session<'_>, folder: &Path) -> Result<Option<String>, RunError> {
+    let result = Attempt::new(session).run().await;
+    if matches!(result, Err(RunError::Shortage { .. })) && session.is_untouched() {
+        fs_err::remove_dir_all(folder)?;
+    }
+    result
 }

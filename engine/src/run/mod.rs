@@ -1,8 +1,10 @@
 //! A run: the plan carried out step by step, every finished step committed at once, all of it recorded.
 
+mod attempt;
 mod event;
 mod executor;
 mod find;
+mod halt;
 mod labels;
 mod options;
 mod process;
@@ -16,8 +18,9 @@ mod sweep;
 pub use event::{Observer, RunEvent};
 pub use executor::run;
 pub use find::find_run;
+pub use halt::Halt;
 pub use labels::{LabelError, Labels};
-pub use options::{RunError, RunOptions, Selection};
+pub use options::{GpuSearch, RunError, RunOptions, Selection};
 pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
 pub use summary::RunSummary;
 pub use sweep::{SweepRun, VariantOf, runs};

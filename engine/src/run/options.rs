@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
 use miette::Diagnostic;
 use refit_cache::StoreError;
@@ -6,8 +6,9 @@ use thiserror::Error;
 
 use super::Labels;
 use crate::{
-    graph::Pipeline,
+    graph::{Pipeline, PipelineError, StageNode},
     plan::{Force, SourceError},
+    schedule::{Capacity, Gpu, Shortage},
     stage::{Settings, Variables},
 };
 
@@ -57,8 +58,10 @@ impl Selection {
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Steps at a time.
-    pub jobs: usize,
+    /// What steps share.
+    pub capacity: Capacity,
+    /// Where more GPUs than those of the capacity are found.
+    pub gpus: GpuSearch,
     /// Whether independent stages go on after a failure.
     pub keep_going: bool,
     /// What runs even though its result is in the store.
@@ -76,6 +79,43 @@ pub struct RunOptions {
     pub overrides: Vec<String>,
     /// What the run is called.
     pub labels: Labels,
+}
+
+/// Finds the machine's GPUs. Drivers are slow to say: it is only asked when steps are about to run that want one.
+#[derive(Clone)]
+pub struct GpuSearch(Arc<dyn Fn() -> Vec<Gpu> + Send + Sync>);
+
+impl GpuSearch {
+    /// A search that `find` carries out.
+    pub fn new(find: impl Fn() -> Vec<Gpu> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+}
+
+impl fmt::Debug for GpuSearch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GpuSearch")
+    }
+}
+
+impl RunOptions {
+    /// What there is for these steps. GPUs are only looked for when one of them asks for one, or two could each have one.
+    pub(super) fn capacity_for<'n>(&self, steps: impl Iterator<Item = &'n StageNode>) -> Capacity {
+        let mut capacity = self.capacity.clone();
+        if capacity.gpus.is_empty() {
+            let (mut asked, mut accelerated) = (false, 0);
+            for node in steps {
+                let demand = &node.terms.demand;
+                let waived = demand.accelerator && capacity.on_cores;
+                asked |= (demand.gpu > 0 || demand.vram > 0) && !waived;
+                accelerated += usize::from(demand.accelerator && !waived);
+            }
+            if asked || accelerated > 1 {
+                capacity.gpus = (self.gpus.0)();
+            }
+        }
+        capacity
+    }
 }
 
 /// Why a run could not be carried out. A stage that failed is no such error: the report tells of it.
@@ -98,6 +138,16 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Source(#[from] SourceError),
+    /// Stages need more than the machine has.
+    #[error("{} asks for more than this machine has", file.display())]
+    #[diagnostic(code(run::shortage))]
+    Shortage {
+        /// The pipeline file.
+        file: PathBuf,
+        /// One of each stage.
+        #[related]
+        errors: Vec<PipelineError>,
+    },
     /// Reading or writing failed.
     #[error("the run's record could not be written")]
     #[diagnostic(code(run::io), help("the store needs space and the right to write; finished stages are kept"))]
@@ -109,4 +159,44 @@ pub enum RunError {
         /// What was lost last.
         object: String,
     },
+}
+
+impl RunError {
+    /// An error if there is a stage whose demand can never be met.
+    pub(super) fn of_shortages<'n>(
+        pipeline: &Pipeline,
+        shortages: impl Iterator<Item = (&'n StageNode, Shortage)>,
+    ) -> Result<(), Self> {
+        let errors: Vec<_> = shortages
+            .map(|(node, shortage)| {
+                let (key, help) = match shortage {
+                    Shortage::Cpu { needs, .. } => {
+                        ("cpu", format!("ask for less, or let that many run with `-j {needs}`"))
+                    }
+                    Shortage::Memory { .. } => ("memory", "ask for less, or run it on a larger machine".to_owned()),
+                    Shortage::Gpu { .. } if node.terms.demand.accelerator => (
+                        "gpu",
+                        "`--device cpu` runs it on the cores; `refit doctor` shows the devices it finds".to_owned(),
+                    ),
+                    Shortage::Gpu { .. } => {
+                        ("gpu", "`--gpus 0,1` names GPUs that refit does not find by itself".to_owned())
+                    }
+                    Shortage::Vram { .. } => {
+                        ("vram", "ask for less, or run it on a machine with a larger GPU".to_owned())
+                    }
+                };
+                pipeline.error_at(
+                    &["stages", &node.name, "resources", key],
+                    "run::too_little",
+                    format!("the stage `{}` needs {shortage}", node.name),
+                    "more than there is",
+                    Some(help),
+                )
+            })
+            .collect();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Self::Shortage { file: pipeline.file.clone(), errors })
+    }
 }

@@ -83,6 +83,9 @@ pub struct StageReport {
     /// What it measured: metric → value, and the `verdict` of a comparison. They outlive the artifact.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub scores: Map<String, Value>,
+    /// How often it was tried in this run; 0 if it was not.
+    #[serde(default)]
+    pub attempts: u32,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StageError>,
@@ -140,7 +143,7 @@ impl RunReport {
 
     /// Writes the report, whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunError> {
-        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        let text = serde_json::to_vec(self).map_err(std::io::Error::from)?;
         Ok(refit_cache::write_atomic(&folder.join(Self::FILE), &text)?)
     }
 }
@@ -205,7 +208,7 @@ impl RunPlan {
     /// Writes down what the run is about to do.
     pub(super) fn write(&self, text: &str, folder: &Path) -> std::io::Result<()> {
         fs_err::write(folder.join(Self::TEXT), text)?;
-        fs_err::write(folder.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+        fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self)?)
     }
 
     pub(super) fn of(pipeline: &Pipeline, options: &RunOptions, started: jiff::Timestamp) -> Self {

@@ -1,48 +1,54 @@
-//! The state of a run: what is settled, what may start, and what follows from a step's end.
+//! The state of a run: what is settled, with which result, and what follows for a stage whose inputs are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 
-use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use refit_cache::{Content, Digest, Exported, Manifest, StepKey, Tree};
 
 use super::{
-    OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState,
+    Halt, OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState,
     executor::Scene,
     scores::scores,
-    step::{Failure, Feed, ReadyStep, StepEnd},
+    step::{Failure, Feed, StepEnd},
 };
 use crate::{
     explain::Sketch,
     graph::{InputRef, Part, SourceUri, StageNode},
     plan::{Decision, Planner, Reason, SourceError, Sources, content, sentence},
-    stage::{Event, Resource, StageError},
+    schedule::StepId,
+    stage::StageError,
 };
 
 /// A run under way. Only the run's own task changes it, so no lock guards it.
 pub(super) struct Session<'a> {
-    scene: &'a Scene<'a>,
+    pub(super) scene: &'a Scene<'a>,
     sources: Sources,
     planner: Planner<'a>,
-    selected: BTreeSet<String>,
-    settled: BTreeMap<String, StageReport>,
-    outputs: BTreeMap<String, BTreeMap<String, Tree>>,
+    /// By place in the graph's order, as are all lists here.
+    nodes: Vec<&'a StageNode>,
+    selected: Vec<bool>,
+    settled: Vec<Option<StageReport>>,
+    outputs: Vec<Option<BTreeMap<String, Tree>>>,
+    has_failed: bool,
 }
 
-/// A step under way and why it runs.
-struct Underway<'a> {
-    node: &'a StageNode,
-    key: StepKey,
-    reasons: Vec<Reason>,
+/// What is known of a step that must run.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    pub(super) key: StepKey,
+    pub(super) inputs: BTreeMap<String, Digest>,
+    pub(super) reasons: Vec<Reason>,
+    /// Which try it is, from 1.
+    pub(super) attempt: u32,
 }
-
-type Running<'a> = FuturesUnordered<LocalBoxFuture<'a, (Underway<'a>, StepEnd)>>;
 
 impl<'a> Session<'a> {
-    pub(super) fn new(scene: &'a Scene<'a>, selected: BTreeSet<String>) -> Result<Self, RunError> {
+    pub(super) fn new(scene: &'a Scene<'a>, selected: &BTreeSet<String>) -> Result<Self, RunError> {
         let (pipeline, workshop) = (scene.pipeline, &scene.workshop);
+        let nodes: Vec<&StageNode> = pipeline.stages.stages().collect();
         Ok(Self {
             scene,
             sources: Sources::look(pipeline, workshop.store, Some(workshop.lock), scene.fetcher)?,
@@ -52,9 +58,11 @@ impl<'a> Session<'a> {
                 workshop.options.force.clone(),
                 &workshop.surroundings,
             ),
-            selected,
-            settled: BTreeMap::new(),
-            outputs: BTreeMap::new(),
+            selected: nodes.iter().map(|node| selected.contains(&node.name)).collect(),
+            settled: vec![None; nodes.len()],
+            outputs: vec![None; nodes.len()],
+            nodes,
+            has_failed: false,
         })
     }
 
@@ -62,20 +70,38 @@ impl<'a> Session<'a> {
         &self.sources
     }
 
-    /// What every settled stage with a result made: stage → port → artifact.
-    pub(super) fn outputs(&self) -> &BTreeMap<String, BTreeMap<String, Tree>> {
-        &self.outputs
+    pub(super) fn node(&self, step: StepId) -> &'a StageNode {
+        self.nodes[step]
+    }
+
+    pub(super) fn is_settled(&self, step: StepId) -> bool {
+        self.settled[step].is_some()
+    }
+
+    pub(super) fn has_result(&self, step: StepId) -> bool {
+        self.outputs[step].is_some()
+    }
+
+    pub(super) fn is_selected(&self, step: StepId) -> bool {
+        self.selected[step]
+    }
+
+    /// What the stage took the last time it ran.
+    pub(super) fn took(&self, step: StepId) -> Option<Duration> {
+        let seconds = self.planner.last_seconds(&self.nodes[step].name)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Whether no further step may start.
+    pub(super) fn is_ending(&self) -> bool {
+        self.scene.is_halted() || (self.has_failed && !self.scene.workshop.options.keep_going)
     }
 
     /// Fetches what no plan can be made without: sources whose content nobody has written down yet.
     pub(super) fn fetch_unknown(&mut self) -> Result<(), RunError> {
-        let unknown: Vec<String> = self
-            .scene
-            .pipeline
-            .stages
-            .stages()
-            .filter(|node| self.selected.contains(&node.name))
-            .flat_map(|node| node.inputs.values())
+        let selected = self.nodes.iter().zip(&self.selected).filter(|(_, selected)| **selected);
+        let unknown: Vec<String> = selected
+            .flat_map(|(node, _)| node.inputs.values())
             .filter_map(InputRef::source)
             .filter(|source| self.sources.digest(source).is_none())
             .map(ToOwned::to_owned)
@@ -89,117 +115,78 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Goes over the graph until nothing more can run. Returns a damaged object when the run has to start over.
-    pub(super) async fn attempt(&mut self) -> Result<Option<String>, RunError> {
-        let scene = self.scene;
-        let mut running: Running<'a> = FuturesUnordered::new();
-        let mut underway: BTreeMap<&str, Resource> = BTreeMap::new();
-        let mut keys: HashSet<StepKey> = HashSet::new();
-        let mut corrupt = None;
-        loop {
-            for node in scene.pipeline.stages.stages() {
-                if self.settled.contains_key(&node.name) || underway.contains_key(node.name.as_str()) {
-                    continue;
-                }
-                let ending = corrupt.is_some() || self.is_ending();
-                let Some((key, inputs, reasons)) = self.consider(node)? else { continue };
-                let accelerator = node.kind.resource == Resource::Accelerator;
-                let taken = accelerator && underway.values().any(|resource| *resource == Resource::Accelerator);
-                // Copies of a stage may turn out to be one step: the first does it, the others find its result.
-                if ending || taken || running.len() >= scene.workshop.options.jobs || keys.contains(&key) {
-                    continue;
-                }
-                match self.feeds(node) {
-                    Ok(feeds) => {
-                        underway.insert(&node.name, node.kind.resource);
-                        keys.insert(key);
-                        scene.tell(&RunEvent::Started { stage: node.name.clone(), key, reasons: reasons.clone() });
-                        let step = ReadyStep { node, key, inputs, feeds };
-                        running.push(carry_out(scene, step, reasons));
-                    }
-                    Err(error) => {
-                        let end = source_failure(&error).into();
-                        self.end(Underway { node, key, reasons }, end);
-                    }
-                }
-            }
-            let Some((step, end)) = running.next().await else { break };
-            underway.remove(step.node.name.as_str());
-            keys.remove(&step.key);
-            if let StepEnd::CorruptInput { object } = end {
-                corrupt = Some(object);
-            } else {
-                self.end(step, end);
-            }
-        }
-        Ok(corrupt)
+    /// Whether no step was carried out so far.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.settled.iter().flatten().any(was_carried_out)
     }
 
     /// After damage was found, only what ran in this run is certain; the rest is looked up anew.
     pub(super) fn forget_unfinished(&mut self) {
-        self.settled.retain(|_, report| matches!(report.state, StageState::Ran | StageState::Failed));
-        let settled = &self.settled;
-        self.outputs.retain(|stage, _| settled.contains_key(stage));
+        for (report, outputs) in self.settled.iter_mut().zip(&mut self.outputs) {
+            if !report.as_ref().is_some_and(was_carried_out) {
+                (*report, *outputs) = (None, None);
+            }
+        }
     }
 
-    /// Settles a stage that need not or cannot run; returns key, inputs and reasons of one that must.
-    #[expect(clippy::type_complexity, reason = "the triple exists only between here and its one caller")]
-    fn consider(
-        &mut self,
-        node: &'a StageNode,
-    ) -> Result<Option<(StepKey, BTreeMap<String, Digest>, Vec<Reason>)>, RunError> {
+    /// Settles a stage that need not or cannot run; returns what is known of one that must.
+    pub(super) fn consider(&mut self, step: StepId) -> Result<Option<Work>, RunError> {
+        let (node, selected) = (self.nodes[step], self.selected[step]);
         let blockers = self.blockers(node);
         if !blockers.is_empty() {
             // Nobody asked for it, or nobody waits for it any more: that is no failure.
-            if !self.selected.contains(&node.name) || *self.scene.interrupt.borrow() {
-                self.settle(blank(node, StageState::Skipped));
+            if !selected || self.scene.is_halted() {
+                self.settle(step, blank(node, StageState::Skipped));
                 return Ok(None);
             }
             self.scene.tell(&RunEvent::Blocked { stage: node.name.clone(), by: blockers });
-            self.settle(blank(node, StageState::Blocked));
+            self.settle(step, blank(node, StageState::Blocked));
             return Ok(None);
         }
-        let Some(inputs) = self.input_digests(node) else { return Ok(None) };
+        let Some(inputs) = self.input_digests(node) else {
+            // Only a source that could not be fetched is not known by now, and only stages not selected need it.
+            self.settle(step, blank(node, StageState::Skipped));
+            return Ok(None);
+        };
         match self.planner.decide(node, inputs)? {
             Decision::Reuse(manifest) => {
                 let (stage, key, created) = (node.name.clone(), manifest.key, manifest.created);
                 let log = manifest.log.as_ref().and_then(|tree| self.file_of(tree));
                 self.scene.tell(&RunEvent::Cached { stage, key, created, log });
-                self.finish(node, *manifest, StageState::Cached, &[]);
+                self.finish(step, *manifest, StageState::Cached, &[], 0);
+                Ok(None)
+            }
+            Decision::Unable(_) if !selected => {
+                self.settle(step, blank(node, StageState::Skipped));
                 Ok(None)
             }
             Decision::Unable(error) => {
-                if self.selected.contains(&node.name) {
-                    self.scene.tell(&RunEvent::Failed { stage: node.name.clone(), error: error.clone(), log: None });
-                    self.settle(StageReport { error: Some(error), ..blank(node, StageState::Failed) });
-                } else {
-                    self.settle(blank(node, StageState::Skipped));
-                }
+                self.fail(step, blank(node, StageState::Failed), Failure::early(error));
                 Ok(None)
             }
-            Decision::Run { key, reasons, .. } if !self.selected.contains(&node.name) => {
-                self.settle(StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) });
+            Decision::Run { key, reasons, .. } if !selected => {
+                let report = StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) };
+                self.settle(step, report);
                 Ok(None)
             }
-            Decision::Run { key, inputs, reasons } => Ok(Some((key, inputs, reasons))),
+            Decision::Run { key, inputs, reasons } => Ok(Some(Work { key, inputs, reasons, attempt: 1 })),
         }
-    }
-
-    /// Whether no further step may start.
-    fn is_ending(&self) -> bool {
-        *self.scene.interrupt.borrow()
-            || (!self.scene.workshop.options.keep_going
-                && self.settled.values().any(|report| report.state == StageState::Failed))
     }
 
     /// The stages this one needs that ended without a result.
     fn blockers(&self, node: &StageNode) -> Vec<String> {
-        let mut blockers: Vec<String> = stages_read(node)
-            .filter(|stage| self.settled.contains_key(*stage) && !self.outputs.contains_key(*stage))
-            .map(ToOwned::to_owned)
-            .collect();
+        let without_result = |stage: &str| {
+            let step = self.scene.pipeline.stages.place(stage);
+            step.is_some_and(|step| self.is_settled(step) && !self.has_result(step))
+        };
+        let mut blockers: Vec<String> =
+            stages_read(node).filter(|stage| without_result(stage)).map(ToOwned::to_owned).collect();
         blockers.dedup();
         blockers
+    }
+
+    fn output(&self, stage: &str, port: &str) -> Option<&Tree> {
+        self.outputs[self.scene.pipeline.stages.place(stage)?].as_ref()?.get(port)
     }
 
     /// The content of every input, once all are known.
@@ -207,27 +194,26 @@ impl<'a> Session<'a> {
         let digest = |input: &InputRef| match input {
             InputRef::Source(source) => self.sources.digest(source),
             InputRef::Output { .. } | InputRef::Many { .. } => {
-                content(input, |stage, port| Some(self.outputs.get(stage)?.get(port)?.digest))
+                content(input, |stage, port| Some(self.output(stage, port)?.digest))
             }
         };
         node.inputs.iter().map(|(port, input)| Some((port.clone(), digest(input)?))).collect()
     }
 
     /// Where the step reads its inputs; sources that are not here yet are fetched.
-    fn feeds(&mut self, node: &StageNode) -> Result<BTreeMap<String, Feed>, SourceError> {
+    pub(super) fn feeds(&mut self, step: StepId) -> Result<BTreeMap<String, Feed>, StageError> {
         let mut feeds = BTreeMap::new();
-        let stored = |own: &Self, stage: &str, port: &str| own.outputs.get(stage)?.get(port).cloned();
-        for (port, input) in &node.inputs {
+        for (port, input) in &self.nodes[step].inputs {
             let feed = match input {
                 InputRef::Source(source) => {
                     if self.sources.path(source).is_none() {
-                        self.fetch(source)?;
+                        self.fetch(source).map_err(|error| source_failure(&error))?;
                     }
                     self.sources.path(source).map(|path| Feed::Outside(path.to_owned()))
                 }
-                InputRef::Output { stage, port } => stored(self, stage, port).map(Feed::Stored),
+                InputRef::Output { stage, port } => self.output(stage, port).cloned().map(Feed::Stored),
                 InputRef::Many { parts, .. } => {
-                    let entry = |part: &Part| Some((part.name.clone(), stored(self, &part.stage, &part.port)?));
+                    let entry = |part: &Part| Some((part.name.clone(), self.output(&part.stage, &part.port).cloned()?));
                     parts.iter().map(entry).collect::<Option<Vec<_>>>().map(Feed::Collected)
                 }
             };
@@ -252,9 +238,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn end(&mut self, step: Underway<'a>, end: StepEnd) {
-        let Underway { node, key, reasons } = step;
-        let Failure { error, log, peak_memory, warnings } = match end {
+    /// Settles a step that was carried out.
+    pub(super) fn end(&mut self, step: StepId, work: Work, end: StepEnd) {
+        let (node, Work { key, reasons, attempt, .. }) = (self.nodes[step], work);
+        let failure = match end {
             StepEnd::Committed { manifest, log } => {
                 self.scene.tell(&RunEvent::Finished {
                     stage: node.name.clone(),
@@ -263,33 +250,36 @@ impl<'a> Session<'a> {
                     peak_memory: manifest.peak_memory,
                     log,
                 });
-                return self.finish(node, *manifest, StageState::Ran, &reasons);
+                return self.finish(step, *manifest, StageState::Ran, &reasons, attempt);
             }
             StepEnd::Failed(failure) => failure,
             StepEnd::Interrupted | StepEnd::CorruptInput { .. } => {
-                return self.settle(StageReport {
-                    key: Some(key),
-                    ..with_reasons(blank(node, StageState::Skipped), &reasons)
-                });
+                let report = StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) };
+                return self.settle(step, report);
             }
         };
-        self.scene.tell(&RunEvent::Failed { stage: node.name.clone(), error: error.clone(), log });
-        self.settle(StageReport {
+        let report = StageReport {
             key: Some(key),
-            peak_memory: Some(peak_memory),
-            warnings,
-            error: Some(error),
+            attempts: attempt,
             ..with_reasons(blank(node, StageState::Failed), &reasons)
-        });
+        };
+        self.fail(step, report, failure);
     }
 
-    fn finish(&mut self, node: &StageNode, manifest: Manifest, state: StageState, reasons: &[Reason]) {
+    fn fail(&mut self, step: StepId, report: StageReport, failure: Failure) {
+        let Failure { error, log, peak_memory, warnings } = failure;
+        self.scene.tell(&RunEvent::Failed { stage: report.name.clone(), error: error.clone(), log: log.clone() });
+        self.has_failed = true;
+        self.settle(step, StageReport { peak_memory: Some(peak_memory), warnings, error: Some(error), log, ..report });
+    }
+
+    fn finish(&mut self, step: StepId, manifest: Manifest, state: StageState, reasons: &[Reason], attempts: u32) {
         let outputs = manifest
             .outputs
             .iter()
             .map(|(port, tree)| (port.clone(), OutputReport { digest: tree.digest, bytes: tree.bytes, path: None }));
         let scores = scores(self.scene.workshop.store, manifest.outputs.values());
-        self.settle(StageReport {
+        let report = StageReport {
             created: Some(manifest.created),
             key: Some(manifest.key),
             scores,
@@ -299,9 +289,11 @@ impl<'a> Session<'a> {
             warnings: manifest.warnings,
             log: manifest.log.as_ref().and_then(|tree| self.file_of(tree)),
             facts: manifest.facts,
-            ..with_reasons(blank(node, state), reasons)
-        });
-        self.outputs.insert(node.name.clone(), manifest.outputs);
+            attempts,
+            ..with_reasons(blank(self.nodes[step], state), reasons)
+        };
+        self.settle(step, report);
+        self.outputs[step] = Some(manifest.outputs);
     }
 
     /// The file in the store that holds an artifact of one file.
@@ -312,8 +304,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn settle(&mut self, report: StageReport) {
-        self.settled.insert(report.name.clone(), report);
+    fn settle(&mut self, step: StepId, report: StageReport) {
+        self.settled[step] = Some(report);
     }
 
     /// Keeps a sketch of each source that a step read in this run, so that a later one can say what changed in it.
@@ -321,12 +313,10 @@ impl<'a> Session<'a> {
     /// A run in which nothing had to run looks at none.
     pub(super) fn sketch_sources(&self) {
         let (store, lock) = (self.scene.workshop.store, self.scene.workshop.lock);
-        let ran = |node: &&StageNode| {
-            let report = self.settled.get(&node.name);
-            report.is_some_and(|report| matches!(report.state, StageState::Ran | StageState::Failed))
-        };
-        let read = self.scene.pipeline.stages.stages().filter(ran).flat_map(|node| node.inputs.values());
-        let names: BTreeSet<&str> = read.filter_map(InputRef::source).collect();
+        let ran =
+            self.nodes.iter().zip(&self.settled).filter(|(_, report)| report.as_ref().is_some_and(was_carried_out));
+        let names: BTreeSet<&str> =
+            ran.flat_map(|(node, _)| node.inputs.values()).filter_map(InputRef::source).collect();
         for name in names {
             let (Some(path), Some(digest)) = (self.sources.path(name), self.sources.digest(name)) else { continue };
             let sketch = || {
@@ -338,23 +328,34 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Settles what is left as skipped and sums the run up.
+    /// What every settled stage with a result made: stage → port → artifact.
+    pub(super) fn outputs(&self) -> BTreeMap<String, BTreeMap<String, Tree>> {
+        let made = self.nodes.iter().zip(&self.outputs);
+        made.filter_map(|(node, outputs)| Some((node.name.clone(), outputs.clone()?))).collect()
+    }
+
+    /// Sums the run up; what is not settled by now was skipped.
     pub(super) fn report(&mut self, started: jiff::Timestamp) -> RunReport {
-        let (pipeline, run) = (self.scene.pipeline, &self.scene.workshop.run);
-        let stages: Vec<StageReport> = pipeline
-            .stages
-            .stages()
-            .map(|node| self.settled.get(&node.name).cloned().unwrap_or_else(|| blank(node, StageState::Skipped)))
+        let settled = std::mem::take(&mut self.settled);
+        let stages: Vec<StageReport> = settled
+            .into_iter()
+            .zip(&self.nodes)
+            .map(|(report, node)| report.unwrap_or_else(|| blank(node, StageState::Skipped)))
             .collect();
         let failed = stages.iter().any(|stage| matches!(stage.state, StageState::Failed | StageState::Blocked));
-        let status = match (*self.scene.interrupt.borrow(), failed) {
-            (true, _) => RunStatus::Interrupted,
-            (false, true) => RunStatus::Failed,
-            (false, false) => RunStatus::Ok,
+        let cut_short = || {
+            let left = |(stage, selected): (&StageReport, &bool)| *selected && stage.state == StageState::Skipped;
+            stages.iter().zip(&self.selected).any(left)
+        };
+        let status = match self.scene.halt() {
+            Halt::Stop => RunStatus::Interrupted,
+            Halt::Drain if cut_short() => RunStatus::Interrupted,
+            Halt::Drain | Halt::None if failed => RunStatus::Failed,
+            Halt::Drain | Halt::None => RunStatus::Ok,
         };
         RunReport {
-            run: run.clone(),
-            pipeline: pipeline.name.clone(),
+            run: self.scene.workshop.run.clone(),
+            pipeline: self.scene.pipeline.name.clone(),
             status,
             started,
             seconds: 0.0,
@@ -375,7 +376,7 @@ impl<'a> Session<'a> {
         let pipeline = self.scene.pipeline;
         for export in &pipeline.outputs {
             let InputRef::Output { stage, port } = &export.from else { continue };
-            let Some(tree) = self.outputs.get(stage).and_then(|ports| ports.get(port)) else { continue };
+            let Some(tree) = self.output(stage, port) else { continue };
             let to: PathBuf = pipeline.folder.join(&export.to);
             let (store, lock) = (self.scene.workshop.store, self.scene.workshop.lock);
             let written = store.export(tree, &to, Some(lock))? == Exported::Written;
@@ -385,11 +386,8 @@ impl<'a> Session<'a> {
                 written,
             });
             report.exported.insert(export.to.display().to_string(), export.from.to_string());
-            let output = report
-                .stages
-                .iter_mut()
-                .find(|report| report.name == *stage)
-                .and_then(|report| report.outputs.get_mut(port));
+            let output =
+                pipeline.stages.place(stage).and_then(|step| report.stages.get_mut(step)?.outputs.get_mut(port));
             if let Some(output) = output {
                 output.path = Some(to);
             }
@@ -398,26 +396,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Runs a step and passes its events on.
-fn carry_out<'a>(
-    scene: &'a Scene<'a>,
-    step: ReadyStep<'a>,
-    reasons: Vec<Reason>,
-) -> LocalBoxFuture<'a, (Underway<'a>, StepEnd)> {
-    Box::pin(async move {
-        let stage = step.node.name.clone();
-        let pass_on = |event: &Event| {
-            let stage = stage.clone();
-            match event.clone() {
-                Event::Progress(progress) => scene.tell(&RunEvent::Progress { stage, progress }),
-                Event::Warning { message } => scene.tell(&RunEvent::Warning { stage: Some(stage), message }),
-                Event::Fact { name, value } => scene.tell(&RunEvent::Fact { stage, name, value }),
-                Event::Done { .. } | Event::Failed { .. } => {}
-            }
-        };
-        let end = scene.workshop.carry_out(&step, scene.interrupt.clone(), pass_on).await;
-        (Underway { node: step.node, key: step.key, reasons }, end)
-    })
+fn was_carried_out(report: &StageReport) -> bool {
+    matches!(report.state, StageState::Ran | StageState::Failed)
 }
 
 fn stages_read(node: &StageNode) -> impl Iterator<Item = &str> {
@@ -440,6 +420,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         log: None,
         facts: BTreeMap::new(),
         scores: serde_json::Map::new(),
+        attempts: 0,
         error: None,
     }
 }

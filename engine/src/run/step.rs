@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use refit_cache::{Manifest, RunId, StepKey, Store, StoreError, StoreLock, Tree};
@@ -14,8 +14,8 @@ use crate::{
     graph::{StageNode, file_name},
     plan::Surroundings,
     program::{ProgramFolder, RunningProgram, Warden, in_store},
-    run::RunOptions,
-    stage::{Event, ProgramContext, StageError, Work},
+    run::{Halt, RunOptions},
+    stage::{Event, ProgramContext, Settings, StageError, Work},
     worker::{Outcome, StepOrder, Worker},
 };
 
@@ -36,6 +36,7 @@ pub(super) struct ReadyStep<'a> {
     pub(super) key: StepKey,
     pub(super) inputs: BTreeMap<String, refit_cache::Digest>,
     pub(super) feeds: BTreeMap<String, Feed>,
+    pub(super) settings: Settings,
 }
 
 /// How a step ended.
@@ -99,7 +100,7 @@ impl Workshop<'_> {
     pub(super) async fn carry_out(
         &self,
         step: &ReadyStep<'_>,
-        mut interrupted: watch::Receiver<bool>,
+        mut halt: watch::Receiver<Halt>,
         mut on_event: impl FnMut(&Event),
     ) -> StepEnd {
         let started = Instant::now();
@@ -120,13 +121,21 @@ impl Workshop<'_> {
                 }
             });
             tokio::select! {
-                outcome = watching => Some(outcome),
-                _ = interrupted.wait_for(|interrupted| *interrupted) => None,
+                outcome = watching => Watched::Ended(outcome),
+                limit = past(step.node.terms.timeout) => Watched::TooLong(limit),
+                _ = halt.wait_for(|halt| *halt == Halt::Stop) => Watched::Stopped,
             }
         };
-        let Some(Outcome { result, peak_memory }) = watched else {
-            process.stop().await;
-            return StepEnd::Interrupted;
+        let Outcome { result, peak_memory } = match watched {
+            Watched::Ended(outcome) => outcome,
+            Watched::TooLong(limit) => {
+                process.stop().await;
+                Outcome { result: Err(too_long(limit)), peak_memory: 0 }
+            }
+            Watched::Stopped => {
+                process.stop().await;
+                return StepEnd::Interrupted;
+            }
         };
         let log = match process.log(&self.records(step)) {
             Ok(log) => log,
@@ -196,13 +205,13 @@ impl Workshop<'_> {
                     &ProgramContext {
                         stage: &step.node.name,
                         run: self.run.as_str(),
-                        attempt: 1,
+                        attempt: step.settings.attempt,
                         inputs: &inputs,
                         work: &folder.work,
                         scratch: &folder.scratch,
                         temporary: &folder.temporary,
                         folder: self.folder,
-                        settings: &self.options.settings,
+                        settings: &step.settings,
                         variables: self.surroundings.variables(),
                     },
                 )?;
@@ -259,7 +268,7 @@ impl Workshop<'_> {
             with: step.node.with.clone(),
             inputs,
             folder: folder.to_owned(),
-            settings: self.options.settings.clone(),
+            settings: step.settings.clone(),
         };
         let path = StepOrder::path(plan, &step.node.name);
         if let Some(parent) = path.parent() {
@@ -299,4 +308,28 @@ impl Workshop<'_> {
         }
         Ok(())
     }
+}
+
+/// What became of a process that was watched.
+enum Watched {
+    Ended(Outcome),
+    TooLong(Duration),
+    Stopped,
+}
+
+/// Ends when the limit is reached, never without one.
+async fn past(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn too_long(limit: Duration) -> StageError {
+    let limit = jiff::SignedDuration::try_from(limit).unwrap_or(jiff::SignedDuration::MAX);
+    StageError::new("engine::timeout", format!("the step took longer than its time limit of {limit:#}"))
+        .help("raise the stage's `timeout`, or see in its log what it waited for")
 }

@@ -12,7 +12,20 @@ use super::{
 use crate::source::{Entry, Mistake, Node, Shape, SourceFile, Span, did_you_mean, list};
 
 const TOP: [&str; 8] = ["name", "description", "params", "sources", "imports", "defaults", "stages", "outputs"];
-const STAGE: [&str; 5] = ["uses", "matrix", "inputs", "with", "description"];
+const STAGE: [&str; 12] = [
+    "uses",
+    "matrix",
+    "inputs",
+    "with",
+    "cache",
+    "description",
+    "resources",
+    "mutex",
+    "priority",
+    "retries",
+    "timeout",
+    "deterministic",
+];
 const IMPORT: [&str; 3] = ["from", "params", "sources"];
 const SOURCE: [&str; 2] = ["from", "digest"];
 

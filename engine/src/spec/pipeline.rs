@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{DefaultsSpec, ImportSpec, InputSpec, MatrixSpec};
 
+use super::{DurationSpec, MutexSpec, ResourcesSpec, RetriesSpec};
+
 /// What names of stages, sources and parameters look like: letters of any script, digits, `_` and `-`, not `-` first.
 ///
 /// Written by what is excluded, so that every validator's regular expressions read it the same way.
@@ -84,6 +86,24 @@ pub struct StageSpec {
     /// What the stage is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// What it occupies while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourcesSpec>,
+    /// A name, or several: stages that name the same one never run at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutex: Option<MutexSpec>,
+    /// Of the stages that could start, those with a higher number go first; all others have 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// How often it is tried again when it fails: a number, or `{ times, delay, factor }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<RetriesSpec>,
+    /// How long a try may take, such as `10m`; then it is ended, and has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationSpec>,
+    /// Whether the same inputs always give the same bytes, which `run --verify` holds it to; yes if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
 }
 
 impl SourceSpec {

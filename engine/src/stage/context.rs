@@ -17,11 +17,26 @@ pub struct Settings {
     pub device: String,
     /// Threads a step may keep busy.
     pub threads: usize,
+    /// The numbers of the GPUs the step may use; empty when nothing is said about it.
+    #[serde(default)]
+    pub gpus: Vec<usize>,
+    /// Which try this is, from 1.
+    #[serde(default = "first")]
+    pub attempt: u32,
+}
+
+fn first() -> u32 {
+    1
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { device: "auto".into(), threads: std::thread::available_parallelism().map_or(1, usize::from) }
+        Self {
+            device: "auto".into(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            gpus: Vec::new(),
+            attempt: 1,
+        }
     }
 }
 

@@ -1,6 +1,9 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use refit_engine::graph::{InputRef, Pipeline, SourceUri, load, load_text};
+use refit_engine::{
+    graph::{InputRef, Pipeline, Retries, SourceUri, load, load_text},
+    schedule::Demand,
+};
 use serde_json::json;
 
 use super::{fixtures, kinds::registry, overrides_in, shown};
@@ -38,6 +41,31 @@ fn the_whole_of_the_grammar_arrives() {
     assert_eq!(pipeline.outputs[1].to, Path::new("out/report.html"));
     assert_eq!(pipeline.warnings.len(), 1, "`pinned` is not used");
     assert_eq!(pipeline.stages.get("before").unwrap().with["prefix"], json!("rank 16: ${literal}"));
+}
+
+#[test]
+fn the_terms_of_a_stage_arrive() {
+    let stages = loaded("terms.yaml").stages;
+    let a = &stages.get("a").unwrap().terms;
+    let demand = Demand {
+        cpu: 2,
+        memory: 4_000_000_000,
+        gpu: 1,
+        vram: 8 << 30,
+        accelerator: false,
+        mutexes: vec!["disk".into()],
+    };
+    assert_eq!((&a.demand, a.threads, a.priority, a.deterministic), (&demand, Some(2), -3, false));
+    assert_eq!((a.retries.times, a.timeout), (2, Some(Duration::from_mins(90))));
+    let b = &stages.get("b").unwrap().terms;
+    assert_eq!(
+        (b.demand.cpu, b.demand.memory, &b.demand.mutexes[..]),
+        (1, 1000, &["disk".to_owned(), "net".into()][..])
+    );
+    assert_eq!(b.retries, Retries { times: 3, delay: Duration::from_millis(500), factor: 1.5 });
+    assert_eq!(b.timeout, Some(Duration::from_millis(500)));
+    let c = &stages.get("c").unwrap().terms;
+    assert_eq!((&c.demand, c.retries.delay), (&Demand::default(), Duration::from_secs(30)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::params::ExecParams;
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Variables that every command has.
-pub(super) const GIVEN: [&str; 10] = [
+pub(super) const GIVEN: [&str; 11] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -19,6 +19,7 @@ pub(super) const GIVEN: [&str; 10] = [
     "REFIT_RUN",
     "REFIT_ATTEMPT",
     "REFIT_THREADS",
+    "REFIT_GPUS",
     "REFIT_SCRATCH",
     "REFIT_FOLDER",
 ];
@@ -56,6 +57,10 @@ pub(super) fn environment(
         ("REFIT_SCRATCH".to_owned(), step.scratch.into()),
         ("REFIT_FOLDER".to_owned(), step.folder.into()),
     ]);
+    if !step.settings.gpus.is_empty() {
+        let gpus: Vec<String> = step.settings.gpus.iter().map(ToString::to_string).collect();
+        environment.insert("REFIT_GPUS".to_owned(), gpus.join(",").into());
+    }
     for (name, value, _) in params.env.entries() {
         let value = value.map(OsString::from).or_else(|| step.variables.get(name).map(ToOwned::to_owned));
         match value {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Runs a command. Every input and output is handed over as a variable of the port's name that holds an absolute path;
 /// a `-` in a name becomes `_`. The command runs in an empty folder of its own and sees only the variables that are
 /// declared, besides `PATH`, `HOME`, `TMPDIR`, `LANG` and `REFIT_STAGE`, `REFIT_RUN`, `REFIT_ATTEMPT`, `REFIT_THREADS`,
-/// `REFIT_SCRATCH` (a folder that outlives a kill) and `REFIT_FOLDER` (where the pipeline file lies).
+/// `REFIT_GPUS` (the numbers of the GPUs it was given, if any), `REFIT_SCRATCH` (a folder that outlives a kill) and `REFIT_FOLDER` (where the pipeline file lies).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecParams {

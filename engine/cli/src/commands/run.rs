@@ -10,7 +10,7 @@ use refit_cache::{Store, StoreError, StoreLock, Wait};
 use refit_engine::{
     graph::Pipeline,
     plan::Estimate,
-    run::{self, Labels, RunOptions, RunReport, RunStatus},
+    run::{self, Halt, Labels, RunOptions, RunReport, RunStatus},
     stage::Settings,
 };
 use serde_json::json;
@@ -30,10 +30,11 @@ use super::{
 };
 use crate::{
     args::PipelineArgs,
-    config::{Config, Device},
+    config::{Config, Device, Gpus},
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
+    machine,
     ui::{RunView, Ui, count},
 };
 
@@ -66,6 +67,10 @@ pub(crate) struct RunArgs {
     /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N` [default: auto].
     #[arg(long)]
     device: Option<Device>,
+    /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`
+    /// [default: those that are found].
+    #[arg(long)]
+    gpus: Option<Gpus>,
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
@@ -93,6 +98,7 @@ impl RunArgs {
         let flags = Config {
             jobs: self.jobs,
             device: self.device.clone(),
+            gpus: self.gpus.clone(),
             keep_going: self.keep_going.then_some(true),
             ..Config::default()
         };
@@ -138,7 +144,8 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
     };
     let overrides = repeat.as_ref().map_or_else(|| args.pipeline.set.clone(), |repeat| repeat.overrides().to_vec());
     let options = RunOptions {
-        jobs: config.jobs(),
+        capacity: machine::capacity(&pipeline, &config, &device),
+        gpus: machine::gpu_search(&device),
         keep_going: config.keep_going.unwrap_or(false),
         force,
         selection: args.selection.selection(),
@@ -151,10 +158,10 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fetcher = open::fetcher(environment);
     let view = RunView::new(ui, &pipeline);
-    let (interrupt, interrupted) = watch::channel(false);
+    let (halt, halted) = watch::channel(Halt::None);
     let report = runtime.block_on(async {
-        listen_for_signals(interrupt)?;
-        Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, interrupted, &view).await?)
+        listen_for_signals(halt)?;
+        Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, halted, &view).await?)
     });
     view.close();
     let report = report?;
@@ -256,7 +263,7 @@ fn without_writing(
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The first Ctrl-C or TERM ends the run in order; a second one ends the process at once, and with it its workers.
-fn listen_for_signals(interrupt: watch::Sender<bool>) -> std::io::Result<()> {
+fn listen_for_signals(halt: watch::Sender<Halt>) -> std::io::Result<()> {
     let (mut ctrl_c, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
         let mut first: Option<Instant> = None;
@@ -266,7 +273,7 @@ fn listen_for_signals(interrupt: watch::Sender<bool>) -> std::io::Result<()> {
                 None => {
                     first = Some(Instant::now());
                     // Nobody listens any more once the run is over.
-                    let _ = interrupt.send(true);
+                    let _ = halt.send(Halt::Stop);
                 }
                 Some(first) if first.elapsed() < SAME_SIGNAL => {}
                 Some(_) => std::process::exit(ExitCode::Interrupted as i32),

@@ -3,6 +3,7 @@
 mod choice;
 mod error;
 mod file;
+mod gpus;
 mod keys;
 mod layer;
 mod values;
@@ -11,6 +12,7 @@ mod variables;
 pub(crate) use choice::{Device, Secret, Verbosity};
 pub(crate) use error::ConfigError;
 pub(crate) use file::{ConfigFile, Scope};
+pub(crate) use gpus::Gpus;
 pub(crate) use keys::{Key, keys, known};
 pub(crate) use layer::{Layer, Origin};
 pub(crate) use values::{CacheConfig, Config, FetchConfig, HubConfig};

@@ -7,7 +7,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Device, Secret, Verbosity};
+use super::{Device, Gpus, Secret, Verbosity};
 use crate::args::Color;
 
 /// All settings. What is not set here is set in a layer below, or has its default.
@@ -20,6 +20,10 @@ pub(crate) struct Config {
     /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Device>,
+    /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`; by default
+    /// those that are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gpus: Option<Gpus>,
     /// Whether to go on after a failure with the stages that do not need the failed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep_going: Option<bool>,
@@ -106,6 +110,7 @@ impl Config {
         Self {
             jobs: self.jobs.or(lower.jobs),
             device: self.device.or(lower.device),
+            gpus: self.gpus.or(lower.gpus),
             keep_going: self.keep_going.or(lower.keep_going),
             color: self.color.or(lower.color),
             verbosity: self.verbosity.or(lower.verbosity),

@@ -276,6 +276,14 @@ impl Observer for RunView {
                     self.failure(error, log.as_deref());
                 });
             }
+            RunEvent::Retrying { stage, error, log, attempt, retries, delay } => {
+                self.end(stage);
+                let again = format!("try {attempt} of {} failed; again in {}", retries + 1, duration(*delay));
+                self.line(stage, "retry", "33", &format!("{again}: {}", error.message));
+                if let Some(log) = log.as_ref().filter(|_| self.ui.is_verbose()) {
+                    self.above(|| self.ui.say(&format!("  {} {}", self.ui.paint("full log:", "36"), log.display())));
+                }
+            }
             RunEvent::Blocked { stage, by } => {
                 self.line(stage, "blocked", "33", &format!("needs {}", by.join(", ")));
             }

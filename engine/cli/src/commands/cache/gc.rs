@@ -3,8 +3,9 @@ use std::time::Duration;
 use clap::Args;
 use miette::miette;
 use refit_cache::{GcPolicy, Wait};
+use refit_engine::spec::parse_size;
 
-use super::size::{age, size};
+use super::size::age;
 use crate::{
     args::StoreOfArgs,
     commands::open,
@@ -34,7 +35,7 @@ pub(crate) struct GcArgs {
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Duration>,
     /// Then drop the least recently used until the store takes no more than this: `20GiB`, `500MB`.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
     /// Only say what would go.
     #[arg(short = 'n', long)]

@@ -1,0 +1,83 @@
+//! Scheduling as a user sees it: retries, time limits, GPUs, mutexes, what a machine cannot give.
+
+use refit_tests::Sandbox;
+
+fn pipeline(stages: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("pipeline.yaml", format!("name: schedule\nstages:\n{stages}"));
+    sandbox
+}
+
+/// The number of the try is known to the command, so that it can fail until it is tried for the third time.
+#[test]
+fn a_step_that_fails_is_tried_again() {
+    let sandbox = pipeline(
+        "  a:
+    uses: exec
+    with: { run: 'echo try $REFIT_ATTEMPT >&2; test $REFIT_ATTEMPT -ge 3; echo well > $out', outputs: { out: out.txt } }
+    retries: { times: 3, delay: 10ms, factor: 1 }
+",
+    );
+    let run = sandbox.refit(["run", "--json"]).expect_code(0);
+    assert_eq!(run.stage("a")["attempts"], 3);
+    assert_eq!(run.stderr.matches("  retry  ").count(), 2, "{}", run.stderr);
+    assert_eq!(sandbox.refit(["run", "--json"]).expect_code(0).stages("cached"), ["a"]);
+    let fewer = sandbox.refit(["run", "--json", "--force", "-S", "stages.a.retries.times=1"]).expect_code(3);
+    assert_eq!(fewer.stage("a")["attempts"], 2);
+}
+
+#[test]
+fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
+    let sandbox = pipeline(
+        "  a:
+    uses: exec
+    with: { run: 'sleep 60 & sleep 60; echo x > $out', outputs: { out: out.txt } }
+    timeout: 200ms
+  b:
+    uses: exec
+    with: { run: 'echo x > $out', outputs: { out: out.txt } }
+",
+    );
+    let begun = std::time::Instant::now();
+    let run = sandbox.refit(["run", "--json", "--keep-going"]).expect_code(3);
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    assert_eq!(run.stage("a")["error"]["code"], "engine::timeout");
+    assert!(run.stderr.contains("time limit of 200ms"), "{}", run.stderr);
+    assert_eq!(run.stages("ran"), ["b"]);
+}
+
+#[test]
+fn each_step_is_told_its_gpu_and_a_mutex_is_held_by_one() {
+    let command = "mkdir $pwd/lock && sleep 0.1 && rmdir $pwd/lock && echo $REFIT_GPUS > $out";
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("");
+    let stages: String = (0..4)
+        .map(|at| {
+            let command = command.replace("$pwd", &folder.display().to_string());
+            format!(
+                "  s{at}:\n    uses: exec\n    with: {{ run: '{command} # {at}', outputs: {{ out: out.txt }} }}\n    \
+                 resources: {{ gpu: 1 }}\n    mutex: lock\n"
+            )
+        })
+        .collect();
+    let outputs: String = (0..4).map(|at| format!("  out/{at}: s{at}.out\n")).collect();
+    sandbox.write("pipeline.yaml", format!("name: gpus\nstages:\n{stages}outputs:\n{outputs}"));
+    let refused = sandbox.refit(["run", "-S", "stages.s0.resources.gpu=3", "--gpus", "2,5"]).expect_code(4);
+    assert!(refused.stderr.contains("the stage `s0` needs 3 GPUs, and there are 2"), "{}", refused.stderr);
+    assert!(sandbox.refit(["runs"]).stdout.lines().count() <= 1, "what could not begin is no run");
+    sandbox.refit(["run", "-j", "4", "--gpus", "2,5"]).expect_code(0);
+    for at in 0..4 {
+        let told = fs_err::read_to_string(sandbox.path(format!("out/{at}"))).unwrap();
+        assert!(["2", "5"].contains(&told.trim()), "{told}");
+    }
+}
+
+#[test]
+fn terms_change_no_key() {
+    let sandbox = pipeline("  a:\n    uses: exec\n    with: { run: 'echo x > $out', outputs: { out: out.txt } }\n");
+    sandbox.refit(["run"]).expect_code(0);
+    let terms = ["priority=3", "retries=2", "timeout=10m", "mutex=m", "resources.memory=1MB", "resources.cpu=1"];
+    let set = terms.iter().flat_map(|term| ["-S".to_owned(), format!("stages.a.{term}")]);
+    let again = sandbox.refit(["run".to_owned(), "--json".to_owned()].into_iter().chain(set)).expect_code(0);
+    assert_eq!(again.stages("cached"), ["a"]);
+}
