@@ -1,0 +1,226 @@
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::{Isa, Precision, Right, lanes::PAD, weight::takes_pairs};
+
+/// Tokens of a panel.
+pub(crate) const PANEL: usize = 48;
+
+/// Rows of pairs that one task packs.
+const ROWS_PER_TASK: usize = 64;
+
+/// Activations rounded to bf16 for products with weights in bf16: panels of 48 tokens, and in a panel pairs of features,
+/// `[tokens / 48][features / 2][48][2]`. Where no instruction takes pairs they are f32 that were rounded.
+#[derive(Debug, Default)]
+pub struct Bf16Panels {
+    features: usize,
+    stride: usize,
+    pairs: Vec<u32>,
+    rounded: Vec<f32>,
+}
+
+/// What a product reads of [`Bf16Panels`].
+pub(crate) enum Packed<'a> {
+    Pairs(&'a [u32]),
+    Rounded(&'a [f32]),
+}
+
+impl Bf16Panels {
+    /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
+    /// those of f32 take them as they are.
+    pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
+        if precision == Precision::F32 {
+            return Right::Lanes { rows, stride };
+        }
+        self.features = rows.len() / stride;
+        self.stride = stride;
+        if takes_pairs(precision, isa) {
+            let deep = self.features.div_ceil(2);
+            self.pairs.resize(stride.div_ceil(PANEL) * deep * PANEL, 0);
+            self.pairs.par_chunks_mut(PANEL * ROWS_PER_TASK).enumerate().for_each(|(task, chunk)| {
+                for (offset, to) in chunk.chunks_exact_mut(PANEL).enumerate() {
+                    let row = task * ROWS_PER_TASK + offset;
+                    let (panel, pair) = (row / deep, row % deep);
+                    let tokens = panel * PANEL..((panel + 1) * PANEL).min(stride);
+                    let row = |feature: usize| &rows[feature * stride..][tokens.clone()];
+                    let odd = (2 * pair + 1 < self.features).then(|| row(2 * pair + 1));
+                    pack_pairs(isa, row(2 * pair), odd, to);
+                }
+            });
+        } else {
+            self.rounded.resize(rows.len(), 0.0);
+            self.rounded.par_chunks_mut(stride * PAD).zip(rows.par_chunks(stride * PAD)).for_each(|(to, from)| {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = bf16::from_f32(*from).to_f32();
+                }
+            });
+        }
+        Right::Panels(self)
+    }
+
+    pub(crate) fn features(&self) -> usize {
+        self.features
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
+        if isa.has_bf16() { Packed::Pairs(&self.pairs) } else { Packed::Rounded(&self.rounded) }
+    }
+}
+
+/// Rounds two rows and puts them beside each other; places beyond the rows become zero.
+fn pack_pairs(isa: Isa, even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
+    let (filled, rest) = to.split_at_mut(even.len());
+    rest.fill(0);
+    #[cfg(target_arch = "x86_64")]
+    if isa.has_bf16() {
+        for (at, to) in filled.chunks_exact_mut(PAD).enumerate() {
+            let even = &even[at * PAD..(at + 1) * PAD];
+            let odd = odd.map_or(&[0.0; PAD][..], |odd| &odd[at * PAD..(at + 1) * PAD]);
+            // SAFETY: the processor has AVX512-BF16, and all three slices are 16 long.
+            unsafe { x86::pack(even.as_ptr(), odd.as_ptr(), to.as_mut_ptr()) };
+        }
+        return;
+    }
+    let _ = isa;
+    for (at, to) in filled.iter_mut().enumerate() {
+        let odd = odd.map_or(0, |odd| bf16::from_f32(odd[at]).to_bits());
+        *to = u32::from(bf16::from_f32(even[at]).to_bits()) | u32::from(odd) << 16;
+    }
+}
+
+/// C (+)= A·B with both sides in pairs of bf16, for up to 16 rows.
+pub(crate) struct PairStrip<'a> {
+    pub(crate) rows: usize,
+    /// `[pairs][16]`.
+    pub(crate) a: &'a [u32],
+    /// `[tokens / 48][pairs in all][48]`.
+    pub(crate) b: &'a [u32],
+    /// Pairs in a panel of `b`.
+    pub(crate) deep: usize,
+    /// First pair of `b` that meets the first of `a`.
+    pub(crate) first: usize,
+    /// `rows` rows of `stride` numbers.
+    pub(crate) c: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) accumulate: bool,
+}
+
+impl PairStrip<'_> {
+    /// Computes the strip; `isa` must have bf16.
+    pub(crate) fn run(self, isa: Isa) {
+        assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
+        assert!(self.rows <= PAD && self.c.len() >= self.rows * self.stride && self.stride.is_multiple_of(PAD));
+        assert!(self.first + self.a.len() / PAD <= self.deep);
+        assert!(self.b.len() >= self.stride.div_ceil(PANEL) * self.deep * PANEL);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has AVX512-BF16, and the lengths are those asserted.
+        unsafe {
+            x86::strip(self);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256i, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_loadu_ps, _mm512_or_si512, _mm512_setzero_ps,
+        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+    };
+
+    use super::{PAD, PANEL, PairStrip};
+    use crate::simd::x86::{pair_products, read_pairs};
+
+    /// # Safety
+    /// All three have 16 numbers.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn pack(even: *const f32, odd: *const f32, to: *mut u32) {
+        // SAFETY: the caller says that the numbers are there; the types of 256 bits differ in name only.
+        unsafe {
+            let [even, odd] = [even, odd].map(|from| {
+                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from)));
+                _mm512_cvtepu16_epi32(rounded)
+            });
+            _mm512_storeu_si512(to.cast(), _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)));
+        }
+    }
+
+    /// # Safety
+    /// The lengths must be those that [`PairStrip::run`] asserts.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[allow(clippy::needless_pass_by_value, reason = "its output is borrowed for as long")]
+    pub(super) unsafe fn strip(strip: PairStrip<'_>) {
+        let pairs = strip.a.len() / PAD;
+        for (panel, column) in (0..strip.stride).step_by(PANEL).enumerate() {
+            let vectors = (strip.stride - column).min(PANEL) / PAD;
+            let mut row = 0;
+            while row < strip.rows {
+                // SAFETY: row, column and panel are within what the lengths allow.
+                unsafe {
+                    let a = strip.a.as_ptr().add(row);
+                    let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
+                    let c = strip.c.as_mut_ptr().add(row * strip.stride + column);
+                    macro_rules! rows {
+                        ($rows:literal) => {{
+                            match vectors {
+                                3 => tile::<$rows, 3>(a, b, pairs, c, strip.stride, strip.accumulate),
+                                2 => tile::<$rows, 2>(a, b, pairs, c, strip.stride, strip.accumulate),
+                                _ => tile::<$rows, 1>(a, b, pairs, c, strip.stride, strip.accumulate),
+                            }
+                            row += $rows;
+                        }};
+                    }
+                    match strip.rows - row {
+                        8.. => rows!(8),
+                        4..8 => rows!(4),
+                        2..4 => rows!(2),
+                        _ => rows!(1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// All of it has to be there.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    unsafe fn tile<const M: usize, const N: usize>(
+        mut a: *const u32,
+        mut b: *const u32,
+        pairs: usize,
+        c: *mut f32,
+        stride: usize,
+        accumulate: bool,
+    ) {
+        // SAFETY: the caller says so.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); N]; M];
+            if accumulate {
+                for (i, row) in sums.iter_mut().enumerate() {
+                    for (j, sum) in row.iter_mut().enumerate() {
+                        *sum = _mm512_loadu_ps(c.add(i * stride + j * PAD));
+                    }
+                }
+            }
+            for _ in 0..pairs {
+                let right: [_; N] = std::array::from_fn(|j| read_pairs(b.add(j * PAD)));
+                for (i, row) in sums.iter_mut().enumerate() {
+                    for (sum, right) in row.iter_mut().zip(&right) {
+                        *sum = pair_products(*sum, *a.add(i), *right);
+                    }
+                }
+                a = a.add(PAD);
+                b = b.add(PANEL);
+            }
+            for (i, row) in sums.iter().enumerate() {
+                for (j, sum) in row.iter().enumerate() {
+                    _mm512_storeu_ps(c.add(i * stride + j * PAD), *sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+use bytemuck::{Pod, Zeroable};
+
+/// Rows are padded to a multiple of this many tokens.
+pub(crate) const PAD: usize = 16;
+
+/// One cache line, so that vectors never lie across two.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; PAD]);
+
+// SAFETY: an array of floats of the size of its alignment: any bits are a value, and there is no padding.
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl Pod for Line {}
+
+/// Activations: one row per feature, the tokens beside each other in it, padded with tokens that mean nothing.
+///
+/// What the padding holds is finite, and no result depends on it as long as gradients of padding are zero.
+#[derive(Debug, Clone, Default)]
+pub struct Lanes {
+    features: usize,
+    tokens: usize,
+    lines: Vec<Line>,
+}
+
+impl Lanes {
+    /// All zero.
+    pub fn zeros(features: usize, tokens: usize) -> Self {
+        let mut lanes = Self::default();
+        lanes.reshape(features, tokens);
+        lanes
+    }
+
+    /// Takes another shape and keeps the memory; the values are zero afterwards.
+    pub fn reshape(&mut self, features: usize, tokens: usize) {
+        let lines = features * tokens.div_ceil(PAD);
+        self.lines.clear();
+        self.lines.resize(lines, Line([0.0; PAD]));
+        (self.features, self.tokens) = (features, tokens);
+    }
+
+    /// Takes another shape and keeps the memory, with whatever numbers are there.
+    pub fn reuse(&mut self, features: usize, tokens: usize) {
+        let lines = features * tokens.div_ceil(PAD);
+        self.lines.resize(lines, Line([0.0; PAD]));
+        (self.features, self.tokens) = (features, tokens);
+    }
+
+    /// Rows.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Tokens, without padding.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Length of a row: the tokens with their padding.
+    pub fn stride(&self) -> usize {
+        self.tokens.next_multiple_of(PAD)
+    }
+
+    /// All rows.
+    pub fn values(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    /// All rows.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+
+    /// One feature of all tokens.
+    pub fn row(&self, feature: usize) -> &[f32] {
+        let stride = self.stride();
+        &self.values()[feature * stride..(feature + 1) * stride]
+    }
+
+    /// Some features of all tokens.
+    pub fn rows(&self, features: std::ops::Range<usize>) -> &[f32] {
+        let stride = self.stride();
+        &self.values()[features.start * stride..features.end * stride]
+    }
+
+    /// Some features of all tokens.
+    pub fn rows_mut(&mut self, features: std::ops::Range<usize>) -> &mut [f32] {
+        let stride = self.stride();
+        &mut self.values_mut()[features.start * stride..features.end * stride]
+    }
+}

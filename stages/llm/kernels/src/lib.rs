@@ -1,0 +1,28 @@
+//! Fused CPU kernels of the training core.
+//!
+//! Activations are [`Lanes`]: one row per feature, and the tokens beside each other in it. Every product then takes its
+//! numbers from the weights one by one and meets them with vectors of tokens, so weights need no packing and one copy
+//! serves both directions; sums over features (norms, softmax) need no sums within a vector.
+//!
+//! Sums have one order whatever the number of threads: results are the same bit for bit.
+
+pub mod attention;
+mod bf16;
+pub mod cross_entropy;
+mod lanes;
+pub mod norm;
+mod product;
+pub mod rotary;
+mod simd;
+pub mod swiglu;
+mod tile;
+mod weight;
+
+pub use bf16::Bf16Panels;
+pub use lanes::Lanes;
+pub use product::{Left, Right, Term, product, token_products};
+pub use simd::Isa;
+pub use weight::{Precision, Weight};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Root-mean-square norm: y = x / √(mean(x²) + ε) · w.
+
+use rayon::prelude::*;
+
+use crate::{
+    Isa, Lanes,
+    simd::{Kernel, Simd},
+};
+
+/// Features that one task goes through; also the order of the sums, so it depends on nothing.
+const FEATURES_PER_TASK: usize = 64;
+
+/// Norms all tokens of `x` to `y` and returns 1 / √(mean(x²) + ε) of each.
+pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes) -> Vec<f32> {
+    let stride = x.stride();
+    y.reuse(x.features(), x.tokens());
+    let squares = partial_sums(x.values(), stride, |part, sums| isa.run(Squares { x: part, stride, sums }));
+    let count = x.features() as f64;
+    let inverse: Vec<f32> =
+        squares.iter().map(|sum| (1.0 / (f64::from(*sum) / count + epsilon).sqrt()) as f32).collect();
+    let rows = x.values().par_chunks(stride * FEATURES_PER_TASK).zip(weight.par_chunks(FEATURES_PER_TASK));
+    y.values_mut().par_chunks_mut(stride * FEATURES_PER_TASK).zip(rows).for_each(|(y, (x, weight))| {
+        isa.run(Scale { x, weight, inverse: &inverse, y });
+    });
+    inverse
+}
+
+/// Adds to `dx` the gradient by the norm's input, from `dy`, that by its output.
+pub fn backward(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], dy: &Lanes, dx: &mut Lanes) {
+    let stride = x.stride();
+    let count = x.features() as f32;
+    let parts: Vec<Vec<f32>> = x
+        .values()
+        .par_chunks(stride * FEATURES_PER_TASK)
+        .zip(dy.values().par_chunks(stride * FEATURES_PER_TASK))
+        .zip(weight.par_chunks(FEATURES_PER_TASK))
+        .map(|((x, dy), weight)| {
+            let mut sums = vec![0f32; stride];
+            isa.run(Weighted { x, dy, weight, sums: &mut sums });
+            sums
+        })
+        .collect();
+    // d(x·r)/dx = r − x·r³·x/n, with r = 1 / √(mean(x²) + ε).
+    let along: Vec<f32> = add_up(parts, stride).iter().zip(inverse).map(|(sum, r)| sum * r * r * r / count).collect();
+    let rows = x
+        .values()
+        .par_chunks(stride * FEATURES_PER_TASK)
+        .zip(dy.values().par_chunks(stride * FEATURES_PER_TASK))
+        .zip(weight.par_chunks(FEATURES_PER_TASK));
+    dx.values_mut().par_chunks_mut(stride * FEATURES_PER_TASK).zip(rows).for_each(|(dx, ((x, dy), weight))| {
+        isa.run(Backward { x, dy, weight, inverse, along: &along, dx });
+    });
+}
+
+fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = values
+        .par_chunks(stride * FEATURES_PER_TASK)
+        .map(|part| {
+            let mut sums = vec![0f32; stride];
+            sum(part, &mut sums);
+            sums
+        })
+        .collect();
+    add_up(parts, stride)
+}
+
+fn add_up(parts: Vec<Vec<f32>>, stride: usize) -> Vec<f32> {
+    parts.into_iter().fold(vec![0f32; stride], |mut sums, part| {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        sums
+    })
+}
+
+struct Squares<'a> {
+    x: &'a [f32],
+    stride: usize,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Squares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for row in self.x.chunks_exact(self.stride) {
+            for (sum, x) in self.sums.chunks_exact_mut(S::WIDTH).zip(row.chunks_exact(S::WIDTH)) {
+                let x = s.load(x);
+                s.store(sum, s.fma(x, x, s.load(sum)));
+            }
+        }
+    }
+}
+
+struct Scale<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    inverse: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let stride = self.inverse.len();
+        for ((y, x), weight) in self.y.chunks_exact_mut(stride).zip(self.x.chunks_exact(stride)).zip(self.weight) {
+            let weight = s.splat(*weight);
+            let vectors = x.chunks_exact(S::WIDTH).zip(self.inverse.chunks_exact(S::WIDTH));
+            for (y, (x, inverse)) in y.chunks_exact_mut(S::WIDTH).zip(vectors) {
+                s.store(y, s.mul(s.mul(s.load(x), s.load(inverse)), weight));
+            }
+        }
+    }
+}
+
+struct Weighted<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    weight: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Weighted<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let stride = self.sums.len();
+        for ((x, dy), weight) in self.x.chunks_exact(stride).zip(self.dy.chunks_exact(stride)).zip(self.weight) {
+            let weight = s.splat(*weight);
+            let vectors = x.chunks_exact(S::WIDTH).zip(dy.chunks_exact(S::WIDTH));
+            for (sum, (x, dy)) in self.sums.chunks_exact_mut(S::WIDTH).zip(vectors) {
+                s.store(sum, s.fma(s.mul(s.load(dy), weight), s.load(x), s.load(sum)));
+            }
+        }
+    }
+}
+
+struct Backward<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    weight: &'a [f32],
+    inverse: &'a [f32],
+    along: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let stride = self.inverse.len();
+        let rows = self.x.chunks_exact(stride).zip(self.dy.chunks_exact(stride)).zip(self.weight);
+        for (dx, ((x, dy), weight)) in self.dx.chunks_exact_mut(stride).zip(rows) {
+            let weight = s.splat(*weight);
+            let vectors = x.chunks_exact(S::WIDTH).zip(dy.chunks_exact(S::WIDTH));
+            let tables = self.inverse.chunks_exact(S::WIDTH).zip(self.along.chunks_exact(S::WIDTH));
+            for (dx, ((x, dy), (inverse, along))) in dx.chunks_exact_mut(S::WIDTH).zip(vectors.zip(tables)) {
+                let straight = s.fma(s.mul(s.load(dy), weight), s.load(inverse), s.load(dx));
+                s.store(dx, s.sub(straight, s.mul(s.load(x), s.load(along))));
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::{
+    Isa, Weight,
+    bf16::{Bf16Panels, Packed, PairStrip},
+    lanes::PAD,
+    tile::{Dots, Strip, Walk},
+    weight::{Direction, TILE},
+};
+
+/// Columns of a left side that are gone through before the next strip of rows: what they meet stays in the cache.
+const DEPTH: usize = 1024;
+
+/// With fewer rows than this, tasks share the tokens instead of the rows.
+const FEW_ROWS: usize = 64;
+
+/// Tasks for each thread, so that one that was held up does not hold up all.
+const TASKS_PER_THREAD: usize = 4;
+
+/// The side of a product whose numbers are taken one by one.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// W.
+    Weight(&'a Weight),
+    /// Wᵀ.
+    Transposed(&'a Weight),
+    /// A small matrix: from a row to the next it is `row` numbers, from a column to the next `column`.
+    Matrix {
+        /// The numbers.
+        values: &'a [f32],
+        /// How many rows.
+        rows: usize,
+        /// From a row to the next.
+        row: usize,
+        /// From a column to the next.
+        column: usize,
+    },
+}
+
+/// The side of a product that lies in lanes.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// Rows of `stride` tokens.
+    Lanes {
+        /// The rows.
+        rows: &'a [f32],
+        /// Length of each.
+        stride: usize,
+    },
+    /// Packed for weights in bf16.
+    Panels(&'a Bf16Panels),
+}
+
+/// One of the products that are added up.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    /// `[rows, depth]`.
+    pub left: Left<'a>,
+    /// `[depth, tokens]`.
+    pub right: Right<'a>,
+}
+
+impl<'a> Left<'a> {
+    /// A matrix that lies row by row.
+    pub fn matrix(values: &'a [f32], rows: usize) -> Self {
+        Self::Matrix { values, rows, row: values.len() / rows, column: 1 }
+    }
+
+    /// The transposed of a matrix that lies row by row and has so many rows.
+    pub fn transposed(values: &'a [f32], rows: usize) -> Self {
+        let width = values.len() / rows;
+        Self::Matrix { values, rows: width, row: 1, column: width }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Left::Weight(weight) => weight.out(),
+            Left::Transposed(weight) => weight.width(),
+            Left::Matrix { rows, .. } => *rows,
+        }
+    }
+}
+
+impl Right<'_> {
+    fn depth(&self) -> usize {
+        match self {
+            Right::Lanes { rows, stride } => rows.len() / stride,
+            Right::Panels(panels) => panels.features(),
+        }
+    }
+
+    fn stride(&self) -> usize {
+        match self {
+            Right::Lanes { stride, .. } => *stride,
+            Right::Panels(panels) => panels.stride(),
+        }
+    }
+}
+
+/// C (+)= Σ left · right over the terms; `c` are rows of as many tokens as the right sides have.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[Term<'_>]) {
+    let rows = c.len() / stride;
+    for term in terms {
+        assert!(term.left.rows() == rows && term.right.stride() == stride, "shapes of a product do not fit");
+        match term.left {
+            Left::Weight(weight) => assert_eq!(weight.width(), term.right.depth()),
+            Left::Transposed(weight) => assert_eq!(weight.out(), term.right.depth()),
+            Left::Matrix { values, row, column, .. } => {
+                assert!(rows == 0 || values.len() > (rows - 1) * row + (term.right.depth() - 1) * column);
+            }
+        }
+    }
+    let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
+    let in_lanes = terms.iter().all(|term| matches!(term.right, Right::Lanes { .. }));
+    if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
+        return by_tokens(isa, c, stride, accumulate, terms);
+    }
+    let per_task = rows.div_ceil(tasks).next_multiple_of(TILE);
+    c.par_chunks_mut(per_task * stride).enumerate().for_each(|(task, c)| {
+        let mut accumulate = accumulate;
+        for term in terms {
+            block(isa, c, stride, task * per_task, accumulate, term);
+            accumulate = true;
+        }
+    });
+}
+
+/// The product of few rows, each task with some of the tokens.
+fn by_tokens(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[Term<'_>]) {
+    let rows = c.len() / stride;
+    let width = stride.div_ceil(rayon::current_num_threads()).next_multiple_of(3 * PAD).min(stride);
+    let starts: Vec<usize> = (0..stride).step_by(width).collect();
+    let parts: Vec<Vec<f32>> = starts
+        .par_iter()
+        .map(|&start| {
+            let width = width.min(stride - start);
+            let mut part = vec![0f32; rows * width];
+            if accumulate {
+                for (to, from) in part.chunks_exact_mut(width).zip(c.chunks_exact(stride)) {
+                    to.copy_from_slice(&from[start..start + width]);
+                }
+            }
+            let mut accumulate = accumulate;
+            for term in terms {
+                let Right::Lanes { rows, .. } = term.right else { continue };
+                lanes_block(isa, &mut part, width, 0, accumulate, term.left, rows, stride, start);
+                accumulate = true;
+            }
+            part
+        })
+        .collect();
+    for (start, part) in starts.iter().zip(&parts) {
+        let width = part.len() / rows;
+        for (to, from) in c.chunks_exact_mut(stride).zip(part.chunks_exact(width)) {
+            to[*start..start + width].copy_from_slice(from);
+        }
+    }
+}
+
+/// Some rows of a product, on one thread; the first of them is `first` of the left side.
+fn block(isa: Isa, c: &mut [f32], stride: usize, first: usize, accumulate: bool, term: &Term<'_>) {
+    match (term.left, term.right) {
+        (left, Right::Lanes { rows, .. }) => lanes_block(isa, c, stride, first, accumulate, left, rows, stride, 0),
+        (Left::Weight(weight), Right::Panels(panels)) => {
+            panels_block(isa, c, stride, first, accumulate, (weight, Direction::Plain), panels);
+        }
+        (Left::Transposed(weight), Right::Panels(panels)) => {
+            panels_block(isa, c, stride, first, accumulate, (weight, Direction::Transposed), panels);
+        }
+        (Left::Matrix { .. }, Right::Panels(_)) => unreachable!("invariant: small matrices meet rows in lanes"),
+    }
+}
+
+/// A block whose right side lies in lanes; `c` has rows of `c_row` tokens, those of `right` from `token` on.
+#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
+fn lanes_block(
+    isa: Isa,
+    c: &mut [f32],
+    c_row: usize,
+    first: usize,
+    accumulate: bool,
+    left: Left<'_>,
+    right: &[f32],
+    stride: usize,
+    token: usize,
+) {
+    let rows = c.len() / c_row;
+    match left {
+        Left::Matrix { values, row, column, .. } => {
+            let steps = right.len() / stride;
+            let start = values[first * row..].as_ptr();
+            let a = Walk { start, row, step: column, steps, jump: 0, blocks: 1 };
+            let (b, c) = (right[token..].as_ptr(), c.as_mut_ptr());
+            isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c, c_row, accumulate });
+        }
+        Left::Weight(weight) => {
+            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Plain), &right[token..], stride);
+        }
+        Left::Transposed(weight) => {
+            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Transposed), &right[token..], stride);
+        }
+    }
+}
+
+/// Goes through a weight in f32: 16 rows at a time, as deep as the cache allows.
+#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
+fn weight_block(
+    isa: Isa,
+    c: &mut [f32],
+    c_row: usize,
+    first: usize,
+    accumulate: bool,
+    (weight, direction): (&Weight, Direction),
+    right: &[f32],
+    b_row: usize,
+) {
+    let (_, depth) = weight.shape(direction);
+    for start in (0..depth).step_by(DEPTH) {
+        let end = (start + DEPTH).min(depth);
+        // Whole tiles, then what is left of the last.
+        for columns in [start..end / TILE * TILE, (end / TILE * TILE).max(start)..end] {
+            if columns.is_empty() {
+                continue;
+            }
+            let accumulate = accumulate || columns.start > 0;
+            let tiles = columns.start / TILE..columns.end.div_ceil(TILE);
+            for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
+                let mut a = weight
+                    .walk(direction, first / TILE + strip, tiles.clone())
+                    .expect("invariant: weights in bf16 meet panels");
+                if columns.len() < TILE {
+                    a.steps = columns.len();
+                }
+                let rows = c.len() / c_row;
+                let b = right[columns.start * b_row..].as_ptr();
+                isa.run(Strip { rows, columns: c_row, a, b, b_row, c: c.as_mut_ptr(), c_row, accumulate });
+            }
+        }
+    }
+}
+
+/// Goes through a weight in bf16.
+fn panels_block(
+    isa: Isa,
+    c: &mut [f32],
+    stride: usize,
+    first: usize,
+    accumulate: bool,
+    (weight, direction): (&Weight, Direction),
+    panels: &Bf16Panels,
+) {
+    let (_, depth) = weight.shape(direction);
+    let mut widened = Vec::new();
+    for start in (0..depth).step_by(2 * DEPTH) {
+        let end = (start + 2 * DEPTH).min(depth);
+        let accumulate = accumulate || start > 0;
+        let tiles = start / TILE..end.div_ceil(TILE);
+        for (strip, c) in c.chunks_mut(TILE * stride).enumerate() {
+            let a = weight
+                .pairs(direction, first / TILE + strip, tiles.clone())
+                .expect("invariant: weights in f32 meet rows in lanes");
+            let a = &a[..(end - start).div_ceil(2) * TILE];
+            let rows = c.len() / stride;
+            match panels.packed(isa) {
+                Packed::Pairs(b) => {
+                    let (deep, first) = (depth.div_ceil(2), start / 2);
+                    PairStrip { rows, a, b, deep, first, c, stride, accumulate }.run(isa);
+                }
+                Packed::Rounded(b) => {
+                    widen(a, &mut widened);
+                    let (steps, start) = (end - start, b[start * stride..].as_ptr());
+                    let a = Walk { start: widened.as_ptr(), row: 1, step: TILE, steps, jump: 0, blocks: 1 };
+                    let (b_row, c_row, c) = (stride, stride, c.as_mut_ptr());
+                    isa.run(Strip { rows, columns: stride, a, b: start, b_row, c, c_row, accumulate });
+                }
+            }
+        }
+    }
+}
+
+/// `[pairs][16]` to `[2 · pairs][16]`.
+fn widen(pairs: &[u32], to: &mut Vec<f32>) {
+    to.clear();
+    for pairs in pairs.chunks_exact(TILE) {
+        to.extend(pairs.iter().map(|pair| bf16::from_bits(*pair as u16).to_f32()));
+        to.extend(pairs.iter().map(|pair| bf16::from_bits((pair >> 16) as u16).to_f32()));
+    }
+}
+
+/// Sums over tokens: `out[i][j]` = Σ `a[i]`·`b[j]`, `a` and `b` being rows of `stride` tokens.
+///
+/// # Panics
+/// When `out` has not a number for each pair of rows.
+pub fn token_products(isa: Isa, a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) {
+    let (m, n) = (a.len() / stride, b.len() / stride);
+    assert_eq!(out.len(), m * n);
+    if out.is_empty() {
+        return;
+    }
+    let per_task = m.div_ceil(rayon::current_num_threads() * TASKS_PER_THREAD).next_multiple_of(4);
+    out.par_chunks_mut(per_task * n).zip(a.par_chunks(per_task * stride)).for_each(|(out, a)| {
+        isa.run(Dots { a, b, stride, out });
+    });
+}

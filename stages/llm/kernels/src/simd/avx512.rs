@@ -1,0 +1,93 @@
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "SAFETY: an `Avx512` exists only where the processor has AVX-512F"
+)]
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_scalef_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+};
+
+use super::Simd;
+
+/// AVX-512F: 16 numbers, 32 registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(pub(super) ());
+
+impl Simd for Avx512 {
+    type Vector = __m512;
+    const WIDTH: usize = 16;
+    const ROWS: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32, value: __m512) {
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        unsafe { _mm512_roundscale_ps::<8>(a) }
+    }
+    #[inline(always)]
+    fn power_of_two(self, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
+    }
+}
+
+/// Adds to `sum` the products of 16 pairs of bf16 with one pair in all places.
+///
+/// # Safety
+/// The processor must have AVX512-BF16.
+#[inline(always)]
+pub(crate) unsafe fn pair_products(sum: __m512, pair: u32, pairs: __m512i) -> __m512 {
+    unsafe {
+        let [left, right] =
+            [_mm512_set1_epi32(pair as i32), pairs].map(|pairs| std::mem::transmute::<__m512i, __m512bh>(pairs));
+        _mm512_dpbf16_ps(sum, left, right)
+    }
+}
+
+/// Reads 16 pairs of bf16.
+///
+/// # Safety
+/// They have to lie there, and the processor must have AVX-512F.
+#[inline(always)]
+pub(crate) unsafe fn read_pairs(from: *const u32) -> __m512i {
+    unsafe { _mm512_loadu_si512(from.cast()) }
+}

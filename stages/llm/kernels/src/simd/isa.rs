@@ -1,0 +1,112 @@
+use super::{Simd, portable::Portable};
+
+/// Which instructions the kernels use. A value exists only for what this processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Isa {
+    /// The best this processor has.
+    pub fn best() -> Self {
+        Self::available().pop().expect("invariant: there is always the portable one")
+    }
+
+    /// All that this processor has, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self(Kind::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                found.push(Self(Kind::Avx2));
+            }
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                found.push(Self(Kind::Avx512));
+                if std::arch::is_x86_feature_detected!("avx512bf16") {
+                    found.push(Self(Kind::Avx512Bf16));
+                }
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Self(Kind::Neon));
+        }
+        found
+    }
+
+    /// Whether products of bf16 are faster than those of f32.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => "AVX-512 with BF16",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "NEON",
+        }
+    }
+
+    /// Runs a kernel with these instructions.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Kind::Portable => kernel.run(Portable),
+            // SAFETY: a value of this kind is made only where the processor has the features.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { with_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 | Kind::Avx512Bf16 => unsafe { with_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => unsafe { with_neon(kernel) },
+        }
+    }
+}
+
+/// Work written once for all instructions. `run` must be `#[inline(always)]`: only then is it compiled with them.
+pub(crate) trait Kernel {
+    /// What comes out.
+    type Output;
+    /// Does the work.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(super::avx512::Avx512(()))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(super::avx2::Avx2(()))
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn with_neon<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(super::neon::Neon(()))
+}

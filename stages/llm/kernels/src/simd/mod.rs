@@ -1,0 +1,87 @@
+//! Vectors of `f32` in the widths that processors have, and the choice between them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exp;
+mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+/// What only x86 has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    pub(crate) use super::avx512::{pair_products, read_pairs};
+}
+
+pub(crate) use exp::exp;
+pub use isa::Isa;
+pub(crate) use isa::Kernel;
+
+/// Vector instructions of one kind. A value exists only where the processor has them, so its methods need no `unsafe`.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// `WIDTH` numbers.
+    type Vector: Copy;
+    /// Numbers in a vector; divides 16.
+    const WIDTH: usize;
+    /// Rows of a product that are computed together: with three vectors each they fill the registers.
+    const ROWS: usize;
+
+    /// The same number in all places.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// Reads `WIDTH` numbers.
+    ///
+    /// # Safety
+    /// They have to lie there.
+    unsafe fn read(self, from: *const f32) -> Self::Vector;
+    /// Writes `WIDTH` numbers.
+    ///
+    /// # Safety
+    /// There has to be room for them.
+    unsafe fn write(self, to: *mut f32, value: Self::Vector);
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a · b + c.
+    fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// To the nearest whole number.
+    fn round(self, a: Self::Vector) -> Self::Vector;
+    /// 2ⁿ for whole n within ±126.
+    fn power_of_two(self, n: Self::Vector) -> Self::Vector;
+
+    /// Reads the first numbers of a slice.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= Self::WIDTH);
+        // SAFETY: the slice is long enough.
+        unsafe { self.read(from.as_ptr()) }
+    }
+
+    /// Writes to the beginning of a slice.
+    #[inline(always)]
+    fn store(self, to: &mut [f32], value: Self::Vector) {
+        assert!(to.len() >= Self::WIDTH);
+        // SAFETY: the slice is long enough.
+        unsafe { self.write(to.as_mut_ptr(), value) }
+    }
+
+    /// The sum of the numbers of a vector, always added in the same order.
+    #[inline(always)]
+    fn sum(self, value: Self::Vector) -> f32 {
+        let mut numbers = [0f32; 16];
+        self.store(&mut numbers, value);
+        let mut width = Self::WIDTH;
+        while width > 1 {
+            width /= 2;
+            for i in 0..width {
+                numbers[i] += numbers[i + width];
+            }
+        }
+        numbers[0]
+    }
+}

@@ -1,0 +1,120 @@
+use proptest::prelude::*;
+
+use super::{assert_close, lanes, numbers};
+use crate::{
+    Isa, Lanes,
+    attention::{Past, Segment, Shape, backward, forward},
+};
+
+/// Rows with a shared beginning: it first, and each row sees it and itself.
+fn layout(before: usize, lengths: &[usize]) -> (Vec<Segment>, usize) {
+    let mut segments = Vec::new();
+    if before > 0 {
+        segments.push(Segment { start: 0, length: before, before: 0 });
+    }
+    let mut start = before;
+    for &length in lengths {
+        segments.push(Segment { start, length, before });
+        start += length;
+    }
+    (segments, start)
+}
+
+/// What a token sees.
+fn seen(segments: &[Segment], token: usize) -> Vec<usize> {
+    let own = segments.iter().find(|s| (s.start..s.start + s.length).contains(&token)).unwrap();
+    (0..own.before).chain(own.start..=token).collect()
+}
+
+/// Output and the gradient by queries, keys and values, by the definition.
+fn plainly(shape: Shape, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f64>, Vec<f64>) {
+    let (width, stride) = (shape.width, qkv.stride());
+    let (mut output, mut slopes) = (vec![0f64; shape.heads * width * stride], vec![0f64; shape.features() * stride]);
+    let at = |feature: usize, token: usize| f64::from(qkv.row(feature)[token]);
+    for head in 0..shape.heads {
+        let key_head = head / (shape.heads / shape.key_heads);
+        let [q, k, v] =
+            [head, shape.heads + key_head, shape.heads + shape.key_heads + key_head].map(|head| head * width);
+        for token in 0..qkv.tokens() {
+            let keys = seen(segments, token);
+            let scores: Vec<f64> = keys
+                .iter()
+                .map(|key| (0..width).map(|f| at(q + f, token) * at(k + f, *key)).sum::<f64>().exp())
+                .collect();
+            let sum: f64 = scores.iter().sum();
+            let p: Vec<f64> = scores.iter().map(|score| score / sum).collect();
+            for f in 0..width {
+                output[(q + f) * stride + token] = keys.iter().zip(&p).map(|(key, p)| p * at(v + f, *key)).sum();
+            }
+            let towards: Vec<f64> = keys
+                .iter()
+                .map(|key| (0..width).map(|f| f64::from(d.row(q + f)[token]) * at(v + f, *key)).sum())
+                .collect();
+            let mean: f64 = towards.iter().zip(&p).map(|(t, p)| t * p).sum();
+            for ((key, p), towards) in keys.iter().zip(&p).zip(&towards) {
+                let slope = p * (towards - mean);
+                for f in 0..width {
+                    slopes[(q + f) * stride + token] += slope * at(k + f, *key);
+                    slopes[(k + f) * stride + key] += slope * at(q + f, token);
+                    slopes[(v + f) * stride + key] += p * f64::from(d.row(q + f)[token]);
+                }
+            }
+        }
+    }
+    (output, slopes)
+}
+
+fn assert_is_attention(shape: Shape, before: usize, lengths: &[usize], seed: u64) {
+    let (segments, tokens) = layout(before, lengths);
+    let qkv = lanes(shape.features(), tokens, seed);
+    let d = lanes(shape.heads * shape.width, tokens, seed + 1);
+    let (expected, slopes) = plainly(shape, &segments, &qkv, &d);
+    for isa in Isa::available() {
+        let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
+        let log_sums = forward(isa, shape, &segments, &qkv, &mut output);
+        assert_close(output.values(), &expected, 1e-5, isa.name());
+        let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
+        backward(isa, shape, &segments, past, &mut gradient);
+        assert_close(gradient.values(), &slopes, 1e-5, isa.name());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn attention_and_its_gradient_are_the_definition(
+        key_heads in 1usize..4, stack in 1usize..4, half in 1usize..6, before in 0usize..20,
+        lengths in prop::collection::vec(1usize..40, 1..5), seed in 1u64..1000,
+    ) {
+        assert_is_attention(Shape { heads: key_heads * stack, key_heads, width: 2 * half }, before, &lengths, seed);
+    }
+}
+
+#[test]
+fn long_rows_go_in_blocks() {
+    assert_is_attention(Shape { heads: 3, key_heads: 1, width: 8 }, 17, &[150, 70], 3);
+    assert_is_attention(Shape { heads: 2, key_heads: 2, width: 4 }, 0, &[401], 4);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let shape = Shape { heads: 6, key_heads: 2, width: 8 };
+    let (segments, tokens) = layout(9, &[30, 12, 44, 5]);
+    let mut qkv = lanes(shape.features(), tokens, 1);
+    qkv.values_mut().iter_mut().for_each(|value| *value *= 3.0);
+    let d = lanes(shape.heads * shape.width, tokens, 2);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
+            let log_sums = forward(Isa::best(), shape, &segments, &qkv, &mut output);
+            let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
+            backward(Isa::best(), shape, &segments, past, &mut gradient);
+            (output.values().to_vec(), gradient.values().to_vec())
+        })
+    };
+    let one = run(1);
+    assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
+    assert_eq!(numbers(3, 1).len(), 3);
+}

@@ -1,0 +1,196 @@
+//! The inner loops of products: a tile of C in registers, met by a walk over A and rows of B.
+
+use crate::simd::{Kernel, Simd};
+
+/// How a product goes through its left side: `blocks` blocks of `steps` columns each.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk {
+    pub(crate) start: *const f32,
+    /// From a row to the next.
+    pub(crate) row: usize,
+    /// From a column to the next in a block.
+    pub(crate) step: usize,
+    pub(crate) steps: usize,
+    /// From a block to the next.
+    pub(crate) jump: usize,
+    pub(crate) blocks: usize,
+}
+
+impl Walk {
+    /// The same walk, some rows further down.
+    ///
+    /// # Safety
+    /// The rows have to be there.
+    #[inline(always)]
+    unsafe fn down(self, rows: usize) -> Self {
+        // SAFETY: the caller says so.
+        Self { start: unsafe { self.start.add(rows * self.row) }, ..self }
+    }
+}
+
+/// C (+)= A·B for some rows and a number of columns that is a multiple of 16.
+pub(crate) struct Strip {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) a: Walk,
+    pub(crate) b: *const f32,
+    /// From a row of B to the next.
+    pub(crate) b_row: usize,
+    pub(crate) c: *mut f32,
+    /// From a row of C to the next.
+    pub(crate) c_row: usize,
+    pub(crate) accumulate: bool,
+}
+
+impl Kernel for Strip {
+    type Output = ();
+
+    /// The maker of the strip answers for all of A, B and C being there, and nobody else writing to C.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut column = 0;
+        while column < self.columns {
+            let vectors = ((self.columns - column) / S::WIDTH).min(3);
+            // SAFETY: `column` is within the columns of B and C.
+            let (b, c) = unsafe { (self.b.add(column), self.c.add(column)) };
+            let mut row = 0;
+            while row < self.rows {
+                let left = self.rows - row;
+                // SAFETY: so many rows and columns are left.
+                unsafe {
+                    let (a, c) = (self.a.down(row), c.add(row * self.c_row));
+                    let (b_row, c_row, accumulate) = (self.b_row, self.c_row, self.accumulate);
+                    macro_rules! rows {
+                        ($rows:literal) => {{
+                            match vectors {
+                                3 => tile::<S, $rows, 3>(s, a, b, b_row, c, c_row, accumulate),
+                                2 => tile::<S, $rows, 2>(s, a, b, b_row, c, c_row, accumulate),
+                                _ => tile::<S, $rows, 1>(s, a, b, b_row, c, c_row, accumulate),
+                            }
+                            row += $rows;
+                        }};
+                    }
+                    if S::ROWS >= 8 && left >= 8 {
+                        rows!(8);
+                    } else if left >= 4 {
+                        rows!(4);
+                    } else if left >= 2 {
+                        rows!(2);
+                    } else {
+                        rows!(1);
+                    }
+                }
+            }
+            column += vectors * S::WIDTH;
+        }
+    }
+}
+
+/// One tile: `M` rows of `N` vectors.
+///
+/// # Safety
+/// All of it has to be there.
+#[inline(always)]
+unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    a: Walk,
+    mut b: *const f32,
+    b_row: usize,
+    c: *mut f32,
+    c_row: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller says so.
+    unsafe {
+        let mut sums = [[s.splat(0.0); N]; M];
+        if accumulate {
+            for (i, row) in sums.iter_mut().enumerate() {
+                for (j, sum) in row.iter_mut().enumerate() {
+                    *sum = s.read(c.add(i * c_row + j * S::WIDTH));
+                }
+            }
+        }
+        let mut block = a.start;
+        for _ in 0..a.blocks {
+            let mut at = block;
+            for _ in 0..a.steps {
+                let mut right = [s.splat(0.0); N];
+                for (j, value) in right.iter_mut().enumerate() {
+                    *value = s.read(b.add(j * S::WIDTH));
+                }
+                for (i, row) in sums.iter_mut().enumerate() {
+                    let left = s.splat(*at.add(i * a.row));
+                    for (sum, value) in row.iter_mut().zip(&right) {
+                        *sum = s.fma(left, *value, *sum);
+                    }
+                }
+                at = at.add(a.step);
+                b = b.add(b_row);
+            }
+            block = block.add(a.jump);
+        }
+        for (i, row) in sums.iter().enumerate() {
+            for (j, sum) in row.iter().enumerate() {
+                s.write(c.add(i * c_row + j * S::WIDTH), *sum);
+            }
+        }
+    }
+}
+
+/// Sums over tokens: `out[i][j]` = Σ `a[i]`·`b[j]` over rows that lie in lanes.
+pub(crate) struct Dots<'a> {
+    pub(crate) a: &'a [f32],
+    pub(crate) b: &'a [f32],
+    /// Length of all rows, a multiple of 16.
+    pub(crate) stride: usize,
+    /// Rows of `a`, one row of as many numbers as `b` has rows for each.
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (m, n) = (self.a.len() / self.stride, self.b.len() / self.stride);
+        let mut i = 0;
+        while i < m {
+            let mut j = 0;
+            let rows = if m - i >= 4 { 4 } else { 1 };
+            while j < n {
+                let columns = if n - j >= 4 { 4 } else { 1 };
+                match (rows, columns) {
+                    (4, 4) => self.block::<S, 4, 4>(s, i, j, n),
+                    (4, _) => self.block::<S, 4, 1>(s, i, j, n),
+                    (_, 4) => self.block::<S, 1, 4>(s, i, j, n),
+                    _ => self.block::<S, 1, 1>(s, i, j, n),
+                }
+                j += columns;
+            }
+            i += rows;
+        }
+    }
+}
+
+impl Dots<'_> {
+    #[inline(always)]
+    fn block<S: Simd, const M: usize, const N: usize>(&mut self, s: S, i: usize, j: usize, n: usize) {
+        let a: [&[f32]; M] = std::array::from_fn(|r| &self.a[(i + r) * self.stride..(i + r + 1) * self.stride]);
+        let b: [&[f32]; N] = std::array::from_fn(|r| &self.b[(j + r) * self.stride..(j + r + 1) * self.stride]);
+        let mut sums = [[s.splat(0.0); N]; M];
+        for at in (0..self.stride).step_by(S::WIDTH) {
+            let right: [S::Vector; N] = std::array::from_fn(|r| s.load(&b[r][at..at + S::WIDTH]));
+            for (row, a) in sums.iter_mut().zip(&a) {
+                let left = s.load(&a[at..at + S::WIDTH]);
+                for (sum, right) in row.iter_mut().zip(&right) {
+                    *sum = s.fma(left, *right, *sum);
+                }
+            }
+        }
+        for (r, row) in sums.iter().enumerate() {
+            for (k, sum) in row.iter().enumerate() {
+                self.out[(i + r) * n + j + k] = s.sum(*sum);
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use half::bf16;
+
+use crate::{Isa, lanes::PAD, tile::Walk};
+
+/// Rows and columns of a tile of a weight.
+pub(crate) const TILE: usize = PAD;
+/// Numbers in a tile.
+pub(crate) const TILE_SIZE: usize = TILE * TILE;
+
+/// How a weight is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As read.
+    #[default]
+    F32,
+    /// Rounded to bf16; products round the other side to bf16 too and add up in f32.
+    Bf16,
+}
+
+/// A frozen weight `[out, in]`, cut into tiles of 16 × 16 that both directions go through: one along a row of tiles,
+/// the other down a column.
+///
+/// In bf16, where an instruction takes pairs that lie beside each other, each direction has its own copy.
+#[derive(Debug)]
+pub struct Weight {
+    out: usize,
+    width: usize,
+    tiles: Tiles,
+}
+
+#[derive(Debug)]
+enum Tiles {
+    /// `[out / 16][in / 16][in % 16][out % 16]`.
+    F32(Vec<f32>),
+    /// `[out / 16][in / 2][out % 16]` pairs, the even column in the low half; and the same of the transposed weight.
+    Bf16 { plain: Vec<u32>, transposed: Vec<u32> },
+}
+
+/// Which product a weight is used in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// W·x.
+    Plain,
+    /// Wᵀ·y.
+    Transposed,
+}
+
+impl Weight {
+    /// Takes over a weight that lies row by row, `values` having `out · width` numbers.
+    pub fn new(values: &[f32], out: usize, width: usize, precision: Precision) -> Self {
+        assert_eq!(values.len(), out * width);
+        let tiles = match precision {
+            Precision::F32 => Tiles::F32(f32_tiles(values, out, width)),
+            Precision::Bf16 => Tiles::Bf16 {
+                plain: bf16_tiles(out, width, |o, i| values[o * width + i]),
+                transposed: bf16_tiles(width, out, |i, o| values[o * width + i]),
+            },
+        };
+        Self { out, width, tiles }
+    }
+
+    /// Rows.
+    pub fn out(&self) -> usize {
+        self.out
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How it is kept.
+    pub fn precision(&self) -> Precision {
+        match self.tiles {
+            Tiles::F32(_) => Precision::F32,
+            Tiles::Bf16 { .. } => Precision::Bf16,
+        }
+    }
+
+    /// Copies one row, as it is kept, to `to`.
+    pub fn read_row(&self, row: usize, to: &mut [f32]) {
+        assert!(row < self.out && to.len() == self.width);
+        let across = self.width.div_ceil(TILE);
+        let strip = row / TILE * across * TILE_SIZE;
+        for (i, value) in to.iter_mut().enumerate() {
+            *value = match &self.tiles {
+                Tiles::F32(tiles) => tiles[strip + i / TILE * TILE_SIZE + i % TILE * TILE + row % TILE],
+                Tiles::Bf16 { plain, .. } => {
+                    let pair = plain[strip / 2 + i / 2 * TILE + row % TILE];
+                    bf16::from_bits((pair >> (i % 2 * 16)) as u16).to_f32()
+                }
+            };
+        }
+    }
+
+    /// Rows and columns as a product in this direction sees them.
+    pub(crate) fn shape(&self, direction: Direction) -> (usize, usize) {
+        match direction {
+            Direction::Plain => (self.out, self.width),
+            Direction::Transposed => (self.width, self.out),
+        }
+    }
+
+    /// How a product walks through 16 rows of a weight in f32, from one tile column to another; `None` in bf16.
+    pub(crate) fn walk(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<Walk> {
+        let Tiles::F32(tiles) = &self.tiles else { return None };
+        let across = self.width.div_ceil(TILE);
+        let (first, row, step, jump) = match direction {
+            Direction::Plain => (strip * across + columns.start, 1, TILE, TILE_SIZE),
+            Direction::Transposed => (columns.start * across + strip, TILE, 1, across * TILE_SIZE),
+        };
+        let start = tiles[first * TILE_SIZE..].as_ptr();
+        Some(Walk { start, row, step, steps: TILE, jump, blocks: columns.len() })
+    }
+
+    /// 16 rows of a weight in bf16 between two tile columns, `[column / 2][16][2]`; `None` in f32.
+    pub(crate) fn pairs(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<&[u32]> {
+        let Tiles::Bf16 { plain, transposed } = &self.tiles else { return None };
+        let (tiles, across) = match direction {
+            Direction::Plain => (plain, self.width.div_ceil(TILE)),
+            Direction::Transposed => (transposed, self.out.div_ceil(TILE)),
+        };
+        let start = strip * across;
+        Some(&tiles[(start + columns.start) * TILE_SIZE / 2..(start + columns.end) * TILE_SIZE / 2])
+    }
+}
+
+fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
+    let across = width.div_ceil(TILE);
+    let mut tiles = vec![0f32; out.div_ceil(TILE) * across * TILE_SIZE];
+    for (o, row) in values.chunks_exact(width).enumerate() {
+        for (i, value) in row.iter().enumerate() {
+            tiles[(o / TILE * across + i / TILE) * TILE_SIZE + i % TILE * TILE + o % TILE] = *value;
+        }
+    }
+    tiles
+}
+
+fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32) -> Vec<u32> {
+    let across = columns.div_ceil(TILE);
+    let mut tiles = vec![0u32; rows.div_ceil(TILE) * across * TILE_SIZE / 2];
+    for r in 0..rows {
+        for c in 0..columns {
+            let bits = u32::from(bf16::from_f32(at(r, c)).to_bits());
+            tiles[r / TILE * across * TILE_SIZE / 2 + c / 2 * TILE + r % TILE] |= bits << (c % 2 * 16);
+        }
+    }
+    tiles
+}
+
+/// Whether a weight of this precision takes its other side in bf16 on this processor.
+pub(crate) fn takes_pairs(precision: Precision, isa: Isa) -> bool {
+    precision == Precision::Bf16 && isa.has_bf16()
+}
