@@ -13,6 +13,8 @@ const ROWS_PER_TASK: usize = 64;
 /// `[tokens / 48][features / 2][48][2]`. Where no instruction takes pairs they are f32 that were rounded.
 #[derive(Debug, Default)]
 pub struct Bf16Panels {
+    /// Whom it was packed for.
+    isa: Option<Isa>,
     features: usize,
     stride: usize,
     pairs: Vec<u32>,
@@ -32,6 +34,7 @@ impl Bf16Panels {
         if precision == Precision::F32 {
             return Right::Lanes { rows, stride };
         }
+        self.isa = Some(isa);
         self.features = rows.len() / stride;
         self.stride = stride;
         if takes_pairs(precision, isa) {
@@ -67,6 +70,7 @@ impl Bf16Panels {
     }
 
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
+        assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
         if isa.has_bf16() { Packed::Pairs(&self.pairs) } else { Packed::Rounded(&self.rounded) }
     }
 }

@@ -103,6 +103,7 @@ impl Right<'_> {
 /// # Panics
 /// When the shapes do not fit together.
 pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[Term<'_>]) {
+    assert!(stride > 0 && stride.is_multiple_of(PAD) && c.len().is_multiple_of(stride), "rows are padded");
     let rows = c.len() / stride;
     for term in terms {
         assert!(term.left.rows() == rows && term.right.stride() == stride, "shapes of a product do not fit");
