@@ -101,7 +101,7 @@ pub struct StageSpec {
     /// How long a try may take, such as `10m`; then it is ended, and has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationSpec>,
-    /// Whether the same inputs always give the same bytes, which `run --verify` holds it to; yes if nothing is said.
+    /// Whether the same inputs always give the same bytes, as far as the author knows; yes if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
 }
