@@ -81,3 +81,29 @@ fn terms_change_no_key() {
     let again = sandbox.refit(["run".to_owned(), "--json".to_owned()].into_iter().chain(set)).expect_code(0);
     assert_eq!(again.stages("cached"), ["a"]);
 }
+
+/// What is only to be skipped over takes one line, unless all is asked for.
+#[test]
+fn many_cached_stages_are_one_line() {
+    let stages = |count: usize| {
+        (0..count)
+            .map(|at| {
+                format!("  s{at}: {{ uses: exec, with: {{ run: 'echo {at} > $out', outputs: {{ out: o }} }} }}\n")
+            })
+            .collect::<String>()
+    };
+    let sandbox = pipeline(&stages(9));
+    sandbox.refit(["run"]).expect_code(0);
+    let told = sandbox.refit(["run"]).expect_code(0).stderr;
+    assert!(told.starts_with("9 stages cached (-v lists them)\n9 cached (saved "), "{told}");
+    let told = sandbox.refit(["run", "-v"]).expect_code(0).stderr;
+    assert_eq!(told.matches("  cached   made ").count(), 9, "{told}");
+    // A stage that runs stands between what came before and after.
+    let told = sandbox.refit(["run", "--force=s4"]).expect_code(0).stderr;
+    assert!(told.contains(" cached") && told.contains("s4  start"), "{told}");
+
+    let few = pipeline(&stages(2));
+    few.refit(["run"]).expect_code(0);
+    let told = few.refit(["run"]).expect_code(0).stderr;
+    assert!(told.starts_with("s0  cached   made "), "{told}");
+}

@@ -8,6 +8,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
 use refit_engine::{
     graph::Pipeline,
     plan::sentence,
@@ -15,7 +16,7 @@ use refit_engine::{
     stage::{Progress, StageError},
 };
 
-use super::{Ui, ago, bytes, canvas::Canvas, duration, pace::Pace, pad, width};
+use super::{Ui, ago, bytes, canvas::Canvas, count, duration, pace::Pace, pad, width};
 
 /// Without a terminal, a running stage says how far it is this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,6 +27,9 @@ const LAST_LINES: usize = 20;
 /// Of the bars, in a second.
 const REDRAWS: u8 = 10;
 
+/// More results in a row that were in the store are told in one line.
+const FEW_CACHED: usize = 8;
+
 const STATE_WIDTH: usize = 7;
 
 /// Shows a run's events.
@@ -34,6 +38,8 @@ pub(crate) struct RunView {
     width: usize,
     bars: MultiProgress,
     running: Mutex<HashMap<String, Row>>,
+    /// Stages whose result was in the store, and when it was made, that are not told yet.
+    cached: Mutex<Vec<(String, Timestamp)>>,
 }
 
 struct Row {
@@ -60,11 +66,18 @@ impl RunView {
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self { ui, width, bars: MultiProgress::with_draw_target(target), running: Mutex::default() }
+        Self {
+            ui,
+            width,
+            bars: MultiProgress::with_draw_target(target),
+            running: Mutex::default(),
+            cached: Mutex::default(),
+        }
     }
 
     /// Takes the bars off the terminal.
     pub(crate) fn close(&self) {
+        self.tell_cached();
         for (_, row) in self.running.lock().unwrap_or_else(PoisonError::into_inner).drain() {
             if let Some(bar) = row.bar {
                 bar.finish_and_clear();
@@ -77,6 +90,7 @@ impl RunView {
     /// What ran, what was reused, what it saved, and what to do next.
     pub(crate) fn summary(&self, report: &RunReport) {
         let ui = self.ui;
+        self.tell_cached();
         ui.say(&format!("{} in {} · run {}", counts(report), duration(report.seconds), report.run));
         for (to, from) in &report.exported {
             ui.say(&format!("{to} ← {from}"));
@@ -86,6 +100,20 @@ impl RunView {
             RunStatus::Failed => ui.say("what finished is kept: mend the cause and run again"),
             RunStatus::Interrupted => ui.say("interrupted; what finished is kept: run again to go on"),
         }
+    }
+
+    /// Tells of the results that were in the store, of many of them in one line.
+    fn tell_cached(&self) {
+        let cached = std::mem::take(&mut *self.cached.lock().unwrap_or_else(PoisonError::into_inner));
+        if cached.len() <= FEW_CACHED {
+            for (stage, created) in &cached {
+                self.line(stage, "cached", "32", &format!("made {}", ago(*created)));
+            }
+            return;
+        }
+        let state = self.ui.paint("cached", "32");
+        let all = count(cached.len(), "stage");
+        self.above(|| self.ui.say(&format!("{all} {state} {}", self.ui.paint("(-v lists them)", "2"))));
     }
 
     fn line(&self, name: &str, state: &str, color: &str, rest: &str) {
@@ -227,6 +255,9 @@ impl Observer for RunView {
         if !matches!(event, RunEvent::Fetching { .. }) {
             self.end_fetching();
         }
+        if !matches!(event, RunEvent::Cached { .. }) {
+            self.tell_cached();
+        }
         match event {
             RunEvent::Fetching { source, done, total } => {
                 let known = self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source);
@@ -236,6 +267,10 @@ impl Observer for RunView {
                 let progress =
                     Progress { done: *done, total: total.unwrap_or(0), unit: "bytes".into(), ..Progress::default() };
                 self.advance(source, &progress, true);
+            }
+            RunEvent::Cached { stage, created, .. } if !self.ui.is_verbose() => {
+                let cached = &mut *self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+                cached.push((stage.clone(), *created));
             }
             RunEvent::Cached { stage, created, log, .. } => {
                 self.line(stage, "cached", "32", &format!("made {}", ago(*created)));
