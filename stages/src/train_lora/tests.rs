@@ -112,7 +112,7 @@ impl Bench {
         let sink = EventSink::new(move |event| seen.lock().unwrap().push(event));
         let outputs = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
-        let settings = Settings { device: "cpu".into(), threads };
+        let settings = Settings { device: "cpu".into(), threads, ..Settings::default() };
         kind.run(lowered.with, &StepContext::new(self.inputs.clone(), &outputs, scratch, settings, sink))?;
         let events = events.lock().unwrap().clone();
         Ok((outputs, events))
