@@ -12,6 +12,7 @@ mod exec;
 mod matrix;
 mod peers;
 mod recall;
+mod remote;
 mod runs;
 mod schedule;
 mod shipped;

@@ -4,7 +4,9 @@
 mod sandbox;
 mod small_disk;
 mod tiny_model;
+mod web;
 
 pub use sandbox::{Outcome, Sandbox, binary};
 pub use small_disk::SmallDisk;
 pub use tiny_model::{write_questions, write_tiny_model};
+pub use web::{Fault, FileServer};

@@ -113,11 +113,14 @@ fn retry(options: &RemoteOptions) -> RetryConfig {
     }
 }
 
-/// The cause at the root: what stands around it repeats it and names the client's own parts.
+/// The cause at the root, in one line: what stands around it repeats it and names the client's own parts.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut at = error;
     while let Some(cause) = at.source() {
         at = cause;
     }
-    at.to_string()
+    let text = at.to_string();
+    // A server's answer follows, in XML.
+    let line = text.lines().next().unwrap_or_default();
+    line.split(": <").next().unwrap_or(line).to_owned()
 }

@@ -20,5 +20,9 @@ mod push;
 mod remote_cache;
 
 pub use self::{
-    envelope::SigningKey, error::RemoteError, location::Location, options::RemoteOptions, remote_cache::RemoteCache,
+    envelope::SigningKey,
+    error::RemoteError,
+    location::Location,
+    options::{Credentials, RemoteOptions},
+    remote_cache::RemoteCache,
 };

@@ -77,7 +77,7 @@ pub(crate) fn place(matches: &ArgMatches) -> PathBuf {
 impl Command {
     /// Whether refit itself starts it, with all it needs to know.
     pub(crate) fn is_internal(&self) -> bool {
-        matches!(self, Self::ExecStep(_) | Self::ProbeDevice(_))
+        matches!(self, Self::ExecStep(_) | Self::ProbeDevice(_) | Self::Warden(_))
     }
 }
 

@@ -11,6 +11,7 @@ use refit_engine::{
     location::locate_store,
     stage::Variables,
 };
+use refit_remote::Credentials;
 use serde_json::Value;
 
 use crate::config::{CacheConfig, Config, ConfigError, Layer, Origin, Scope, Secret};
@@ -156,6 +157,14 @@ impl Environment {
             certificates: fetch.certificates.clone(),
             ..FetchOptions::default()
         }
+    }
+
+    /// What the clouds' own variables say: how their buckets are opened.
+    pub(crate) fn cloud_credentials() -> Credentials {
+        let ours = |name: &str| name.starts_with("AWS_") || name.starts_with("GOOGLE_");
+        let all =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Credentials(all.filter(|(name, value)| ours(name) && !value.is_empty()).collect())
     }
 
     /// What `huggingface-cli login` wrote.

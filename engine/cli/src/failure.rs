@@ -3,6 +3,7 @@
 use miette::Report;
 use refit_cache::StoreError;
 use refit_engine::{graph::PipelineErrors, plan::SourceError, run::RunError, spec::OverrideError};
+use refit_remote::RemoteError;
 
 use crate::{config::ConfigError, exit_code::ExitCode};
 
@@ -47,6 +48,12 @@ impl From<StoreError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::usage(error.into())
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
         Self::usage(error.into())
     }
 }

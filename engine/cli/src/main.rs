@@ -7,6 +7,7 @@ mod environment;
 mod exit_code;
 mod failure;
 mod machine;
+mod remote;
 mod ui;
 
 use std::process::ExitCode;

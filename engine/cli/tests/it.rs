@@ -37,6 +37,7 @@ fn every_command_explains_itself_with_an_example() {
         "schema",
         "doctor",
         "completions",
+        "import",
         "new",
     ];
     let mut all = refit(&["--help"]);

@@ -58,7 +58,13 @@ impl Recalled {
         RunPlan::repeat(&store.run_folder(&like), &folder)?;
         for stage in &stages {
             if let (Some(key), Some(created)) = (stage.key, stage.created) {
-                observer.observe(&RunEvent::Cached { stage: stage.name.clone(), key, created, log: stage.log.clone() });
+                observer.observe(&RunEvent::Cached {
+                    stage: stage.name.clone(),
+                    key,
+                    created,
+                    log: stage.log.clone(),
+                    remote: false,
+                });
             }
         }
         let pipeline = summary.pipeline.clone().unwrap_or_default();

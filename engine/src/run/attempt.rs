@@ -15,6 +15,7 @@ use super::{
     Halt, RunError, RunEvent,
     executor::Scene,
     session::{Session, Work},
+    sharing::{Answer, Asking},
     step::{Failure, ReadyStep, StepEnd},
 };
 use crate::{
@@ -34,7 +35,10 @@ pub(super) struct Attempt<'s, 'a> {
     /// By the key of each step that waits or runs: others that turned out to be the same step. The first one does it, the
     /// others find its result.
     twins: HashMap<StepKey, Vec<StepId>>,
-    /// Steps whose twin is done.
+    /// By key: steps whose result may come from another machine.
+    asking: Asking<'a>,
+    asked_for: HashMap<StepKey, Vec<StepId>>,
+    /// Steps to decide about again: their twin is done, or the other machine has answered.
     freed: Vec<StepId>,
     /// Steps that failed and are tried again at that time.
     resting: BTreeMap<(Instant, StepId), Resting>,
@@ -61,12 +65,15 @@ impl<'s, 'a> Attempt<'s, 'a> {
     pub(super) fn new(session: &'s mut Session<'a>) -> Self {
         let stages = &session.scene.pipeline.stages;
         let scheduler = Scheduler::new(stages.len(), stages.wires());
+        let asking = Asking::new(session.scene);
         Self {
             session,
             scheduler,
             permits: None,
             waiting: HashMap::new(),
             twins: HashMap::new(),
+            asking,
+            asked_for: HashMap::new(),
             freed: Vec::new(),
             resting: BTreeMap::new(),
             running: FuturesUnordered::new(),
@@ -102,7 +109,12 @@ impl<'s, 'a> Attempt<'s, 'a> {
             if !self.session.is_settled(step)
                 && let Some(work) = self.session.consider(step)?
             {
-                found.push((step, work));
+                let name = &self.session.node(step).name;
+                if !self.is_ending() && self.asking.ask(name, work.key, &work.reasons) {
+                    self.asked_for.entry(work.key).or_default().push(step);
+                } else {
+                    found.push((step, work));
+                }
             } else {
                 self.scheduler.settle(step, self.session.has_result(step));
             }
@@ -189,17 +201,26 @@ impl<'s, 'a> Attempt<'s, 'a> {
     /// Waits until something happens. Returns false when nothing can.
     async fn wait(&mut self) -> bool {
         let wake = self.resting.first_key_value().map(|((at, _), _)| *at);
-        if self.running.is_empty() && wake.is_none() {
+        if self.running.is_empty() && self.asking.is_empty() && wake.is_none() {
             return false;
         }
         let mut halt = self.session.scene.halt.clone();
         tokio::select! {
             Some(carried) = self.running.next(), if !self.running.is_empty() => self.end(carried),
+            Some(answer) = self.asking.next(), if !self.asking.is_empty() => self.answered(&answer),
             () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
             // Only what rests has to be told; what runs listens itself.
             Ok(_) = halt.wait_for(|halt| *halt != Halt::None), if wake.is_some() => {}
         }
         true
+    }
+
+    /// Decides again about the steps that waited for an answer.
+    fn answered(&mut self, answer: &Answer) {
+        if answer.arrived {
+            self.session.arrived(answer.key);
+        }
+        self.freed.extend(self.asked_for.remove(&answer.key).unwrap_or_default());
     }
 
     /// Puts a step whose time has come back into its queue.

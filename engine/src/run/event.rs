@@ -33,6 +33,20 @@ pub enum RunEvent {
         /// What its command said then.
         #[serde(skip_serializing_if = "Option::is_none")]
         log: Option<PathBuf>,
+        /// Whether it came from another machine in this run.
+        remote: bool,
+    },
+    /// The run waits until results that were made have been copied to other machines.
+    Sharing {
+        /// How many.
+        results: usize,
+    },
+    /// Results that were made in this run are there for other machines.
+    Shared {
+        /// How many.
+        results: usize,
+        /// Bytes that had to be copied.
+        bytes: u64,
     },
     /// A step started.
     Started {

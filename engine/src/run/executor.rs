@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Halt, Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, attempt::Attempt,
-    record::RunPlan, session::Session, step::Workshop, sweep::SweepRecord,
+    record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord,
 };
 use crate::{
     fetch::Fetcher,
@@ -110,6 +110,7 @@ pub async fn run(
         session.forget_unfinished();
     }
     session.sketch_sources();
+    sharing::settle(&scene).await;
     let mut report = session.report(started);
     let mut exported = Ok(());
     if report.status == RunStatus::Ok {

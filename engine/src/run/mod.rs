@@ -11,6 +11,7 @@ mod process;
 mod record;
 mod scores;
 mod session;
+mod sharing;
 mod step;
 mod summary;
 mod sweep;

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
 use miette::Diagnostic;
-use refit_cache::StoreError;
+use refit_cache::{Remote, StoreError};
 use thiserror::Error;
 
 use super::Labels;
@@ -75,6 +75,8 @@ pub struct RunOptions {
     pub worker: PathBuf,
     /// The caller's environment, of which commands get what they declare.
     pub variables: Variables,
+    /// Where results are shared with other machines.
+    pub remote: Option<Arc<dyn Remote>>,
     /// `-S` as given, for the record.
     pub overrides: Vec<String>,
     /// What the run is called.

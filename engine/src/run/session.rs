@@ -1,7 +1,7 @@
 //! The state of a run: what is settled, with which result, and what follows for a stage whose inputs are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     time::Duration,
 };
@@ -32,6 +32,8 @@ pub(super) struct Session<'a> {
     selected: Vec<bool>,
     settled: Vec<Option<StageReport>>,
     outputs: Vec<Option<BTreeMap<String, Tree>>>,
+    /// Results that came from other machines in this run.
+    pulled: HashSet<StepKey>,
     has_failed: bool,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Session<'a> {
             selected: nodes.iter().map(|node| selected.contains(&node.name)).collect(),
             settled: vec![None; nodes.len()],
             outputs: vec![None; nodes.len()],
+            pulled: HashSet::new(),
             nodes,
             has_failed: false,
         })
@@ -152,7 +155,8 @@ impl<'a> Session<'a> {
             Decision::Reuse(manifest) => {
                 let (stage, key, created) = (node.name.clone(), manifest.key, manifest.created);
                 let log = manifest.log.as_ref().and_then(|tree| self.file_of(tree));
-                self.scene.tell(&RunEvent::Cached { stage, key, created, log });
+                let remote = self.pulled.contains(&key);
+                self.scene.tell(&RunEvent::Cached { stage, key, created, log, remote });
                 self.finish(step, *manifest, StageState::Cached, &[], 0);
                 Ok(None)
             }
@@ -238,11 +242,19 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// A result came from another machine: it is in the store now.
+    pub(super) fn arrived(&mut self, key: StepKey) {
+        self.pulled.insert(key);
+    }
+
     /// Settles a step that was carried out.
     pub(super) fn end(&mut self, step: StepId, work: Work, end: StepEnd) {
         let (node, Work { key, reasons, attempt, .. }) = (self.nodes[step], work);
         let failure = match end {
             StepEnd::Committed { manifest, log } => {
+                if let Some(remote) = &self.scene.workshop.options.remote {
+                    remote.push(self.scene.workshop.store, &manifest);
+                }
                 self.scene.tell(&RunEvent::Finished {
                     stage: node.name.clone(),
                     key,

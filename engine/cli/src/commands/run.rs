@@ -34,7 +34,7 @@ use crate::{
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    machine,
+    machine, remote,
     ui::{RunView, Ui, count},
 };
 
@@ -152,6 +152,7 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         settings: Settings { device, ..Settings::default() },
         worker: env::current_exe()?,
         variables: environment.variables.clone(),
+        remote: remote::open(&config)?,
         overrides,
         labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
     };

@@ -268,13 +268,30 @@ impl Observer for RunView {
                     Progress { done: *done, total: total.unwrap_or(0), unit: "bytes".into(), ..Progress::default() };
                 self.advance(source, &progress, true);
             }
-            RunEvent::Cached { stage, created, .. } if !self.ui.is_verbose() => {
+            RunEvent::Cached { stage, created, remote: false, .. } if !self.ui.is_verbose() => {
                 let cached = &mut *self.cached.lock().unwrap_or_else(PoisonError::into_inner);
                 cached.push((stage.clone(), *created));
             }
-            RunEvent::Cached { stage, created, log, .. } => {
-                self.line(stage, "cached", "32", &format!("made {}", ago(*created)));
+            RunEvent::Cached { stage, created, log, remote, .. } => {
+                let whence = if *remote { ", from the remote cache" } else { "" };
+                self.line(stage, "cached", "32", &format!("made {}{whence}", ago(*created)));
                 self.output(log.as_deref());
+            }
+            RunEvent::Sharing { results } => {
+                self.line(
+                    "refit",
+                    "sharing",
+                    "36",
+                    &format!("{}: waiting until others have it", count(*results, "result")),
+                );
+            }
+            RunEvent::Shared { results, bytes: size } => {
+                self.line(
+                    "refit",
+                    "sharing",
+                    "32",
+                    &format!("{} shared ({})", count(*results, "result"), bytes(*size)),
+                );
             }
             RunEvent::Started { stage, reasons, .. } => {
                 self.line(stage, "start", "36", &sentence(reasons));

@@ -5,6 +5,7 @@ mod du;
 mod gc;
 mod lost;
 mod pin;
+mod share;
 mod size;
 mod target;
 mod verify;
@@ -25,7 +26,9 @@ Examples:
   refit cache gc --keep-runs 10 --dry-run    what would go
   refit cache gc --older-than 30d --max-size 20GiB
   refit cache pin train.adapter              keep a result whatever `gc` is asked for
-  refit cache export 4f2 --to run.refit      a run as one file for another machine")]
+  refit cache export 4f2 --to run.refit      a run as one file for another machine
+  refit cache push                           share the results of the newest run
+  refit cache pull                           bring here what others made of this pipeline")]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     command: Option<CacheCommand>,
@@ -51,6 +54,10 @@ enum CacheCommand {
     Unpin(pin::UnpinArgs),
     /// List what is pinned.
     Pins(pin::PinsArgs),
+    /// Copy the results of a run to the remote cache; runs do so by themselves unless `cache.push` is false.
+    Push(share::PushArgs),
+    /// Bring the results of stages from the remote cache; runs do so by themselves unless `cache.pull` is false.
+    Pull(share::PullArgs),
 }
 
 /// Looks after the store.
@@ -64,5 +71,7 @@ pub(crate) fn cache(args: CacheArgs, ui: Ui, environment: &Environment) -> Resul
         CacheCommand::Pin(args) => pin::pin(&args, ui, environment),
         CacheCommand::Unpin(args) => pin::unpin(&args, ui, environment),
         CacheCommand::Pins(args) => pin::pins(&args, ui, environment),
+        CacheCommand::Push(args) => share::push(&args, ui, environment),
+        CacheCommand::Pull(args) => share::pull(&args, ui, environment),
     }
 }
