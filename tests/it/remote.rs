@@ -109,7 +109,7 @@ fn a_local_hit_asks_nobody_and_nothing_is_sent_twice() {
 fn whatever_is_wrong_there_the_run_goes_on_and_says_so() {
     let server = FileServer::start();
     let made = run(&machine(&server.url("/team")), &[]);
-    for fault in [Fault::NotFound, Fault::Error, Fault::Cut, Fault::WrongBytes, Fault::Stall] {
+    for fault in [Fault::NotFound, Fault::Error, Fault::Cut, Fault::WrongBytes, Fault::Stall, Fault::Silence] {
         for place in ["/objects/", "/manifests/"] {
             server.fail(place, fault);
             let began = Instant::now();
@@ -135,6 +135,27 @@ fn a_place_that_cannot_be_reached_is_said_once() {
     assert!(outcome.stderr.contains("goes on without it"), "{}", outcome.stderr);
     let offline = run(&machine(&format!("http://{address}/team")), &[("REFIT_OFFLINE", "1")]);
     assert_eq!(warnings(&offline), 0, "{}", offline.stderr);
+}
+
+#[test]
+fn however_many_stages_ask_a_place_that_does_not_answer_is_waited_for_once() {
+    let server = FileServer::start();
+    server.fail("/manifests/", Fault::Silence);
+    let sandbox = Sandbox::new();
+    let stages: String = (0..40)
+        .map(|number| {
+            format!(
+                "  s{number}: {{ uses: exec, with: {{ run: 'echo {number} > $out', outputs: {{ out: out.txt }} }} }}\n"
+            )
+        })
+        .collect();
+    sandbox.write("pipeline.yaml", format!("name: wide\nstages:\n{stages}"));
+    sandbox.refit(["config", "set", "cache.remote", &server.url("/team")]).expect_code(0);
+    let outcome = run(&sandbox, &[]);
+    assert_eq!(outcome.stages("ran").len(), 40);
+    assert_eq!(warnings(&outcome), 1, "{}", outcome.stderr);
+    let asked = server.take_log().len();
+    assert!(asked <= 24, "{asked} requests to a place that does not answer");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum Fault {
     WrongBytes,
     /// The answer stops in the middle, and the connection stays.
     Stall,
+    /// The request is taken, and no answer comes.
+    Silence,
 }
 
 /// A web server that keeps what is put to it, in this process and on this machine only.
@@ -39,7 +41,7 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// How long a stalled answer stays open: longer than any client should wait.
+/// How long a stalled connection stays open: longer than any client should wait.
 const STALL: Duration = Duration::from_secs(20);
 
 impl FileServer {
@@ -116,6 +118,10 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> Option<()> {
     reader.read_exact(&mut body).ok()?;
     shared.log.lock().unwrap().push(format!("{method} {path}"));
     let fault = shared.faults.lock().unwrap().iter().find(|(text, _)| path.contains(text)).map(|(_, fault)| *fault);
+    if fault == Some(Fault::Silence) {
+        thread::sleep(STALL);
+        return None;
+    }
     let mut files = shared.files.lock().unwrap();
     let (status, mut answer) = match (method.as_str(), fault) {
         (_, Some(Fault::Error)) => (500, Vec::new()),

@@ -76,7 +76,7 @@ async fn bring(
 }
 
 async fn manifest(shared: &Shared, client: &Client, key: StepKey) -> Result<Option<Manifest>, Obstacle> {
-    let _lane = shared.lanes.acquire().await;
+    let _lane = shared.lane().await.map_err(Obstacle::Unreachable)?;
     let got = match client.store.get(&client.layout.manifest(&key)).await {
         Ok(got) => got,
         Err(Error::NotFound { .. }) => return Ok(None),
@@ -109,7 +109,7 @@ async fn download(
         let (shared, client, object, bytes) = (Arc::clone(shared), client.clone(), *object, *bytes);
         let to: PathBuf = folder.join(object.to_string());
         downloads.spawn(async move {
-            let _lane = shared.lanes.acquire().await;
+            let _lane = shared.lane().await.map_err(Obstacle::Unreachable)?;
             let outcome = fetch(&client, object, bytes, &to).await;
             if matches!(outcome, Err(Obstacle::Wrong(_))) {
                 shared.distrusted().objects.insert(object);

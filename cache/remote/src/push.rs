@@ -67,7 +67,7 @@ async fn send(shared: &Arc<Shared>, store: &Store, manifest: &Manifest) -> Resul
     }
     let sealed = envelope::seal(manifest, shared.options.signing_key.as_ref())
         .map_err(|error| Obstacle::Local(error.to_string()))?;
-    let _lane = shared.lanes.acquire().await;
+    let _lane = shared.lane().await.map_err(Obstacle::Unreachable)?;
     client.store.put(&path, sealed.into()).await.map_err(unreachable)?;
     Ok(Sent::New { bytes })
 }
@@ -87,7 +87,7 @@ async fn send_object(
     if is_trusted && size_there(shared, client, &to).await? == Some(bytes) {
         return Ok(0);
     }
-    let _lane = shared.lanes.acquire().await;
+    let _lane = shared.lane().await.map_err(Obstacle::Unreachable)?;
     let unreadable = |error: std::io::Error| Obstacle::Local(error.to_string());
     let damaged = || Obstacle::Local(format!("its object {} is damaged in the store", object.short()));
     let mut file = fs_err::File::open(from).map_err(unreadable)?;
@@ -135,7 +135,7 @@ async fn size_there(
     client: &Client,
     path: &object_store::path::Path,
 ) -> Result<Option<u64>, Obstacle> {
-    let _lane = shared.lanes.acquire().await;
+    let _lane = shared.lane().await.map_err(Obstacle::Unreachable)?;
     match client.store.head(path).await {
         Ok(meta) => Ok(Some(meta.size)),
         Err(Error::NotFound { .. }) => Ok(None),

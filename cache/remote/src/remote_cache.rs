@@ -5,7 +5,10 @@ use std::{
 };
 
 use refit_cache::{Digest, Manifest, Pull, Pushed, Remote, RemoteFuture, StepKey, Store, StoreLock};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::JoinSet,
+};
 
 use crate::{RemoteOptions, client::Client, pull, push};
 
@@ -23,7 +26,7 @@ pub struct RemoteCache {
 /// What pulls and pushes share.
 pub(crate) struct Shared {
     pub(crate) options: RemoteOptions,
-    pub(crate) lanes: Arc<Semaphore>,
+    lanes: Semaphore,
     client: OnceLock<Result<Client, String>>,
     down: OnceLock<()>,
     distrusted: Mutex<Distrusted>,
@@ -41,7 +44,7 @@ impl RemoteCache {
     pub fn new(options: RemoteOptions) -> Self {
         let shared = Shared {
             options,
-            lanes: Arc::new(Semaphore::new(AT_A_TIME)),
+            lanes: Semaphore::new(AT_A_TIME),
             client: OnceLock::new(),
             down: OnceLock::new(),
             distrusted: Mutex::default(),
@@ -59,6 +62,13 @@ impl fmt::Debug for RemoteCache {
 impl Shared {
     pub(crate) fn client(&self) -> Result<Client, String> {
         self.client.get_or_init(|| Client::new(&self.options).map_err(|error| error.to_string())).clone()
+    }
+
+    /// Waits for a turn. The error says why there is none any more: whoever waited longest would otherwise try a place in vain
+    /// that others found to be unreachable meanwhile.
+    pub(crate) async fn lane(&self) -> Result<SemaphorePermit<'_>, String> {
+        let lane = self.lanes.acquire().await.map_err(|error| error.to_string())?;
+        if self.is_down() { Err("it was found to be unreachable".into()) } else { Ok(lane) }
     }
 
     /// Whether the place was found to be unreachable.
