@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod damage;
 mod exec;
+mod import;
 mod matrix;
 mod peers;
 mod recall;

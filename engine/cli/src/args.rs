@@ -156,6 +156,8 @@ pub(crate) enum Command {
     Completions(commands::completions::CompletionsArgs),
     /// Begin a pipeline: a commented file with sample data.
     New(commands::new::NewArgs),
+    /// Make a pipeline of another tool's file: a `dvc.yaml`.
+    Import(commands::import::ImportArgs),
     /// Open a device in this process; `doctor` calls it.
     #[command(hide = true)]
     ProbeDevice(commands::probe_device::ProbeDeviceArgs),

@@ -10,6 +10,7 @@ pub(crate) mod exec_step;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod graph;
+pub(crate) mod import;
 pub(crate) mod new;
 mod open;
 pub(crate) mod plan;
@@ -49,6 +50,7 @@ pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<Ex
         Command::Doctor(args) => doctor::doctor(&args, ui, environment),
         Command::Completions(args) => completions::completions(&args, ui),
         Command::New(args) => new::new(&args, ui),
+        Command::Import(args) => import::import(&args, ui),
         Command::ProbeDevice(args) => probe_device::probe_device(&args, ui),
         Command::ExecStep(args) => Ok(exec_step::exec_step(&args)),
         Command::Warden(args) => Ok(warden::warden(&args)),
