@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod device;
 mod error;
+mod fused;
 pub mod generate;
 pub mod model;
 pub mod random;

@@ -88,6 +88,7 @@ fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {
             "the snapshot of an earlier try cannot be used ({reason}); training starts from its beginning, and the file is kept as {}",
             path.display()
         )),
+        TrainEvent::Started { path } => step.fact("train.computed_by", path.to_string()),
         TrainEvent::Step { row, total } => step.progress(Progress {
             done: row.step,
             total,

@@ -1,7 +1,11 @@
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
 /// Rows are padded to a multiple of this many tokens.
 pub(crate) const PAD: usize = 16;
+
+/// Numbers that one task goes through where each is touched once.
+const PER_TASK: usize = 1 << 14;
 
 /// One cache line, so that vectors never lie across two.
 #[derive(Debug, Clone, Copy)]
@@ -87,5 +91,50 @@ impl Lanes {
     pub fn rows_mut(&mut self, features: std::ops::Range<usize>) -> &mut [f32] {
         let stride = self.stride();
         &mut self.values_mut()[features.start * stride..features.end * stride]
+    }
+
+    /// Takes over shape and values of another.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.reuse(other.features, other.tokens);
+        self.lines.copy_from_slice(&other.lines);
+    }
+
+    /// Adds the values of another of the same shape.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!((self.features, self.tokens), (other.features, other.tokens), "shapes of a sum do not fit");
+        let parts = other.values().par_chunks(PER_TASK);
+        self.values_mut().par_chunks_mut(PER_TASK).zip(parts).for_each(|(to, from)| {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        });
+    }
+
+    /// Takes some tokens of another, in this order. The padding repeats the last of them, so that it is as finite as they are.
+    pub fn gather(&mut self, from: &Self, tokens: &[u32]) {
+        self.reuse(from.features, tokens.len());
+        let (stride, from_stride) = (self.stride(), from.stride());
+        if tokens.is_empty() {
+            return;
+        }
+        let last = tokens[tokens.len() - 1] as usize;
+        self.values_mut().par_chunks_mut(stride).zip(from.values().par_chunks(from_stride)).for_each(|(to, from)| {
+            for (to, token) in to.iter_mut().zip(tokens) {
+                *to = from[*token as usize];
+            }
+            to[tokens.len()..].fill(from[last]);
+        });
+    }
+
+    /// Adds each token of another to one of these, as [`Lanes::gather`] took them; a token taken twice gets both, in order.
+    pub fn scatter(&mut self, from: &Self, tokens: &[u32]) {
+        assert!(self.features == from.features && tokens.len() == from.tokens, "tokens do not fit");
+        let (stride, from_stride) = (self.stride(), from.stride());
+        if tokens.is_empty() {
+            return;
+        }
+        self.values_mut().par_chunks_mut(stride).zip(from.values().par_chunks(from_stride)).for_each(|(to, from)| {
+            for (from, token) in from.iter().zip(tokens) {
+                to[*token as usize] += from;
+            }
+        });
     }
 }

@@ -1,4 +1,5 @@
 use half::bf16;
+use rayon::prelude::*;
 
 use crate::{Isa, lanes::PAD, tile::Walk};
 
@@ -128,23 +129,27 @@ impl Weight {
 fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
     let across = width.div_ceil(TILE);
     let mut tiles = vec![0f32; out.div_ceil(TILE) * across * TILE_SIZE];
-    for (o, row) in values.chunks_exact(width).enumerate() {
-        for (i, value) in row.iter().enumerate() {
-            tiles[(o / TILE * across + i / TILE) * TILE_SIZE + i % TILE * TILE + o % TILE] = *value;
+    tiles.par_chunks_mut(across * TILE_SIZE).zip(values.par_chunks(TILE * width)).for_each(|(strip, rows)| {
+        for (o, row) in rows.chunks_exact(width).enumerate() {
+            for (i, value) in row.iter().enumerate() {
+                strip[i * TILE + o] = *value;
+            }
         }
-    }
+    });
     tiles
 }
 
-fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32) -> Vec<u32> {
+fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Vec<u32> {
     let across = columns.div_ceil(TILE);
     let mut tiles = vec![0u32; rows.div_ceil(TILE) * across * TILE_SIZE / 2];
-    for r in 0..rows {
-        for c in 0..columns {
-            let bits = u32::from(bf16::from_f32(at(r, c)).to_bits());
-            tiles[r / TILE * across * TILE_SIZE / 2 + c / 2 * TILE + r % TILE] |= bits << (c % 2 * 16);
+    tiles.par_chunks_mut(across * TILE_SIZE / 2).enumerate().for_each(|(strip, tiles)| {
+        for r in strip * TILE..((strip + 1) * TILE).min(rows) {
+            for c in 0..columns {
+                let bits = u32::from(bf16::from_f32(at(r, c)).to_bits());
+                tiles[c / 2 * TILE + r % TILE] |= bits << (c % 2 * 16);
+            }
         }
-    }
+    });
     tiles
 }
 

@@ -1,5 +1,6 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_checkpoint::ModelConfig;
+use refit_kernels::attention::Segment;
 
 use super::{
     attention::{AttentionGroup, AttentionPlan},
@@ -109,6 +110,27 @@ impl Batch {
     /// Targets in all rows.
     pub fn supervised(&self) -> usize {
         self.targets.len()
+    }
+
+    /// Which token's hidden state predicts each target.
+    pub(crate) fn sources(&self) -> &[u32] {
+        &self.sources
+    }
+
+    /// Ids of the targets.
+    pub(crate) fn targets(&self) -> &[u32] {
+        &self.targets
+    }
+
+    /// Place of each token in its row.
+    pub(crate) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// The rows as the fused attention takes them.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let spans = self.groups.iter().flat_map(|group| group.spans.iter().map(|span| (group.before, *span)));
+        spans.map(|(before, (start, length))| Segment { start, length, before }).collect()
     }
 
     pub(crate) fn on_device(&self, config: &ModelConfig, rope: &Rope, device: &Device) -> DeviceBatch {

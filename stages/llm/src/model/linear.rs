@@ -16,6 +16,16 @@ impl Linear {
         Self { weight, bias: bias.map(Tensor::unsqueeze) }
     }
 
+    /// `[out, in]`.
+    pub(crate) fn weight(&self) -> Tensor<2> {
+        self.weight.clone()
+    }
+
+    /// `[out]`.
+    pub(crate) fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.clone().map(|bias| bias.squeeze_dim(0))
+    }
+
     /// x · Wᵀ + b.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let y = x.matmul(self.weight.clone().transpose());

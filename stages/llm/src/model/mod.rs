@@ -26,6 +26,8 @@ pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{portions, values};
 pub(crate) use head::{HeadOutput, lm_head_loss};
+pub(crate) use linear::Linear;
+pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeRows;
 pub(crate) use weights::linear_shape;
 

@@ -13,6 +13,10 @@ impl RmsNorm {
         Self { weight: weight.unsqueeze(), epsilon }
     }
 
+    pub(crate) fn weight(&self) -> Tensor<1> {
+        self.weight.clone().squeeze_dim(0)
+    }
+
     /// `[tokens, hidden]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let scale = (x.clone().square().mean_dim(1) + self.epsilon).sqrt().recip();

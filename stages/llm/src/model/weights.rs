@@ -1,8 +1,11 @@
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_checkpoint::{Checkpoint, HostTensor, ModelConfig};
+use refit_kernels::{Isa, Precision};
 
 use super::{LinearModule, LoraWeights, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope};
-use crate::{LlmError, adapter::Adapter};
+use crate::{LlmError, adapter::Adapter, fused::FusedWeights};
 
 /// A decoder with its frozen weights on a device, and an adapter if one is applied.
 ///
@@ -19,6 +22,8 @@ pub struct Model {
     pub(crate) head: Tensor<2>,
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
+    /// The frozen weights for the fused pass, once that was asked for.
+    pub(crate) fused: Arc<OnceLock<FusedWeights>>,
 }
 
 impl Model {
@@ -91,6 +96,7 @@ impl Model {
             layers,
             norm,
             head,
+            fused: Arc::default(),
         })
     }
 
@@ -111,6 +117,15 @@ impl Model {
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The frozen weights as the fused pass takes them; made the first time.
+    pub(crate) fn fused(&self) -> Result<&FusedWeights, LlmError> {
+        if let Some(weights) = self.fused.get() {
+            return Ok(weights);
+        }
+        let weights = FusedWeights::new(self, Isa::best(), Precision::F32)?;
+        Ok(self.fused.get_or_init(|| weights))
     }
 
     /// Whether the weights are on the CPU backend, where work is cut into shards for the cores.

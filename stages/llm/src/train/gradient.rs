@@ -1,9 +1,13 @@
 use burn::tensor::{Tensor, Transaction};
 
-use super::{shard::shards, workers::Workers};
+use super::{
+    shard::{pieces, shards},
+    workers::Workers,
+};
 use crate::{
     LlmError, Model,
     adapter::{Adapter, Part},
+    fused::{self, ComputePath},
     model::{
         Batch, Dropout, HeadOutput, LoraPair, LoraWeights, Row, SupervisedLoss, common_prefix, lm_head_loss, values,
     },
@@ -34,6 +38,23 @@ pub(crate) fn accumulate(
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
+    if ComputePath::of(model, adapter).is_fused() {
+        fused_gradient(model, adapter, rows, weight, workers, total)
+    } else {
+        composed_gradient(model, adapter, rows, weight, seed, workers, total)
+    }
+}
+
+/// [`accumulate`] by burn operations: on any device, with everything an adapter may ask for.
+pub(crate) fn composed_gradient(
+    model: &Model,
+    adapter: &Adapter,
+    rows: &[NamedRow<'_>],
+    weight: f64,
+    seed: u64,
+    workers: &mut Workers,
+    total: &mut [f32],
+) -> Result<SupervisedLoss, LlmError> {
     let lora = adapter.on_device(model.config(), model.device());
     let share = adapter.config.dropout == 0.0;
     let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
@@ -55,6 +76,30 @@ pub(crate) fn accumulate(
         }
     }
     Ok(loss)
+}
+
+/// [`accumulate`] by the fused pass, in as few pieces as memory allows.
+fn fused_gradient(
+    model: &Model,
+    adapter: &Adapter,
+    rows: &[NamedRow<'_>],
+    weight: f64,
+    workers: &mut Workers,
+    total: &mut [f32],
+) -> Result<SupervisedLoss, LlmError> {
+    let rows: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    workers.together(|memory| {
+        let mut loss = SupervisedLoss::default();
+        let mut gradient = vec![0f32; adapter.values.len()];
+        for piece in pieces(&rows, common_prefix(&rows)) {
+            let batch = Batch::new(&piece.iter().map(|&row| rows[row]).collect::<Vec<_>>(), true);
+            let part = fused::gradient(model, adapter, &batch, weight, memory, &mut gradient)?;
+            loss.sum += part.sum;
+            loss.supervised += part.supervised;
+            total.iter_mut().zip(&gradient).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(loss)
+    })
 }
 
 /// Forward and backward of one shard. The adapter's tensors are tracked anew, so each shard records a graph of its own

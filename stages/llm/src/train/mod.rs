@@ -11,7 +11,10 @@ mod trainer;
 mod validation;
 mod workers;
 
+pub use crate::fused::ComputePath;
 pub use config::{Schedule, TrainConfig, Warmup};
+#[cfg(test)]
+pub(crate) use gradient::composed_gradient;
 pub(crate) use gradient::{NamedRow, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub use snapshot::SnapshotPolicy;

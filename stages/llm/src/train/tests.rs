@@ -137,7 +137,7 @@ fn run_until(stop: u64, adapter: Adapter, settings: &TrainSettings) -> (Trained,
                 assert!(path.exists());
                 told.push(reason);
             }
-            TrainEvent::Validating { .. } | TrainEvent::StoppedEarly { .. } => {}
+            TrainEvent::Started { .. } | TrainEvent::Validating { .. } | TrainEvent::StoppedEarly { .. } => {}
         }
         ControlFlow::Continue(())
     });

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     LlmError, Model,
     adapter::Adapter,
+    fused::ComputePath,
     model::{Rows, SupervisedLoss, check_row},
     random::{self, Purpose},
 };
@@ -44,6 +45,11 @@ pub enum TrainEvent<'a> {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The first gradient is about to be computed.
+    Started {
+        /// How all of them are.
+        path: ComputePath,
     },
     /// An optimizer step is done.
     Step {
@@ -129,6 +135,7 @@ pub fn train(
             }
         }
     }
+    let _ = on_event(TrainEvent::Started { path: ComputePath::of(model, &run.adapter) });
     let mut interrupted = false;
     let (mut kept, mut pause) = (Instant::now(), Duration::ZERO);
     while run.state.progress.step < run.total && !run.gave_up() {
@@ -260,7 +267,7 @@ impl<'a> Training<'a> {
     /// The validation loss of the values as they are now; keeps them if it is the lowest.
     fn validate(&mut self, rows: &dyn Rows) -> Result<f64, LlmError> {
         self.adapter.values.clone_from(&self.state.values);
-        let loss = twelve_digits(validate(&self.model.with_adapter(&self.adapter)?, rows, &mut self.workers)?);
+        let loss = twelve_digits(validate(self.model, &self.adapter, rows, &mut self.workers)?);
         let progress = &mut self.state.progress;
         if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
             progress.lowest = Some((progress.step, loss));

@@ -8,7 +8,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::{LlmError, Model};
+use crate::{LlmError, Model, fused::Memory};
 
 /// Threads that compute shards side by side, each with a pool of its own for the matrix products inside.
 ///
@@ -16,11 +16,12 @@ use crate::{LlmError, Model};
 pub(crate) struct Workers {
     threads: usize,
     pools: BTreeMap<usize, Vec<ThreadPool>>,
+    memory: Memory,
 }
 
 impl Workers {
     pub(crate) fn new(threads: usize) -> Self {
-        Self { threads: threads.max(1), pools: BTreeMap::new() }
+        Self { threads: threads.max(1), pools: BTreeMap::new(), memory: Memory::default() }
     }
 
     /// Calls `work`, which computes with `model`, with each index below `count` and returns the results in order.
@@ -58,6 +59,17 @@ impl Workers {
                     .expect("invariant: every index was worked on")
             })
             .collect()
+    }
+
+    /// Calls `work` with all threads for what it does in parallel, and with the buffers of the fused pass.
+    pub(crate) fn together<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Memory) -> Result<T, LlmError> + Send,
+    ) -> Result<T, LlmError> {
+        let mut memory = std::mem::take(&mut self.memory);
+        let result = self.pools_for(1)?[0].install(|| work(&mut memory));
+        self.memory = memory;
+        result
     }
 
     fn pools_for(&mut self, side_by_side: usize) -> Result<&[ThreadPool], LlmError> {

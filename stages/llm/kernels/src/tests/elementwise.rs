@@ -141,3 +141,27 @@ fn what_is_not_a_number_shows() {
         assert!(y.values()[1].is_nan(), "{}", isa.name());
     }
 }
+
+#[test]
+fn tokens_are_taken_and_given_back() {
+    let all = lanes(5, 20, 1);
+    let chosen = [3, 19, 3, 0];
+    let mut some = Lanes::default();
+    some.gather(&all, &chosen);
+    for feature in 0..5 {
+        let expected: Vec<f32> = chosen.iter().map(|token| all.row(feature)[*token as usize]).collect();
+        assert_eq!(some.row(feature)[..4], expected);
+        assert!(some.row(feature)[4..].iter().all(|value| value.to_bits() == expected[3].to_bits()));
+    }
+    let mut back = all.clone();
+    back.add(&all);
+    back.scatter(&some, &chosen);
+    for feature in 0..5 {
+        for token in 0..20 {
+            let times = 2.0 + chosen.iter().filter(|chosen| **chosen == token).count() as f32;
+            let value = all.row(feature)[token as usize];
+            assert!((back.row(feature)[token as usize] - times * value).abs() < 1e-6);
+        }
+        assert_eq!(back.row(feature)[20..], [0.0; 12]);
+    }
+}

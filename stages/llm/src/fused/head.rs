@@ -1,0 +1,56 @@
+use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, cross_entropy, product};
+
+/// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
+const LOGITS_AT_ONCE: usize = 1 << 23;
+
+/// Buffers of the head.
+#[derive(Debug, Default)]
+pub(super) struct HeadBuffers {
+    logits: Lanes,
+    hidden: Lanes,
+    d_hidden: Lanes,
+    panels: Bf16Panels,
+}
+
+/// The gradient that the head is asked for.
+pub(super) struct HeadGradient<'a> {
+    /// The sum of the losses is multiplied by this first.
+    pub(super) weight: f32,
+    /// By the hidden states.
+    pub(super) d_hidden: &'a mut Lanes,
+}
+
+/// −ln p(target) of each token of `hidden` (normed), in blocks of tokens.
+pub(super) fn head_losses(
+    isa: Isa,
+    head: &Weight,
+    hidden: &Lanes,
+    targets: &[u32],
+    buffers: &mut HeadBuffers,
+    mut gradient: Option<HeadGradient<'_>>,
+) -> Vec<f64> {
+    let at_once = (LOGITS_AT_ONCE / head.out()).max(1);
+    let mut losses = Vec::with_capacity(targets.len());
+    if let Some(gradient) = &mut gradient {
+        gradient.d_hidden.reshape(hidden.features(), hidden.tokens());
+    }
+    let HeadBuffers { logits, hidden: some, d_hidden, panels } = buffers;
+    for (block, targets) in targets.chunks(at_once).enumerate() {
+        let first = (block * at_once) as u32;
+        let tokens: Vec<u32> = (first..first + targets.len() as u32).collect();
+        some.gather(hidden, &tokens);
+        let stride = some.stride();
+        logits.reuse(head.out(), targets.len());
+        let right = panels.pack(isa, head.precision(), some.values(), stride);
+        product(isa, logits.values_mut(), stride, false, &[Term { left: Left::Weight(head), right }]);
+        let weight = gradient.as_ref().map(|gradient| gradient.weight);
+        losses.extend(cross_entropy::losses(isa, logits, targets, weight));
+        if let Some(gradient) = &mut gradient {
+            d_hidden.reuse(hidden.features(), targets.len());
+            let right: Right<'_> = panels.pack(isa, head.precision(), logits.values(), stride);
+            product(isa, d_hidden.values_mut(), stride, false, &[Term { left: Left::Transposed(head), right }]);
+            gradient.d_hidden.scatter(d_hidden, &tokens);
+        }
+    }
+    losses
+}

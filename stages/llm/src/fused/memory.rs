@@ -1,0 +1,21 @@
+use refit_kernels::Lanes;
+
+use super::{
+    block::{Scratch, Tape},
+    head::HeadBuffers,
+};
+
+/// Buffers of a pass, kept for the next: taking fresh memory for each would cost more than some of its products.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// One for each block in training, one in all for losses alone.
+    pub(super) tapes: Vec<Tape>,
+    pub(super) scratch: Scratch,
+    pub(super) head: HeadBuffers,
+    /// The output of the last block.
+    pub(super) last: Lanes,
+    pub(super) normed: Lanes,
+    /// The gradient on its way down.
+    pub(super) d: Lanes,
+    pub(super) d_normed: Lanes,
+}

@@ -1,0 +1,23 @@
+//! The training step on the CPU as one hand-written pass, outside burn's autodiff.
+//!
+//! It computes what the composed operations of [`crate::model`] compute, which stay the oracle in tests and do what it
+//! does not cover. Tokens lie beside each other ([`refit_kernels::Lanes`]), frozen weights are cut into tiles once, the
+//! backward pass is written down, and no gradient by a frozen weight is ever computed. All sums have one order: the
+//! number of threads changes no bit.
+
+mod block;
+mod coverage;
+mod head;
+mod lora;
+mod memory;
+mod pass;
+mod projection;
+mod weights;
+
+pub use coverage::ComputePath;
+pub(crate) use memory::Memory;
+pub(crate) use pass::{gradient, supervised_loss};
+pub(crate) use weights::FusedWeights;
+
+#[cfg(test)]
+mod tests;

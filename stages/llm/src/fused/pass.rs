@@ -1,0 +1,106 @@
+use refit_kernels::{Lanes, rotary::Angles};
+
+use super::{
+    FusedWeights, Memory,
+    block::{Shared, Tape},
+    head::{HeadGradient, head_losses},
+    lora::Lora,
+};
+use crate::{
+    LlmError, Model,
+    adapter::Adapter,
+    model::{Batch, SupervisedLoss, indices, values},
+};
+
+/// The loss of a batch, and `gradient` becomes that of the sum of its losses times `weight`, in the order of
+/// [`Adapter::values`].
+pub(crate) fn gradient(
+    model: &Model,
+    adapter: &Adapter,
+    batch: &Batch,
+    weight: f64,
+    memory: &mut Memory,
+    gradient: &mut [f32],
+) -> Result<SupervisedLoss, LlmError> {
+    let weights = model.fused()?;
+    let shared = shared(weights, adapter, batch);
+    memory.tapes.resize_with(weights.blocks.len(), Tape::default);
+    embed(model, batch, &mut memory.tapes[0].x)?;
+    let last = weights.blocks.len() - 1;
+    let keep = |layer: usize| (layer == last).then_some(batch.sources());
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        let (tapes, above) = memory.tapes.split_at_mut(layer + 1);
+        let y = above.first_mut().map_or(&mut memory.last, |tape| &mut tape.x);
+        block.forward(layer, &shared, keep(layer), &mut tapes[layer], &mut memory.scratch, y);
+    }
+    let inverse = weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
+    let towards = HeadGradient { weight: weight as f32, d_hidden: &mut memory.d_normed };
+    let head = &mut memory.head;
+    let losses = head_losses(weights.isa, &weights.head, &memory.normed, batch.targets(), head, Some(towards));
+
+    gradient.fill(0.0);
+    if let Some(lowest) = shared.lora.lowest() {
+        memory.d.reshape(memory.last.features(), memory.last.tokens());
+        weights.norm.backward(weights.isa, &memory.last, &inverse, &memory.d_normed, &mut memory.d);
+        for (layer, block) in weights.blocks.iter().enumerate().skip(lowest).rev() {
+            let (tape, d) = (&mut memory.tapes[layer], &mut memory.d);
+            block.backward(layer, layer == lowest, &shared, keep(layer), tape, &mut memory.scratch, d, gradient);
+        }
+    }
+    Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
+}
+
+/// The loss of a batch.
+pub(crate) fn supervised_loss(
+    model: &Model,
+    adapter: &Adapter,
+    batch: &Batch,
+    memory: &mut Memory,
+) -> Result<SupervisedLoss, LlmError> {
+    let weights = model.fused()?;
+    let shared = shared(weights, adapter, batch);
+    if memory.tapes.is_empty() {
+        memory.tapes.push(Tape::default());
+    }
+    let tape = &mut memory.tapes[0];
+    embed(model, batch, &mut tape.x)?;
+    let last = weights.blocks.len() - 1;
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        let keep = (layer == last).then_some(batch.sources());
+        block.forward(layer, &shared, keep, tape, &mut memory.scratch, &mut memory.last);
+        if layer < last {
+            std::mem::swap(&mut tape.x, &mut memory.last);
+        }
+    }
+    weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
+    let losses = head_losses(weights.isa, &weights.head, &memory.normed, batch.targets(), &mut memory.head, None);
+    Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
+}
+
+fn shared<'a>(weights: &FusedWeights, adapter: &'a Adapter, batch: &Batch) -> Shared<'a> {
+    let stride = Lanes::zeros(0, batch.computed()).stride();
+    Shared {
+        isa: weights.isa,
+        shape: weights.shape,
+        segments: batch.segments(),
+        angles: Angles::new(&weights.frequencies, batch.positions(), stride),
+        lora: Lora::new(adapter, weights.blocks.len()),
+    }
+}
+
+/// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.
+fn embed(model: &Model, batch: &Batch, x: &mut Lanes) -> Result<(), LlmError> {
+    let hidden = model.config().hidden_size;
+    let rows = values(model.embed(indices(&batch.ids, model.device())))?;
+    x.reuse(hidden, batch.computed());
+    let stride = x.stride();
+    let tokens = rows.chunks_exact(hidden);
+    for (feature, to) in x.values_mut().chunks_exact_mut(stride).enumerate() {
+        let mut last = 0.0;
+        for (to, row) in to.iter_mut().zip(tokens.clone().map(Some).chain(std::iter::repeat(None))) {
+            last = row.map_or(last, |row| row[feature]);
+            *to = last;
+        }
+    }
+    Ok(())
+}

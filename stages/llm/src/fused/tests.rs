@@ -1,0 +1,212 @@
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling};
+
+use super::ComputePath;
+use crate::{
+    Device, Model,
+    adapter::{Adapter, LoraConfig, TargetModules},
+    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, linear_shape},
+    random::{Purpose, stream, unit},
+    reference::{self, Reference, learnable_rows},
+    train::{NamedRow, Workers, accumulate, composed_gradient},
+};
+
+/// Llama, Qwen2 (bias on q, k, v), and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
+fn models() -> Vec<(&'static str, Model)> {
+    let llama = reference::llama();
+    let odd = ModelConfig {
+        hidden_size: 18,
+        layers: 3,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 10,
+        intermediate_size: 37,
+        vocab_size: 53,
+        tied_head: true,
+        rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }),
+        ..llama.config.clone()
+    };
+    let one_head = ModelConfig {
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 16,
+        layers: 1,
+        tied_head: false,
+        rope_scaling: None,
+        ..odd.clone()
+    };
+    let no_groups = ModelConfig { kv_heads: 4, qkv_bias: true, ..reference::qwen2().config };
+    vec![
+        ("llama", llama.model()),
+        ("qwen2", reference::qwen2().model()),
+        ("odd sizes", random_model(odd)),
+        ("one head", random_model(one_head)),
+        ("a key head for each query head", random_model(no_groups)),
+    ]
+}
+
+fn random_model(config: ModelConfig) -> Model {
+    let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+    let shapes = config.clone();
+    let mut place = 0;
+    Model::build(config, &Device::flex(), |name| {
+        place += 1;
+        let module = crate::model::LinearModule::ALL.into_iter().find(|module| name.contains(module.name()));
+        let shape = match (module, name.ends_with("bias")) {
+            (Some(module), false) => linear_shape(&shapes, module).to_vec(),
+            (Some(module), true) => vec![linear_shape(&shapes, module)[0]],
+            (None, _) if name.contains("norm") => vec![hidden],
+            (None, _) => vec![vocabulary, hidden],
+        };
+        let mut random = stream(3, Purpose::Init, place);
+        let norm = name.contains("norm");
+        let values = (0..shape.iter().product()).map(|_| (unit(&mut random) - 0.5) * 0.8 + f32::from(u8::from(norm)));
+        Ok(HostTensor { values: values.collect(), shape })
+    })
+    .unwrap()
+}
+
+/// An adapter whose B is not zero, so that both matrices have a gradient.
+fn adapter(model: &Model, targets: TargetModules) -> Adapter {
+    let config = LoraConfig { target_modules: targets, rank: 3, ..Reference::lora() };
+    let mut adapter = Adapter::initial(config, model.config(), 1).unwrap();
+    let mut random = stream(2, Purpose::Init, u64::MAX);
+    adapter.values.iter_mut().for_each(|value| *value += (unit(&mut random) - 0.5) * 0.2);
+    adapter
+}
+
+fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
+    (0..rows.len()).map(|index| NamedRow { row: rows.row(index), name: index as u64 }).collect()
+}
+
+type Gradients = fn(
+    &Model,
+    &Adapter,
+    &[NamedRow<'_>],
+    f64,
+    u64,
+    &mut Workers,
+    &mut [f32],
+) -> Result<SupervisedLoss, crate::LlmError>;
+
+fn computed(by: Gradients, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
+    let mut gradient = vec![0f32; adapter.values.len()];
+    let loss = by(model, adapter, &named(rows), 0.05, 0, &mut Workers::new(threads), &mut gradient).unwrap();
+    (loss.mean(), gradient)
+}
+
+fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
+    values.into_iter().map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn loss_and_gradient_are_those_of_burn_operations() {
+    let some: TargetModules =
+        r"model\.layers\.[1-9]\.(self_attn\.[vo]_proj|mlp\.up_proj)|.*\.0\.mlp\.up_proj".to_owned().into();
+    let value_alone = TargetModules::Names(vec!["v_proj".into()]);
+    for (name, model) in models() {
+        for targets in [TargetModules::AllLinear, some.clone(), value_alone.clone()] {
+            let adapter = adapter(&model, targets);
+            assert!(ComputePath::of(&model, &adapter).is_fused());
+            for count in [1, 7] {
+                let rows = learnable_rows(count);
+                let (loss, found) = computed(accumulate, &model, &adapter, &rows, 2);
+                let (expected_loss, expected) = computed(composed_gradient, &model, &adapter, &rows, 2);
+                assert!((loss - expected_loss).abs() < 1e-4 * expected_loss, "{name}: {loss} {expected_loss}");
+                for tensor in &adapter.tensors {
+                    let (found, expected) = (&found[tensor.range()], &expected[tensor.range()]);
+                    let off = norm(found.iter().zip(expected).map(|(a, b)| a - b));
+                    assert!(off < 1e-4 * norm(expected.iter().copied()), "{name}, {}: off by {off}", tensor.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gradient_agrees_with_finite_differences() {
+    for (name, model) in models() {
+        let (adapter, rows) = (adapter(&model, TargetModules::AllLinear), learnable_rows(6));
+        let (_, slope) = computed(accumulate, &model, &adapter, &rows, 1);
+        let length = norm(slope.iter().copied());
+        let supervised: usize = (0..rows.len()).map(|row| rows.row(row).supervised()).sum();
+        let at = |step: f64| {
+            let mut moved = adapter.clone();
+            for (value, slope) in moved.values.iter_mut().zip(&slope) {
+                *value += (step * f64::from(*slope) / length) as f32;
+            }
+            computed(accumulate, &model, &moved, &rows, 1).0 * supervised as f64 * 0.05
+        };
+        let measured = (at(5e-3) - at(-5e-3)) / 1e-2;
+        assert!((measured - length).abs() < 5e-3 * length, "{name}: {measured} {length}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for (name, model) in models() {
+        let (adapter, rows) = (adapter(&model, TargetModules::AllLinear), learnable_rows(9));
+        let one = computed(accumulate, &model, &adapter, &rows, 1);
+        for threads in [2, 3] {
+            assert_eq!(one, computed(accumulate, &model, &adapter, &rows, threads), "{name}, {threads} threads");
+        }
+    }
+}
+
+/// The head works on blocks of targets, a training on pieces of rows, and both on what an earlier pass left in memory.
+#[test]
+fn blocks_pieces_and_used_memory_change_nothing() {
+    let model = random_model(ModelConfig { vocab_size: 1 << 17, max_positions: 2048, ..reference::llama().config });
+    let adapter = adapter(&model, TargetModules::AllLinear);
+    let rows: OwnedRows = (0..3_u32)
+        .map(|row| {
+            ((0..500).map(|at| (row * 31 + at * 7) % 1000).collect(), (0..500).map(|at| u8::from(at >= 440)).collect())
+        })
+        .collect();
+    let (_, together) = computed(accumulate, &model, &adapter, &rows, 2);
+    let mut alone = vec![0f32; adapter.values.len()];
+    let mut workers = Workers::new(2);
+    for row in named(&rows) {
+        accumulate(&model, &adapter, &[row], 0.05, 0, &mut workers, &mut alone).unwrap();
+    }
+    let off = norm(together.iter().zip(&alone).map(|(a, b)| a - b)) / norm(alone.iter().copied());
+    assert!(off < 1e-5, "{off}");
+    let mut again = vec![0f32; adapter.values.len()];
+    accumulate(&model, &adapter, &named(&rows), 0.05, 0, &mut workers, &mut again).unwrap();
+    assert_eq!(together, again);
+}
+
+#[test]
+fn a_shared_beginning_changes_neither_loss_nor_gradient() {
+    for (name, model) in models() {
+        let (adapter, rows) = (adapter(&model, TargetModules::AllLinear), learnable_rows(8));
+        let rows: Vec<Row<'_>> = (0..rows.len()).map(|row| rows.row(row)).collect();
+        let mut memory = super::Memory::default();
+        let mut computed = |share: bool| {
+            let batch = Batch::new(&rows, share);
+            let mut gradient = vec![0f32; adapter.values.len()];
+            let loss = super::gradient(&model, &adapter, &batch, 0.05, &mut memory, &mut gradient).unwrap();
+            let by_itself = super::supervised_loss(&model, &adapter, &batch, &mut memory).unwrap();
+            assert_eq!(loss, by_itself, "{name}");
+            (batch.computed(), loss.mean(), gradient)
+        };
+        let (apart, shared) = (computed(false), computed(true));
+        assert!(shared.0 < apart.0);
+        assert!((shared.1 - apart.1).abs() < 1e-6 * apart.1, "{name}: {} {}", shared.1, apart.1);
+        let off = norm(shared.2.iter().zip(&apart.2).map(|(a, b)| a - b)) / norm(apart.2.iter().copied());
+        assert!(off < 1e-5, "{name}: {off}");
+    }
+}
+
+#[test]
+fn what_it_does_not_cover_is_said() {
+    let model = reference::llama().model();
+    let mut adapter = adapter(&model, TargetModules::AllLinear);
+    assert!(ComputePath::of(&model, &adapter).to_string().starts_with("fused kernels ("));
+    adapter.config.dropout = 0.1;
+    assert_eq!(
+        ComputePath::of(&model, &adapter).to_string(),
+        "burn operations, because dropout draws its masks on burn's path"
+    );
+}

@@ -1,0 +1,62 @@
+use burn::tensor::Tensor;
+use refit_kernels::{Isa, Precision, Weight, attention::Shape};
+
+use super::{
+    block::{Block, Norm},
+    projection::{Linear, Projection},
+};
+use crate::{
+    LlmError, Model,
+    model::{self, values},
+};
+
+/// The frozen weights of a model as the fused kernels take them.
+#[derive(Debug)]
+pub(crate) struct FusedWeights {
+    pub(super) isa: Isa,
+    pub(super) shape: Shape,
+    /// Angle per position of each rotary pair.
+    pub(super) frequencies: Vec<f32>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Norm,
+    /// `[vocabulary, hidden]`.
+    pub(super) head: Weight,
+}
+
+impl FusedWeights {
+    /// Cuts the weights of a model into tiles.
+    pub(crate) fn new(model: &Model, isa: Isa, precision: Precision) -> Result<Self, LlmError> {
+        let config = &model.config;
+        let weight = |tensor: Tensor<2>| -> Result<Weight, LlmError> {
+            let [out, width] = tensor.dims();
+            Ok(Weight::new(&values(tensor)?, out, width, precision))
+        };
+        let projection = |layers: &[&model::Linear]| -> Result<Projection, LlmError> {
+            let linear = |layer: &&model::Linear| -> Result<Linear, LlmError> {
+                Ok(Linear { weight: weight(layer.weight())?, bias: layer.bias().map(values).transpose()? })
+            };
+            Ok(Projection::new(layers.iter().map(linear).collect::<Result<_, _>>()?))
+        };
+        let norm = |norm: &model::RmsNorm| -> Result<Norm, LlmError> {
+            Ok(Norm { weight: values(norm.weight())?, epsilon: config.rms_eps })
+        };
+        let blocks = model.layers.iter().map(|layer| {
+            Ok(Block {
+                attention_norm: norm(&layer.attention_norm)?,
+                qkv: projection(&[&layer.query, &layer.key, &layer.value])?,
+                output: projection(&[&layer.output])?,
+                feed_forward_norm: norm(&layer.feed_forward_norm)?,
+                gate_up: projection(&[&layer.gate, &layer.up])?,
+                down: projection(&[&layer.down])?,
+            })
+        });
+        Ok(Self {
+            isa,
+            shape: Shape { heads: config.heads, key_heads: config.kv_heads, width: config.head_dim },
+            frequencies: config.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
+            blocks: blocks.collect::<Result<_, LlmError>>()?,
+            norm: norm(&model.norm)?,
+            head: weight(model.head.clone())?,
+        })
+    }
+}
