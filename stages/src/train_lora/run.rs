@@ -88,7 +88,15 @@ fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {
             "the snapshot of an earlier try cannot be used ({reason}); training starts from its beginning, and the file is kept as {}",
             path.display()
         )),
-        TrainEvent::Started { path } => step.fact("train.computed_by", path.to_string()),
+        TrainEvent::Started { path, sharing } => {
+            if params.dropout > 0.0 {
+                step.warn("`dropout` is above 0: rows share no work, and a CPU does not use its fused kernels; training takes longer");
+            }
+            step.fact("train.computed_by", path.to_string());
+            if let Some(sharing) = sharing {
+                step.fact("train.sharing", sharing.to_string());
+            }
+        }
         TrainEvent::Step { row, total } => step.progress(Progress {
             done: row.step,
             total,

@@ -310,6 +310,7 @@ impl Observer for RunView {
                         let device = self.device_of(stage).unwrap_or_default();
                         self.line(stage, "device", "34", &format!("{device}: {value}"));
                     }
+                    "train.sharing" => self.line(stage, "packing", "34", &value),
                     _ if self.ui.is_verbose() => self.line(stage, "fact", "34", &format!("{name}: {value}")),
                     _ => {}
                 }

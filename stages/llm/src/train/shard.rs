@@ -25,8 +25,8 @@ pub(crate) fn pieces(rows: &[Row<'_>], prefix: usize) -> Vec<Vec<usize>> {
     deal(rows, prefix, computed(rows, prefix).div_ceil(TOKENS_PER_PIECE))
 }
 
-/// Tokens of rows that share their beginning.
-fn computed(rows: &[Row<'_>], prefix: usize) -> usize {
+/// Tokens that go through the model for rows that share their beginning of so many tokens.
+pub(super) fn computed(rows: &[Row<'_>], prefix: usize) -> usize {
     prefix + rows.iter().map(|row| row.needed().saturating_sub(prefix)).sum::<usize>()
 }
 

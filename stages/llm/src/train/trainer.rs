@@ -10,6 +10,7 @@ use super::{
     history::twelve_digits,
     optimizer::{AdamW, clip},
     schedule::learning_rate,
+    sharing::Sharing,
     snapshot::{Found, Progress, State},
     validation::validate,
     workers::Workers,
@@ -18,7 +19,7 @@ use crate::{
     LlmError, Model,
     adapter::Adapter,
     fused::ComputePath,
-    model::{Rows, SupervisedLoss, check_row},
+    model::{Row, Rows, SupervisedLoss, check_row, common_prefix},
     random::{self, Purpose},
 };
 
@@ -50,6 +51,8 @@ pub enum TrainEvent<'a> {
     Started {
         /// How all of them are.
         path: ComputePath,
+        /// What is computed once for several rows, if anything is.
+        sharing: Option<Sharing>,
     },
     /// An optimizer step is done.
     Step {
@@ -135,7 +138,9 @@ pub fn train(
             }
         }
     }
-    let _ = on_event(TrainEvent::Started { path: ComputePath::of(model, &run.adapter) });
+    let path = ComputePath::of(model, &run.adapter);
+    let sharing = run.sharing(&path);
+    let _ = on_event(TrainEvent::Started { path, sharing });
     let mut interrupted = false;
     let (mut kept, mut pause) = (Instant::now(), Duration::ZERO);
     while run.state.progress.step < run.total && !run.gave_up() {
@@ -255,6 +260,21 @@ impl<'a> Training<'a> {
             .iter()
             .map(|&row| NamedRow { row: rows.row(row), name: epoch * count as u64 + row as u64 })
             .collect()
+    }
+
+    /// What the batches of the first epoch compute once for several rows. Dropout draws its masks row by row: there,
+    /// nothing is shared.
+    fn sharing(&mut self, path: &ComputePath) -> Option<Sharing> {
+        if self.adapter.config.dropout > 0.0 {
+            return None;
+        }
+        let all: Vec<Row<'_>> = (0..self.rows.len()).map(|row| self.rows.row(row)).collect();
+        let mut sharing = Sharing { prefix: common_prefix(&all), ..Sharing::default() };
+        for within in 0..self.config.steps_per_epoch(self.rows.len()).min(self.total) {
+            let rows: Vec<Row<'_>> = self.rows_of(0, within).iter().map(|named| named.row).collect();
+            rows.chunks(self.config.batch_size).for_each(|batch| sharing.count(batch, path));
+        }
+        (sharing.computed < sharing.apart).then_some(sharing)
     }
 
     /// Whether the validation loss is due after the step just done.
