@@ -17,3 +17,4 @@ pub mod train;
 pub use burn::tensor::Device;
 pub use error::LlmError;
 pub use model::Model;
+pub use refit_kernels::Precision;

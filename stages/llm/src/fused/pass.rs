@@ -9,7 +9,7 @@ use super::{
 use crate::{
     LlmError, Model,
     adapter::Adapter,
-    model::{Batch, SupervisedLoss, indices, values},
+    model::{Batch, SupervisedLoss},
 };
 
 /// The loss of a batch, and `gradient` becomes that of the sum of its losses times `weight`, in the order of
@@ -91,7 +91,7 @@ fn shared<'a>(weights: &FusedWeights, adapter: &'a Adapter, batch: &Batch) -> Sh
 /// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.
 fn embed(model: &Model, batch: &Batch, x: &mut Lanes) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
-    let rows = values(model.embed(indices(&batch.ids, model.device())))?;
+    let rows = model.embedding.rows(&batch.ids)?;
     x.reuse(hidden, batch.computed());
     let stride = x.stride();
     let tokens = rows.chunks_exact(hidden);

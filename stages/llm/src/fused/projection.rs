@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, product, token_products};
 
@@ -6,7 +8,7 @@ use super::lora::Group;
 /// A frozen linear layer.
 #[derive(Debug)]
 pub(super) struct Linear {
-    pub(super) weight: Weight,
+    pub(super) weight: Arc<Weight>,
     pub(super) bias: Option<Vec<f32>>,
 }
 

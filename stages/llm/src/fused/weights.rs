@@ -1,5 +1,6 @@
-use burn::tensor::Tensor;
-use refit_kernels::{Isa, Precision, Weight, attention::Shape};
+use std::sync::Arc;
+
+use refit_kernels::{Isa, Weight, attention::Shape};
 
 use super::{
     block::{Block, Norm},
@@ -20,20 +21,16 @@ pub(crate) struct FusedWeights {
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
     /// `[vocabulary, hidden]`.
-    pub(super) head: Weight,
+    pub(super) head: Arc<Weight>,
 }
 
 impl FusedWeights {
-    /// Cuts the weights of a model into tiles.
-    pub(crate) fn new(model: &Model, isa: Isa, precision: Precision) -> Result<Self, LlmError> {
+    /// The tiles of a model's weights; they are shared with the model.
+    pub(crate) fn new(model: &Model, isa: Isa) -> Result<Self, LlmError> {
         let config = &model.config;
-        let weight = |tensor: Tensor<2>| -> Result<Weight, LlmError> {
-            let [out, width] = tensor.dims();
-            Ok(Weight::new(&values(tensor)?, out, width, precision))
-        };
         let projection = |layers: &[&model::Linear]| -> Result<Projection, LlmError> {
             let linear = |layer: &&model::Linear| -> Result<Linear, LlmError> {
-                Ok(Linear { weight: weight(layer.weight())?, bias: layer.bias().map(values).transpose()? })
+                Ok(Linear { weight: layer.weight().tiles()?, bias: layer.bias().map(values).transpose()? })
             };
             Ok(Projection::new(layers.iter().map(linear).collect::<Result<_, _>>()?))
         };
@@ -56,7 +53,7 @@ impl FusedWeights {
             frequencies: config.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
             blocks: blocks.collect::<Result<_, LlmError>>()?,
             norm: norm(&model.norm)?,
-            head: weight(model.head.clone())?,
+            head: model.head.tiles()?,
         })
     }
 }

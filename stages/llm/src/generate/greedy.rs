@@ -162,7 +162,7 @@ impl Model {
 
     /// The head's choice for each hidden state `[rows, hidden]`.
     fn most_likely(&self, hidden: Tensor<2>) -> Result<Vec<u32>, LlmError> {
-        let logits = self.norm.forward(hidden).matmul(self.head().clone().transpose());
+        let logits = self.norm.forward(hidden).matmul(self.head().transpose());
         let chosen = logits.argmax(1).try_into_vec_as::<i32>();
         let chosen = chosen.map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
         Ok(chosen.into_iter().map(|token| token as u32).collect())

@@ -53,7 +53,7 @@ impl Model {
             let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
             let tables = self.tables(&batch);
             let hidden = self.supervised_hidden(&self.lora, &tables, None);
-            let head = lm_head_loss(hidden, &self.head, &tables.targets, HeadOutput::Argmax);
+            let head = lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Argmax);
             let losses = values(head.losses)?;
             let argmax = head.argmax.expect("invariant: it was asked for");
             let argmax =
@@ -83,7 +83,7 @@ impl Model {
         let batch = Batch::new(&range.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
         let tables = self.tables(&batch);
         let hidden = self.supervised_hidden(&self.lora, &tables, None);
-        let losses = values(lm_head_loss(hidden, &self.head, &tables.targets, HeadOutput::Losses).losses)?;
+        let losses = values(lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Losses).losses)?;
         Ok(SupervisedLoss { sum: losses.iter().map(|l| f64::from(*l)).sum(), supervised: losses.len() })
     }
 
@@ -148,7 +148,7 @@ impl Model {
         }
         let head = lm_head_loss(
             self.norm.forward(hidden.select(0, batch.sources)),
-            &self.head,
+            &self.head(),
             &batch.targets,
             HeadOutput::Losses,
         );

@@ -1,24 +1,23 @@
 use burn::tensor::Tensor;
 
-use super::{Dropout, LinearModule};
+use super::{Dropout, LinearModule, frozen::Frozen};
 
 /// A frozen linear layer as the files hold it.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
-    /// `[out, in]`.
-    weight: Tensor<2>,
+    weight: Frozen,
     /// `[1, out]`.
     bias: Option<Tensor<2>>,
 }
 
 impl Linear {
-    pub(crate) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+    pub(crate) fn new(weight: Frozen, bias: Option<Tensor<1>>) -> Self {
         Self { weight, bias: bias.map(Tensor::unsqueeze) }
     }
 
     /// `[out, in]`.
-    pub(crate) fn weight(&self) -> Tensor<2> {
-        self.weight.clone()
+    pub(crate) fn weight(&self) -> &Frozen {
+        &self.weight
     }
 
     /// `[out]`.
@@ -28,7 +27,7 @@ impl Linear {
 
     /// x · Wᵀ + b.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.weight.clone().transpose());
+        let y = x.matmul(self.weight.tensor().transpose());
         match &self.bias {
             Some(bias) => y + bias.clone(),
             None => y,

@@ -15,7 +15,7 @@ fn close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 
 fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
     let hidden = model.supervised_hidden(&model.lora, &model.tables(&Batch::new(&[row], true)), None);
-    values(hidden.matmul(model.head.clone().transpose())).unwrap()
+    values(hidden.matmul(model.head().transpose())).unwrap()
 }
 
 fn assert_equals_transformers(reference: &Reference) {
@@ -60,7 +60,7 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
         let batch = Batch::new(rows, share);
         let tables = model.tables(&batch);
         let hidden = model.supervised_hidden(&model.lora, &tables, None);
-        values(lm_head_loss(hidden, &model.head, &tables.targets, HeadOutput::Losses).losses).unwrap()
+        values(lm_head_loss(hidden, &model.head(), &tables.targets, HeadOutput::Losses).losses).unwrap()
     };
     // Targets come in the order the rows are laid out: longest first.
     let order = Batch::new(&all, false).order;

@@ -2,9 +2,11 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_checkpoint::{Checkpoint, HostTensor, ModelConfig};
-use refit_kernels::{Isa, Precision};
+use refit_kernels::Isa;
 
-use super::{LinearModule, LoraWeights, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope};
+use super::{
+    Frozen, LinearModule, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
+};
 use crate::{LlmError, adapter::Adapter, fused::FusedWeights};
 
 /// A decoder with its frozen weights on a device, and an adapter if one is applied.
@@ -15,11 +17,11 @@ pub struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) device: Device,
     /// `[vocabulary, hidden]`.
-    pub(crate) embedding: Tensor<2>,
+    pub(crate) embedding: Frozen,
     pub(crate) layers: Vec<DecoderLayer>,
     pub(crate) norm: RmsNorm,
     /// `[vocabulary, hidden]`; the embedding itself if tied.
-    pub(crate) head: Tensor<2>,
+    pub(crate) head: Frozen,
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
     /// The frozen weights for the fused pass, once that was asked for.
@@ -32,31 +34,52 @@ impl Model {
     /// # Errors
     /// A missing, unreadable or wrongly shaped tensor. The checkpoint refuses NaN and infinity itself.
     pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Self, LlmError> {
-        Self::build(checkpoint.config().clone(), device, |name| Ok(checkpoint.tensor(name)?))
+        Self::load_as(checkpoint, device, WeightForm::default())
+    }
+
+    /// The same with the frozen matrices in another form.
+    pub fn load_as(checkpoint: &Checkpoint, device: &Device, form: WeightForm) -> Result<Self, LlmError> {
+        Self::build_as(checkpoint.config().clone(), device, form, |name| Ok(checkpoint.tensor(name)?))
     }
 
     /// Builds a model from tensors by their Hugging Face names, `[out, in]` as the files hold them.
     pub fn build(
         config: ModelConfig,
         device: &Device,
+        tensor: impl FnMut(&str) -> Result<HostTensor, LlmError>,
+    ) -> Result<Self, LlmError> {
+        Self::build_as(config, device, WeightForm::default(), tensor)
+    }
+
+    /// The same with the frozen matrices in another form.
+    pub fn build_as(
+        config: ModelConfig,
+        device: &Device,
+        form: WeightForm,
         mut tensor: impl FnMut(&str) -> Result<HostTensor, LlmError>,
     ) -> Result<Self, LlmError> {
         let (hidden, eps) = (config.hidden_size, config.rms_eps);
-        let mut read = |name: &str, expected: &[usize]| -> Result<TensorData, LlmError> {
+        let mut read = |name: &str, expected: &[usize]| -> Result<Vec<f32>, LlmError> {
             let host = tensor(name)?;
             if host.shape != expected {
                 return Err(LlmError::WeightShape { name: name.into(), found: host.shape, expected: expected.into() });
             }
-            Ok(TensorData::new(host.values, host.shape))
+            Ok(host.values)
         };
-        let embedding = Tensor::from_data(read("model.embed_tokens.weight", &[config.vocab_size, hidden])?, device);
+        let vector = |values: Vec<f32>| {
+            let length = values.len();
+            Tensor::<1>::from_data(TensorData::new(values, [length]), device)
+        };
+        // Only its rows are read, unless it is the head as well.
+        let table = if config.tied_head { form } else { WeightForm::default() };
+        let shape = [config.vocab_size, hidden];
+        let embedding = Frozen::new(read("model.embed_tokens.weight", &shape)?, shape, table, device);
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let mut linear = |module: LinearModule, bias: bool| -> Result<Linear, LlmError> {
-                let (path, [out, width]) = (module.path(index), linear_shape(&config, module));
-                let weight = Tensor::from_data(read(&format!("{path}.weight"), &[out, width])?, device);
-                let bias =
-                    if bias { Some(Tensor::from_data(read(&format!("{path}.bias"), &[out])?, device)) } else { None };
+                let (path, shape) = (module.path(index), linear_shape(&config, module));
+                let weight = Frozen::new(read(&format!("{path}.weight"), &shape)?, shape, form, device);
+                let bias = if bias { Some(vector(read(&format!("{path}.bias"), &shape[..1])?)) } else { None };
                 Ok(Linear::new(weight, bias))
             };
             let [query, key, value] = [LinearModule::Query, LinearModule::Key, LinearModule::Value]
@@ -66,7 +89,7 @@ impl Model {
                     .map(|module| linear(module, false));
             let mut norm = |name: &str| -> Result<RmsNorm, LlmError> {
                 let weight = read(&format!("model.layers.{index}.{name}.weight"), &[hidden])?;
-                Ok(RmsNorm::new(Tensor::from_data(weight, device), eps))
+                Ok(RmsNorm::new(vector(weight), eps))
             };
             layers.push(DecoderLayer {
                 attention_norm: norm("input_layernorm")?,
@@ -81,11 +104,11 @@ impl Model {
                 head_dim: config.head_dim,
             });
         }
-        let norm = RmsNorm::new(Tensor::from_data(read("model.norm.weight", &[hidden])?, device), eps);
+        let norm = RmsNorm::new(vector(read("model.norm.weight", &[hidden])?), eps);
         let head = if config.tied_head {
-            Tensor::clone(&embedding)
+            embedding.clone()
         } else {
-            Tensor::from_data(read("lm_head.weight", &[config.vocab_size, hidden])?, device)
+            Frozen::new(read("lm_head.weight", &shape)?, shape, form, device)
         };
         Ok(Self {
             rope: Rope::new(&config, device),
@@ -124,7 +147,7 @@ impl Model {
         if let Some(weights) = self.fused.get() {
             return Ok(weights);
         }
-        let weights = FusedWeights::new(self, Isa::best(), Precision::F32)?;
+        let weights = FusedWeights::new(self, Isa::best())?;
         Ok(self.fused.get_or_init(|| weights))
     }
 
@@ -134,13 +157,13 @@ impl Model {
     }
 
     /// The head's weight `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> &Tensor<2> {
-        &self.head
+    pub(crate) fn head(&self) -> Tensor<2> {
+        self.head.tensor()
     }
 
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        self.embedding.clone().select(0, ids)
+        self.embedding.tensor().select(0, ids)
     }
 }
 

@@ -124,7 +124,7 @@ fn shard_gradient(
         scale: lora.scale,
     };
     let hidden = model.supervised_hidden(&tracked, &tables, dropout.as_ref());
-    let head = lm_head_loss(hidden.clone().inner(), model.head(), &tables.targets, HeadOutput::Gradient);
+    let head = lm_head_loss(hidden.clone().inner(), &model.head(), &tables.targets, HeadOutput::Gradient);
     // The head's gradient is known in closed form; this product has exactly that gradient.
     let towards = head.gradient.expect("invariant: it was asked for") * weight;
     let mut gradients = (hidden * towards).sum().backward();
