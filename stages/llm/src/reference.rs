@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use crate::{
     Device, Model,
     adapter::{Adapter, LoraConfig, TargetModules},
-    model::OwnedRows,
+    model::{OwnedRows, WeightForm},
 };
 
 pub(crate) struct Reference {
@@ -53,7 +53,11 @@ impl Reference {
     }
 
     pub(crate) fn model(&self) -> Model {
-        Model::build(self.config.clone(), &Device::flex(), |name| {
+        self.model_as(WeightForm::default())
+    }
+
+    pub(crate) fn model_as(&self, form: WeightForm) -> Model {
+        Model::build_as(self.config.clone(), &Device::flex(), form, |name| {
             Ok(HostTensor { shape: self.file.tensor(name).unwrap().shape().to_vec(), values: self.values(name) })
         })
         .unwrap()

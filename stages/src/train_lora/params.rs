@@ -64,6 +64,10 @@ pub struct TrainLoraParams {
     /// The gradient is scaled down to this global norm; 0 leaves it as it is.
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
+    /// How exactly the model's own weights are kept and multiplied: `f32`, or `bf16`, which is about twice as fast on
+    /// processors with AVX512-BF16 and changes the losses in their third digit. The adapter and its optimizer are
+    /// always f32.
+    pub precision: Precision,
     /// Decides the adapter's first values, the order of rows, and dropout.
     pub seed: u64,
     /// A new random order of rows in each epoch. Otherwise they come in the order of the file.
@@ -87,6 +91,16 @@ pub enum TargetNames {
     One(String),
     /// Ends of full names.
     Many(Vec<String>),
+}
+
+/// How exactly weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 binary digits.
+    F32,
+    /// 8 binary digits.
+    Bf16,
 }
 
 /// How the learning rate moves after the warm-up.
@@ -122,6 +136,7 @@ impl Default for TrainLoraParams {
             beta2: 0.999,
             epsilon: 1e-8,
             max_grad_norm: 1.0,
+            precision: Precision::F32,
             seed: 0,
             shuffle: true,
             evaluate_every: None,
@@ -160,6 +175,14 @@ impl TrainLoraParams {
         match &self.target_modules {
             TargetNames::One(text) => text.clone().into(),
             TargetNames::Many(names) => TargetModules::Names(names.clone()),
+        }
+    }
+
+    /// The same as the training core takes it.
+    pub(super) fn precision(&self) -> refit_llm::Precision {
+        match self.precision {
+            Precision::F32 => refit_llm::Precision::F32,
+            Precision::Bf16 => refit_llm::Precision::Bf16,
         }
     }
 

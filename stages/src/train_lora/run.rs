@@ -3,11 +3,11 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use refit_checkpoint::Checkpoint;
 use refit_engine::stage::{Progress, StageError, StepContext};
 use refit_llm::{
-    Device, Model,
+    Device, Model, Precision,
     adapter::{self, Adapter, AdapterTemplate},
     device::self_check,
-    model::Rows,
-    train::{SnapshotPolicy, TrainEvent, TrainSettings, train, write_history},
+    model::{Rows, WeightForm},
+    train::{ComputePath, SnapshotPolicy, TrainEvent, TrainSettings, train, write_history},
 };
 
 use super::{curve, params::TrainLoraParams, rows::TokenPart};
@@ -39,9 +39,14 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
     if device != Device::flex() {
         self_check(&device).map_err(|error| llm_error(&error))?;
     }
-    let model = Model::load(&checkpoint, &device).map_err(|error| llm_error(&error))?;
-    let mut initial = Adapter::initial(params.lora(&checkpoint.config().name), model.config(), params.seed)
-        .map_err(|error| llm_error(&error))?;
+    let lora = params.lora(&checkpoint.config().name);
+    let path = ComputePath::of_training(checkpoint.config(), &lora, &device);
+    if params.precision() == Precision::Bf16 {
+        warn_of_no_gain(&path, step);
+    }
+    let form = WeightForm { precision: params.precision(), tiles: path.is_fused() };
+    let model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error))?;
+    let mut initial = Adapter::initial(lora, model.config(), params.seed).map_err(|error| llm_error(&error))?;
     initial.template = Some(AdapterTemplate {
         chat_template: tokens.facts().template.clone(),
         digest: tokens.facts().template_digest.clone(),
@@ -79,6 +84,19 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
         step.fact("train.validation_loss", loss);
     }
     Ok(())
+}
+
+/// Says where bf16 costs exactness and brings no speed.
+fn warn_of_no_gain(path: &ComputePath, step: &StepContext) {
+    match path {
+        ComputePath::Fused { gains_by_bf16: true, .. } => {}
+        ComputePath::Fused { instructions, .. } => step.warn(format!(
+            "`precision: bf16` is not faster here: the processor's {instructions} has no products of bf16, so rounded numbers are multiplied as f32"
+        )),
+        ComputePath::Composed { .. } => {
+            step.warn("`precision: bf16` is not faster here: the weights are rounded, and multiplied as f32");
+        }
+    }
 }
 
 fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {

@@ -204,3 +204,23 @@ fn parameters_that_contradict_each_other_are_named() {
     assert_eq!(problems(json!({"target_modules": []}))[0].path, ["target_modules"]);
     assert!(kind.lower(json!({"ranks": 3}), &[]).is_err());
 }
+
+#[test]
+fn weights_may_be_kept_in_bf16() {
+    let bench = Bench::new(3);
+    let losses = |precision: &str| -> Vec<f64> {
+        let mut with = with();
+        with["precision"] = json!(precision);
+        let (outputs, events) = bench.run(with, 2).unwrap();
+        let fact = |event: &Event| matches!(event, Event::Fact { name, .. } if name == "train.computed_by");
+        assert!(events.iter().any(fact));
+        let history = fs_err::read_to_string(outputs.join("history/history.jsonl")).unwrap();
+        history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap()).collect()
+    };
+    let (exact, rounded) = (losses("f32"), losses("bf16"));
+    assert_ne!(exact, rounded);
+    // At this rate, rounding shows after a few steps.
+    for (exact, rounded) in exact.iter().zip(&rounded).take(4) {
+        assert!((exact - rounded).abs() < 0.05 * exact, "{exact} {rounded}");
+    }
+}

@@ -8,6 +8,7 @@ mod self_check;
 mod tests;
 
 pub use choice::DeviceChoice;
+pub(crate) use select::is_cpu;
 pub use select::{Selected, select};
 pub use self_check::self_check;
 #[cfg(test)]

@@ -25,6 +25,11 @@ struct Opened {
     software: bool,
 }
 
+/// Whether it is the CPU backend.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    device.clone().inner() == Device::flex()
+}
+
 /// Adapters of one kind that are looked for at most.
 const MOST_OF_A_KIND: usize = 8;
 

@@ -1,9 +1,14 @@
 use std::fmt;
 
-use refit_checkpoint::Family;
+use burn::tensor::Device;
+use refit_checkpoint::{Family, ModelConfig};
 use refit_kernels::Isa;
 
-use crate::{Model, adapter::Adapter};
+use crate::{
+    Model,
+    adapter::{Adapter, LoraConfig},
+    device::is_cpu,
+};
 
 /// How losses and gradients of a training are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +17,8 @@ pub enum ComputePath {
     Fused {
         /// Which instructions they use.
         instructions: &'static str,
+        /// Whether these are faster with weights in bf16.
+        gains_by_bf16: bool,
     },
     /// By burn operations and its autodiff.
     Composed {
@@ -21,22 +28,28 @@ pub enum ComputePath {
 }
 
 impl ComputePath {
-    /// The path that training this adapter takes.
-    pub(crate) fn of(model: &Model, adapter: &Adapter) -> Self {
+    /// The path that training an adapter takes on a model and a device.
+    pub fn of_training(model: &ModelConfig, adapter: &LoraConfig, device: &Device) -> Self {
         let composed = |reason: &str| Self::Composed { reason: reason.into() };
-        if !model.on_cpu() {
+        if !is_cpu(device) {
             return composed("the device is not a CPU");
         }
-        if adapter.config.dropout > 0.0 {
+        if adapter.dropout > 0.0 {
             return composed("dropout draws its masks on burn's path");
         }
-        match model.config().family {
-            Family::Llama | Family::Qwen2 => Self::Fused { instructions: Isa::best().name() },
+        let isa = Isa::best();
+        match model.family {
+            Family::Llama | Family::Qwen2 => Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() },
         }
     }
 
+    /// The path that training this adapter takes.
+    pub(crate) fn of(model: &Model, adapter: &Adapter) -> Self {
+        Self::of_training(model.config(), &adapter.config, model.device())
+    }
+
     /// Whether it is the fused one.
-    pub(crate) fn is_fused(&self) -> bool {
+    pub fn is_fused(&self) -> bool {
         matches!(self, Self::Fused { .. })
     }
 }
@@ -44,7 +57,7 @@ impl ComputePath {
 impl fmt::Display for ComputePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fused { instructions } => write!(f, "fused kernels ({instructions})"),
+            Self::Fused { instructions, .. } => write!(f, "fused kernels ({instructions})"),
             Self::Composed { reason } => write!(f, "burn operations, because {reason}"),
         }
     }

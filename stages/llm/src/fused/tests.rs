@@ -4,9 +4,9 @@ use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling};
 
 use super::ComputePath;
 use crate::{
-    Device, Model,
+    Device, Model, Precision,
     adapter::{Adapter, LoraConfig, TargetModules},
-    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, linear_shape},
+    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, WeightForm, linear_shape},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
     train::{NamedRow, Workers, accumulate, composed_gradient},
@@ -209,4 +209,24 @@ fn what_it_does_not_cover_is_said() {
         ComputePath::of(&model, &adapter).to_string(),
         "burn operations, because dropout draws its masks on burn's path"
     );
+}
+
+/// bf16 has 8 binary digits; the sums are f32.
+#[test]
+fn weights_in_bf16_stay_near() {
+    let llama = reference::llama();
+    let form = |precision| WeightForm { precision, tiles: true };
+    let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| llama.model_as(form(precision)));
+    let (adapter, rows) = (adapter(&exact, TargetModules::AllLinear), learnable_rows(7));
+    let (expected_loss, expected) = computed(accumulate, &exact, &adapter, &rows, 2);
+    let (loss, found) = computed(accumulate, &rounded, &adapter, &rows, 2);
+    assert!((loss - expected_loss).abs() < 5e-3 * expected_loss, "{loss} {expected_loss}");
+    let off = norm(found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(expected.iter().copied());
+    assert!(off > 0.0 && off < 5e-2, "{off}");
+    assert_eq!((loss, found), computed(accumulate, &rounded, &adapter, &rows, 1));
+    // Burn operations multiply the same rounded weights, as f32.
+    let (composed_loss, composed) = computed(composed_gradient, &rounded, &adapter, &rows, 2);
+    assert!((composed_loss - expected_loss).abs() < 5e-3 * expected_loss, "{composed_loss} {expected_loss}");
+    let off = norm(composed.iter().zip(&expected).map(|(a, b)| a - b)) / norm(expected.iter().copied());
+    assert!(off > 0.0 && off < 3e-2, "{off}");
 }

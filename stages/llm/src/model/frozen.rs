@@ -41,7 +41,9 @@ impl Frozen {
             forms.tiles.get_or_init(|| Arc::new(Weight::new(&values, out, width, form.precision)));
         } else {
             if form.precision == Precision::Bf16 {
-                values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+                for value in &mut values {
+                    *value = bf16::from_f32(*value).to_f32();
+                }
             }
             forms.tensor.get_or_init(|| Tensor::from_data(TensorData::new(values, [out, width]), device));
         }

@@ -7,7 +7,7 @@ use refit_kernels::Isa;
 use super::{
     Frozen, LinearModule, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
 };
-use crate::{LlmError, adapter::Adapter, fused::FusedWeights};
+use crate::{LlmError, adapter::Adapter, device::is_cpu, fused::FusedWeights};
 
 /// A decoder with its frozen weights on a device, and an adapter if one is applied.
 ///
@@ -153,7 +153,7 @@ impl Model {
 
     /// Whether the weights are on the CPU backend, where work is cut into shards for the cores.
     pub(crate) fn on_cpu(&self) -> bool {
-        self.device.clone().inner() == Device::flex()
+        is_cpu(&self.device)
     }
 
     /// The head's weight `[vocabulary, hidden]`.

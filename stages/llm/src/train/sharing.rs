@@ -57,7 +57,7 @@ mod tests {
         let ids: Vec<Vec<u32>> = (0..4).map(|row| vec![1, 2, 3, 4, 10 + row, 20, 30]).collect();
         let mask = [0, 0, 0, 0, 0, 1, 1];
         let rows: Vec<Row<'_>> = ids.iter().map(|ids| Row { ids, mask: &mask }).collect();
-        let path = ComputePath::Fused { instructions: "any" };
+        let path = ComputePath::Fused { instructions: "any", gains_by_bf16: false };
         let mut sharing = Sharing { prefix: common_prefix(&rows), ..Sharing::default() };
         sharing.count(&rows, &path);
         // The last token is only ever predicted; of six, four are the same in all.
