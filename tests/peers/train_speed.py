@@ -1,0 +1,56 @@
+"""How fast PEFT trains on the rows of a tokens artifact: train_speed.py --model HF_FOLDER --tokens FOLDER --steps N --batch-size N --dtype float32|bfloat16 [--sort].
+
+LoRA r=8 on all seven linear layers, AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
+lengths with --sort. The first step is not timed. Prints one JSON line.
+"""
+import argparse, contextlib, json, resource, time
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model", required=True)
+parser.add_argument("--tokens", required=True)
+parser.add_argument("--steps", type=int, required=True)
+parser.add_argument("--batch-size", type=int, required=True)
+parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)
+parser.add_argument("--threads", type=int, required=True)
+parser.add_argument("--sort", action="store_true")
+args = parser.parse_args()
+torch.set_num_threads(args.threads)
+dtype = getattr(torch, args.dtype)
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
+targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets))
+trained = [p for p in model.parameters() if p.requires_grad]
+for parameter in trained:
+    parameter.data = parameter.data.float()
+file = load_file(args.tokens + "/tokens.safetensors")
+ids, mask, offsets = file["train.ids"].long(), file["train.mask"].bool(), file["train.offsets"].tolist()
+rows = [(ids[a:b], torch.where(mask[a:b], ids[a:b], -100)) for a, b in zip(offsets, offsets[1:])][: args.steps * args.batch_size]
+if args.sort:
+    rows.sort(key=lambda row: len(row[0]))
+optimizer = torch.optim.AdamW(trained, lr=5e-4, weight_decay=0.0)
+amp = torch.autocast("cpu", dtype=dtype) if args.dtype == "bfloat16" else contextlib.nullcontext()
+pad = torch.nn.utils.rnn.pad_sequence
+model.train()
+losses, tokens, start = [], 0, None
+for step in range(args.steps):
+    batch = rows[step * args.batch_size : (step + 1) * args.batch_size]
+    attention = pad([torch.ones_like(row) for row, _ in batch], batch_first=True)
+    with amp:
+        loss = model(input_ids=pad([row for row, _ in batch], batch_first=True), attention_mask=attention,
+                     labels=pad([labels for _, labels in batch], batch_first=True, padding_value=-100)).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+    if start is None:
+        start = time.time()
+    else:
+        tokens += sum(len(row) for row, _ in batch)
+speed = tokens / (time.time() - start)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"tokens_per_second": speed, "peak_memory": peak, "losses": losses}))
