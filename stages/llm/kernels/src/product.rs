@@ -115,12 +115,11 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
             }
         }
     }
-    let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
     let in_lanes = terms.iter().all(|term| matches!(term.right, Right::Lanes { .. }));
     if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
         return by_tokens(isa, c, stride, accumulate, terms);
     }
-    let per_task = rows.div_ceil(tasks).next_multiple_of(TILE);
+    let per_task = rows_per_task(rows, rayon::current_num_threads());
     c.par_chunks_mut(per_task * stride).enumerate().for_each(|(task, c)| {
         let mut accumulate = accumulate;
         for term in terms {
@@ -128,6 +127,17 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
             accumulate = true;
         }
     });
+}
+
+/// Rows of a task, in whole tiles: about [`TASKS_PER_THREAD`], and of such a size that no thread is left without work while
+/// others still have some.
+fn rows_per_task(rows: usize, threads: usize) -> usize {
+    let tiles = rows.div_ceil(TILE).max(1);
+    let most = tiles.div_ceil(threads * TASKS_PER_THREAD);
+    // Tiles that the busiest thread goes through.
+    let longest = |per_task: usize| tiles.div_ceil(per_task).div_ceil(threads) * per_task;
+    let best = (1..=most).rev().min_by_key(|&per_task| longest(per_task)).unwrap_or(1);
+    best * TILE
 }
 
 /// The product of few rows, each task with some of the tokens.
@@ -306,4 +316,19 @@ pub fn token_products(isa: Isa, a: &[f32], b: &[f32], stride: usize, out: &mut [
     out.par_chunks_mut(per_task * n).zip(a.par_chunks(per_task * stride)).for_each(|(out, a)| {
         isa.run(Dots { a, b, stride, out });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_end_together() {
+        // 36 tiles on two threads: 12 tasks of three, where eight of five would leave one thread waiting.
+        assert_eq!(rows_per_task(576, 2), 3 * TILE);
+        assert_eq!(rows_per_task(1536, 2), 12 * TILE);
+        assert_eq!(rows_per_task(192, 2), 2 * TILE);
+        assert_eq!(rows_per_task(1, 64), TILE);
+        assert_eq!(rows_per_task(0, 2), TILE);
+    }
 }
