@@ -12,6 +12,9 @@ use crate::{
 /// Columns of a left side that are gone through before the next strip of rows: what they meet stays in the cache.
 const DEPTH: usize = 1024;
 
+/// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
+const DEEP: usize = 8 * DEPTH;
+
 /// With fewer rows than this, tasks share the tokens instead of the rows.
 const FEW_ROWS: usize = 64;
 
@@ -119,7 +122,8 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
     if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
         return by_tokens(isa, c, stride, accumulate, terms);
     }
-    let per_task = rows_per_task(rows, rayon::current_num_threads());
+    let deep = terms.iter().any(|term| term.right.depth() > DEEP);
+    let per_task = rows_per_task(rows, rayon::current_num_threads(), if deep { 1 } else { TASKS_PER_THREAD });
     c.par_chunks_mut(per_task * stride).enumerate().for_each(|(task, c)| {
         let mut accumulate = accumulate;
         for term in terms {
@@ -129,11 +133,11 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
     });
 }
 
-/// Rows of a task, in whole tiles: about [`TASKS_PER_THREAD`], and of such a size that no thread is left without work while
+/// Rows of a task, in whole tiles: about `per_thread` for each thread, and of such a size that no thread is left without work while
 /// others still have some.
-fn rows_per_task(rows: usize, threads: usize) -> usize {
+fn rows_per_task(rows: usize, threads: usize, per_thread: usize) -> usize {
     let tiles = rows.div_ceil(TILE).max(1);
-    let most = tiles.div_ceil(threads * TASKS_PER_THREAD);
+    let most = tiles.div_ceil(threads * per_thread);
     // Tiles that the busiest thread goes through.
     let longest = |per_task: usize| tiles.div_ceil(per_task).div_ceil(threads) * per_task;
     let best = (1..=most).rev().min_by_key(|&per_task| longest(per_task)).unwrap_or(1);
@@ -325,10 +329,10 @@ mod tests {
     #[test]
     fn tasks_end_together() {
         // 36 tiles on two threads: 12 tasks of three, where eight of five would leave one thread waiting.
-        assert_eq!(rows_per_task(576, 2), 3 * TILE);
-        assert_eq!(rows_per_task(1536, 2), 12 * TILE);
-        assert_eq!(rows_per_task(192, 2), 2 * TILE);
-        assert_eq!(rows_per_task(1, 64), TILE);
-        assert_eq!(rows_per_task(0, 2), TILE);
+        assert_eq!(rows_per_task(576, 2, 4), 3 * TILE);
+        assert_eq!(rows_per_task(1536, 2, 4), 12 * TILE);
+        assert_eq!(rows_per_task(192, 2, 4), 2 * TILE);
+        assert_eq!(rows_per_task(1, 64, 4), TILE);
+        assert_eq!(rows_per_task(0, 2, 4), TILE);
     }
 }

@@ -113,6 +113,13 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
         let mut block = a.start;
         for _ in 0..a.blocks {
             let mut at = block;
+            // Down a column of tiles the next one lies far off, where the processor does not look by itself.
+            let next = block.wrapping_add(a.jump);
+            if a.step == 1 && a.jump > 0 {
+                for i in 0..M {
+                    s.prefetch(next.wrapping_add(i * a.row));
+                }
+            }
             for _ in 0..a.steps {
                 let mut right = [s.splat(0.0); N];
                 for (j, value) in right.iter_mut().enumerate() {

@@ -54,6 +54,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// 2ⁿ for whole n within ±126.
     fn power_of_two(self, n: Self::Vector) -> Self::Vector;
 
+    /// Asks for a cache line that will be read soon; it need not be there.
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        let _ = at;
+    }
+
     /// Reads the first numbers of a slice.
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::Vector {
