@@ -1,5 +1,5 @@
 use std::{
-    ops::Deref,
+    ops::{Deref, Range},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,15 @@ impl MappedFile {
         Ok(Self { path: path.to_owned(), map })
     }
 
+    /// Gives the memory of some bytes back to the system; who reads them again gets them from the file again. What is read
+    /// once, tensor by tensor, would otherwise count as the process's memory as long as the file is open.
+    pub(crate) fn release(&self, bytes: Range<usize>) {
+        let bytes = bytes.start..bytes.end.min(self.map.len());
+        if !bytes.is_empty() {
+            release(&self.map, bytes);
+        }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -67,4 +76,39 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // worker process gets SIGBUS, which the engine reports as a failed stage; no memory is corrupted, because every
     // access goes through bounds fixed at mapping time.
     unsafe { Mmap::map(file) }
+}
+
+#[cfg(unix)]
+#[allow(
+    unsafe_code,
+    reason = "advice that may change what memory holds is unsafe; of a file that is only read, it changes nothing"
+)]
+fn release(map: &Mmap, bytes: Range<usize>) {
+    // SAFETY: the map is never written through, so that its pages hold what the file holds, now and when they come again.
+    // The advice is about speed and memory alone: where the system does not take it, nothing is lost.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+}
+
+#[cfg(not(unix))]
+fn release(_: &Mmap, _: Range<usize>) {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn what_was_released_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers");
+        let numbers: Vec<u8> = (0..40_000_u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &numbers).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert_eq!(*file, numbers[..]);
+        for range in [0..40_000, 5000..5001, 39_000..50_000, 7..7] {
+            file.release(range);
+            assert_eq!(*file, numbers[..]);
+        }
+    }
 }

@@ -60,6 +60,7 @@ impl SafetensorFile {
                 .at(self.path())
         })?;
         let tensor = HostTensor { shape: info.shape.clone(), values: format.decode(bytes) };
+        self.file.release(self.start + from..self.start + to);
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.path()))
     }
 }
