@@ -32,6 +32,33 @@ impl Witness {
         see(&self.path) == self.stat
     }
 
+    /// Sees a file, or a folder with everything below it but `apart`.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn all(path: &Path, apart: &Path) -> Result<Vec<Self>, StoreError> {
+        let mut seen = vec![Self::of(path)];
+        if path.is_dir() {
+            let mut folders = std::collections::BTreeSet::new();
+            for found in walk::files(path, Links::Follow, Some(apart))? {
+                folders.extend(found.path.ancestors().skip(1).take_while(|above| *above != path).map(Path::to_owned));
+                seen.push(Self { path: found.path, stat: Some(found.stat) });
+            }
+            seen.extend(folders.iter().map(|folder| Self::of(folder)));
+        }
+        Ok(seen)
+    }
+
+    /// What was seen.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether something was there.
+    pub fn is_there(&self) -> bool {
+        self.stat.is_some()
+    }
+
     /// Whether a change would show: what was written within the last moments may be written again without another time.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         self.stat.is_none_or(|stat| !stat.is_racy(now))
@@ -45,16 +72,7 @@ fn see(path: &Path) -> Option<Stat> {
 impl Store {
     /// Sees a file, or a folder with everything below it, as [`Store::measure`] reads it.
     pub fn witness(&self, path: &Path) -> Result<Vec<Witness>, StoreError> {
-        let mut seen = vec![Witness::of(path)];
-        if path.is_dir() {
-            let mut folders = std::collections::BTreeSet::new();
-            for found in walk::files(path, Links::Follow, Some(self.root()))? {
-                folders.extend(found.path.ancestors().skip(1).take_while(|above| *above != path).map(Path::to_owned));
-                seen.push(Witness { path: found.path, stat: Some(found.stat) });
-            }
-            seen.extend(folders.iter().map(|folder| Witness::of(folder)));
-        }
-        Ok(seen)
+        Witness::all(path, self.root())
     }
 }
 

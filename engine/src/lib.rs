@@ -17,4 +17,5 @@ pub mod schema;
 pub mod source;
 pub mod spec;
 pub mod stage;
+pub mod watch;
 pub mod worker;

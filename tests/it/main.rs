@@ -18,3 +18,4 @@ mod runs;
 mod schedule;
 mod shipped;
 mod store;
+mod watch;

@@ -29,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) redraws: bool,
     /// The lowest first.
     layers: Vec<Layer>,
+    /// What it was read for.
+    place: PathBuf,
     folders: Folders,
 }
 
@@ -77,6 +79,7 @@ impl Environment {
         let place = env::current_dir().unwrap_or_default().join(place);
         let folder = if place.is_dir() { place.as_path() } else { place.parent().unwrap_or(&place) };
         folders.project = locate_store(folder);
+        environment.place.clone_from(&place);
         let mut layers = Vec::new();
         for scope in [Scope::User, Scope::Project, Scope::Local] {
             let path = Layer::path(scope, &folders.config, &folders.project);
@@ -88,6 +91,17 @@ impl Environment {
         environment.store.clone_from(&environment.config.store);
         environment.layers = layers;
         Ok(environment)
+    }
+
+    /// The same for the same place, as the files are now.
+    pub(crate) fn again(&self) -> Result<Self, ConfigError> {
+        let flags = self.layers.last().map(|layer| layer.config.clone()).unwrap_or_default();
+        Self::read(flags, &self.place)
+    }
+
+    /// Every file that may set something here, whether it is there or not.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        [Scope::User, Scope::Project, Scope::Local].into_iter().map(|scope| self.file(scope))
     }
 
     /// The file of a scope, whether it is there or not.

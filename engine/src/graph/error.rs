@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, path::Path, sync::Arc};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
@@ -87,6 +87,14 @@ impl PipelineErrors {
     /// The mistakes, in the order of the file.
     pub fn errors(&self) -> &[PipelineError] {
         &self.errors
+    }
+
+    /// The imported files that have mistakes.
+    pub fn imports(&self) -> impl Iterator<Item = &Path> {
+        self.errors.iter().filter_map(|error| match &error.origin {
+            Some(TextOrigin::Import(file)) => Some(file.as_path()),
+            _ => None,
+        })
     }
 
     /// Adds the mistakes that are not among them yet.

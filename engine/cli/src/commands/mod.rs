@@ -22,8 +22,10 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 mod scores;
 mod selection;
+mod signals;
 mod sweep;
 pub(crate) mod warden;
+mod watch;
 
 use crate::{
     args::{Cli, Command},

@@ -1,8 +1,4 @@
-use std::{
-    env,
-    num::NonZero,
-    time::{Duration, Instant},
-};
+use std::{env, num::NonZero};
 
 use clap::Args;
 use miette::WrapErr;
@@ -10,15 +6,10 @@ use refit_cache::{Store, StoreError, StoreLock, Wait};
 use refit_engine::{
     graph::Pipeline,
     plan::Estimate,
-    run::{self, Halt, Labels, RunOptions, RunReport, RunStatus},
+    run::{self, Labels, RunOptions, RunReport, RunStatus},
     stage::Settings,
 };
 use serde_json::json;
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
 
 use super::{
     open, plan, recall,
@@ -26,7 +17,8 @@ use super::{
     runs,
     scores::{self, Scores},
     selection::SelectionArgs,
-    sweep,
+    signals::Signals,
+    sweep, watch,
 };
 use crate::{
     args::PipelineArgs,
@@ -39,7 +31,7 @@ use crate::{
 };
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "\
 Examples:
@@ -49,12 +41,13 @@ Examples:
                                              six runs that share what is common
   refit run --to train -j 1 --device cpu
   refit run --force=train
+  refit run --watch                          again and again, whenever a file that it reads changes
   refit run --from-run baseline --force      whether every stage makes the same bytes once more")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    pipeline: PipelineArgs,
+    pub(super) pipeline: PipelineArgs,
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(super) selection: SelectionArgs,
     /// Steps at a time [default: the number of cores, at least 2].
     #[arg(short, long)]
     jobs: Option<NonZero<usize>>,
@@ -71,6 +64,11 @@ pub(crate) struct RunArgs {
     /// [default: those that are found].
     #[arg(long)]
     gpus: Option<Gpus>,
+    /// Run, then wait until a file that the pipeline reads has changed and run again, until Ctrl-C: its own file and those it
+    /// imports, sources on this machine with all that is in their folders, tools, settings. What is fetched from elsewhere
+    /// is not looked at again. `--force` counts for the first run only.
+    #[arg(short, long, conflicts_with_all = ["json", "from_run", "dry_run", "name"])]
+    pub(super) watch: bool,
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
@@ -112,8 +110,19 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         let RunArgs { pipeline, selection, jobs, json, .. } = args;
         return plan::plan(&plan::PlanArgs { pipeline, selection, jobs, json, exit_code: false }, ui, environment);
     }
+    if args.watch { watch::watch(args, environment) } else { once(&args, ui, environment, None) }
+}
+
+/// Runs a pipeline once. Where nobody listens for signals yet, it does so itself once there is something to be ended in
+/// order.
+pub(super) fn once(
+    args: &RunArgs,
+    ui: Ui,
+    environment: &Environment,
+    signals: Option<&Signals>,
+) -> Result<ExitCode, Failure> {
     if args.from_run.is_none()
-        && let Some(code) = recalled(&args, ui, environment)?
+        && let Some(code) = recalled(args, ui, environment)?
     {
         return Ok(code);
     }
@@ -123,10 +132,10 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         None => open::pipeline(&args.pipeline, ui)?,
     };
     let (_, force) = args.selection.resolve(&pipeline)?;
-    let (store, lock) = match lock(&args, &pipeline, ui, environment) {
+    let (store, lock) = match lock(args, &pipeline, ui, environment) {
         Ok(held) => held,
         Err(error @ (StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. })) => {
-            return without_writing(error, &args, pipeline, ui, environment);
+            return without_writing(error, args, pipeline, ui, environment);
         }
         Err(error) => return Err(error.into()),
     };
@@ -154,16 +163,19 @@ pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<Ex
         variables: environment.variables.clone(),
         remote: remote::open(&config)?,
         overrides,
-        labels: Labels { name: args.name, tags: args.tag.into_iter().collect() },
+        labels: Labels { name: args.name.clone(), tags: args.tag.iter().cloned().collect() },
     };
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let own;
+    let signals = if let Some(signals) = signals {
+        signals
+    } else {
+        own = Signals::listen()?;
+        &own
+    };
     let fetcher = open::fetcher(environment);
     let view = RunView::new(ui, &pipeline);
-    let (halt, halted) = watch::channel(Halt::None);
-    let report = runtime.block_on(async {
-        listen_for_signals(halt)?;
-        Ok::<_, Failure>(run::run(&pipeline, &store, &lock, &fetcher, &options, halted, &view).await?)
-    });
+    let running = run::run(&pipeline, &store, &lock, &fetcher, &options, signals.halted(), &view);
+    let report = signals.runtime().block_on(running);
     view.close();
     let report = report?;
     let ended = tell(&report, repeat.as_ref(), &view, args.json, ui);
@@ -258,30 +270,6 @@ fn without_writing(
         plan::show(&rows, (Estimate { seconds: 0.0, unknown: 0 }, 1), ui)?;
     }
     Ok(ExitCode::Ok)
-}
-
-/// `timeout` and some shells send the same signal twice at once; only what comes later than this is a second one.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-
-/// The first Ctrl-C or TERM ends the run in order; a second one ends the process at once, and with it its workers.
-fn listen_for_signals(halt: watch::Sender<Halt>) -> std::io::Result<()> {
-    let (mut ctrl_c, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::spawn(async move {
-        let mut first: Option<Instant> = None;
-        loop {
-            tokio::select! { _ = ctrl_c.recv() => {}, _ = term.recv() => {} }
-            match first {
-                None => {
-                    first = Some(Instant::now());
-                    // Nobody listens any more once the run is over.
-                    let _ = halt.send(Halt::Stop);
-                }
-                Some(first) if first.elapsed() < SAME_SIGNAL => {}
-                Some(_) => std::process::exit(ExitCode::Interrupted as i32),
-            }
-        }
-    });
-    Ok(())
 }
 
 fn exit_code(report: &RunReport) -> ExitCode {
