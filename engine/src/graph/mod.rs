@@ -31,6 +31,7 @@ pub use grid::{Variant, load_sweep};
 pub(crate) use load::pipeline_file;
 pub use load::{PIPELINE_FILE, load, load_text};
 pub use matrix::{file_name, split_output};
+pub(crate) use origin::Origin;
 pub use pipeline::{Export, Pipeline, SourceRef};
 pub use stage_graph::{CopyOf, Cycle, CycleEdge, InputRef, Part, StageGraph, StageNode};
 pub use terms::{Retries, Terms};

@@ -9,9 +9,9 @@ use crate::source::{Label, Mistake, Node, Path, Text, TextOrigin};
 #[derive(Clone)]
 pub(crate) struct Origin {
     /// The tree of the file, with the overrides in it.
-    pub(super) root: Arc<Node>,
+    pub(crate) root: Arc<Node>,
     /// The pipeline file first, then the overrides, then imported files.
-    pub(super) texts: Vec<Text>,
+    pub(crate) texts: Vec<Text>,
 }
 
 impl fmt::Debug for Origin {
@@ -37,7 +37,7 @@ impl Origin {
     }
 
     /// Joins a mistake with the texts it speaks of.
-    pub(super) fn error(&self, mistake: Mistake, severity: Severity) -> PipelineError {
+    pub(crate) fn error(&self, mistake: Mistake, severity: Severity) -> PipelineError {
         let Mistake { code, message, mut labels, help } = mistake;
         let main = labels.first().map(|label| label.span.text);
         let mut seen = Vec::new();

@@ -5,12 +5,12 @@ use std::{
 
 use miette::Diagnostic;
 use refit_cache::{Digest, Store, StoreError, StoreLock};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::{LockFile, LockedSource};
 use crate::{
     fetch::{FetchError, Fetched, Fetcher},
-    graph::{Pipeline, SourceRef, SourceUri},
+    graph::{Pipeline, PipelineError, SourceRef, SourceUri},
 };
 
 /// What is known of every source of a pipeline: its content, and where it lies on this machine.
@@ -77,6 +77,9 @@ pub enum SourceError {
         file: PathBuf,
         /// Why.
         message: String,
+        /// What is wrong in its text.
+        #[related]
+        mistakes: Vec<PipelineError>,
     },
 }
 
@@ -158,7 +161,7 @@ impl Sources {
                 LockedSource { from, digest: known.digest?, revision: known.revision.clone() },
             ))
         });
-        LockFile { version: LockFile::VERSION, sources: sources.collect() }
+        LockFile::new(sources.collect())
     }
 }
 
@@ -191,76 +194,5 @@ impl Known {
         self.path = Some(fetched.path);
         self.revision = fetched.revision.or(self.revision.take());
         Ok(())
-    }
-}
-
-/// `refit.lock`: what the sources from elsewhere were when they were first used. Sorted, without times, to be committed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockFile {
-    version: u32,
-    sources: BTreeMap<String, LockedSource>,
-}
-
-/// One source in `refit.lock`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockedSource {
-    /// The source's URI; another URI under the same name is another source.
-    pub from: String,
-    /// Its content.
-    pub digest: Digest,
-    /// The commit it was resolved to, where there is such a thing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-}
-
-impl LockFile {
-    /// The file's name, beside the pipeline file.
-    pub const NAME: &'static str = "refit.lock";
-    const VERSION: u32 = 1;
-    const HEAD: &'static str =
-        "# What the sources of this pipeline were when they were first used. Written by refit; commit it.\n";
-
-    /// Where the lock file of a pipeline lies.
-    pub fn path(pipeline: &Pipeline) -> PathBuf {
-        pipeline.folder.join(Self::NAME)
-    }
-
-    /// Reads a lock file; one that is not there is empty.
-    pub fn read(path: &Path) -> Result<Self, SourceError> {
-        let wrong = |message: String| SourceError::LockFile { file: path.to_owned(), message };
-        let text = match fs_err::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self { version: Self::VERSION, sources: BTreeMap::new() });
-            }
-            Err(error) => return Err(wrong(error.to_string())),
-        };
-        let read: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if read.version != Self::VERSION {
-            return Err(wrong(format!("version {} is not known to this refit", read.version)));
-        }
-        Ok(read)
-    }
-
-    /// Writes the file if it holds anything and differs from what is there.
-    pub fn write(&self, path: &Path) -> Result<(), SourceError> {
-        let wrong = |message: String| SourceError::LockFile { file: path.to_owned(), message };
-        if self.sources.is_empty() || Self::read(path).is_ok_and(|there| there == *self) {
-            return Ok(());
-        }
-        let body = serde_yaml::to_string(self).map_err(|error| wrong(error.to_string()))?;
-        refit_cache::write_atomic(path, format!("{}{body}", Self::HEAD).as_bytes())
-            .map_err(|error| wrong(error.to_string()))
-    }
-
-    /// Whether it speaks of no source.
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
-    }
-
-    fn get(&self, reference: &SourceRef) -> Option<&LockedSource> {
-        self.sources.get(&reference.name).filter(|locked| locked.from == reference.uri.to_string())
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    io::Read as _,
     ops::Range,
     path::{Path as FilePath, PathBuf},
     sync::Arc,
@@ -195,17 +196,26 @@ fn text_of(path: &FilePath) -> Result<String, Box<Mistake>> {
                 .help("name a pipeline file, or a folder that holds `pipeline.yaml`"),
         )
     };
-    let size = fs_err::metadata(path).map_err(|e| unreadable(&e))?.len();
-    if size > MAX_BYTES {
-        return Err(Box::new(
+    let too_large = |size: String| {
+        Box::new(
             Mistake::new(
                 "pipeline::too_large",
                 format!("the file has {size} bytes; a pipeline file has at most {MAX_BYTES}"),
             )
             .help("is it the pipeline file? Data belongs into files of its own, named under `sources`"),
-        ));
+        )
+    };
+    let file = fs_err::File::open(path).map_err(|e| unreadable(&e))?;
+    let size = file.metadata().map_err(|e| unreadable(&e))?.len();
+    if size > MAX_BYTES {
+        return Err(too_large(size.to_string()));
     }
-    let bytes = fs_err::read(path).map_err(|e| unreadable(&e))?;
+    // What is no regular file, such as a pipe, does not tell its size.
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large(format!("more than {MAX_BYTES}")));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].split(|&byte| byte == b'\n').count();
@@ -237,6 +247,10 @@ fn parse(
             .at(span(at..at + c.len_utf8()), "here")
             .help("remove it; in \"…\" it can be written as an escape such as \\x07"),
         ));
+    }
+    // Line breaks of YAML 1.1 alone are text in YAML 1.2.
+    if text.trim().is_empty() {
+        return Ok(None);
     }
     let Some(outline) = Reader::new(text, number, offset).document()? else { return Ok(None) };
     let plain: Plain = serde_yaml::from_str(text).map_err(|error| {

@@ -73,6 +73,14 @@ fn a_huge_file_is_refused_unread() {
     assert_eq!(errors.errors()[0].code(), "pipeline::too_large");
 }
 
+/// Such a file tells no size.
+#[test]
+#[cfg(unix)]
+fn a_file_without_an_end_is_refused() {
+    let errors = load(Path::new("/dev/zero"), &[], &registry()).unwrap_err();
+    assert_eq!(errors.errors()[0].code(), "pipeline::too_large");
+}
+
 #[test]
 fn one_very_long_line_is_shown_in_part() {
     let text = format!("stages: {{ a: {{ uses: {} }} }}", "x".repeat(1 << 20));
