@@ -18,4 +18,5 @@ mod runs;
 mod schedule;
 mod shipped;
 mod store;
+mod verify;
 mod watch;

@@ -22,7 +22,7 @@ pub(crate) enum ExitCode {
     Corrupt = 6,
     /// Something would run (`plan --exit-code`).
     Stale = 10,
-    /// A repeated run found other sources or made other outputs (`run --from-run`).
+    /// A repeated run found other sources (`run --from-run`), or it or a repeated step made other outputs (`run --verify`).
     Differs = 11,
     /// Interrupted.
     Interrupted = 130,

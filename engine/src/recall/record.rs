@@ -43,7 +43,13 @@ impl Record {
         seen: Vec<Witness>,
     ) -> Option<Self> {
         let stages = report.stages.iter().map(|stage| {
-            let report = StageReport { state: StageState::Cached, reason: None, reasons: Vec::new(), ..stage.clone() };
+            let report = StageReport {
+                state: StageState::Cached,
+                reason: None,
+                reasons: Vec::new(),
+                verdict: None,
+                ..stage.clone()
+            };
             (stage.key.is_some() && outputs.contains_key(&stage.name)).then_some(report)
         });
         let stages = stages.collect::<Option<Vec<_>>>()?;

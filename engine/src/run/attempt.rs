@@ -174,7 +174,7 @@ impl<'s, 'a> Attempt<'s, 'a> {
                     });
                     let settings = settings(scene, node, &grant, permits.gpus(), work.attempt);
                     let (key, inputs) = (work.key, work.inputs.clone());
-                    let ready = ReadyStep { node, key, inputs, feeds, settings };
+                    let ready = ReadyStep { node, key, inputs, feeds, settings, again: false };
                     self.running.push(carry_out(scene, step, ready, work, grant));
                 }
                 Err(error) => {
@@ -278,7 +278,7 @@ fn set_aside(log: &Path, attempt: u32) -> io::Result<PathBuf> {
 }
 
 /// What a step is told about the machine, given what it was granted.
-fn settings(scene: &Scene<'_>, node: &StageNode, grant: &Grant, gpus: usize, attempt: u32) -> Settings {
+pub(super) fn settings(scene: &Scene<'_>, node: &StageNode, grant: &Grant, gpus: usize, attempt: u32) -> Settings {
     let mut settings = Settings { gpus: grant.gpus.clone(), attempt, ..scene.workshop.options.settings.clone() };
     if let Some(threads) = node.terms.threads {
         settings.threads = settings.threads.min(threads);
@@ -290,6 +290,17 @@ fn settings(scene: &Scene<'_>, node: &StageNode, grant: &Grant, gpus: usize, att
     settings
 }
 
+/// Tells what a step says.
+pub(super) fn pass_on(scene: &Scene<'_>, stage: &str, event: &Event) {
+    let stage = stage.to_owned();
+    match event.clone() {
+        Event::Progress(progress) => scene.tell(&RunEvent::Progress { stage, progress }),
+        Event::Warning { message } => scene.tell(&RunEvent::Warning { stage: Some(stage), message }),
+        Event::Fact { name, value } => scene.tell(&RunEvent::Fact { stage, name, value }),
+        Event::Done { .. } | Event::Failed { .. } => {}
+    }
+}
+
 /// Runs a step and passes its events on.
 fn carry_out<'a>(
     scene: &'a Scene<'a>,
@@ -299,17 +310,8 @@ fn carry_out<'a>(
     grant: Grant,
 ) -> LocalBoxFuture<'a, Carried> {
     Box::pin(async move {
-        let stage = ready.node.name.clone();
-        let pass_on = |event: &Event| {
-            let stage = stage.clone();
-            match event.clone() {
-                Event::Progress(progress) => scene.tell(&RunEvent::Progress { stage, progress }),
-                Event::Warning { message } => scene.tell(&RunEvent::Warning { stage: Some(stage), message }),
-                Event::Fact { name, value } => scene.tell(&RunEvent::Fact { stage, name, value }),
-                Event::Done { .. } | Event::Failed { .. } => {}
-            }
-        };
-        let end = scene.workshop.carry_out(&ready, scene.halt.clone(), pass_on).await;
+        let stage = &ready.node.name;
+        let end = scene.workshop.carry_out(&ready, scene.halt.clone(), |event| pass_on(scene, stage, event)).await;
         Carried { step, work, grant, end }
     })
 }

@@ -4,6 +4,7 @@ use refit_cache::StepKey;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Verdict;
 use crate::{
     plan::Reason,
     stage::{Progress, StageError},
@@ -126,6 +127,21 @@ pub enum RunEvent {
         stage: String,
         /// What stands in its way.
         by: Vec<String>,
+    },
+    /// A step whose result is known is carried out once more.
+    Verifying {
+        /// The stage.
+        stage: String,
+    },
+    /// A step was carried out once more.
+    Verified {
+        /// The stage.
+        stage: String,
+        /// What became of it.
+        verdict: Verdict,
+        /// Its full log, if it has one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<PathBuf>,
     },
     /// Damage was found and set aside; the run goes over its plan again.
     Replanned {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Halt, Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, attempt::Attempt,
-    record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord,
+    record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord, verify,
 };
 use crate::{
     fetch::Fetcher,
@@ -108,6 +108,9 @@ pub async fn run(
         }
         scene.tell(&RunEvent::Replanned { object });
         session.forget_unfinished();
+    }
+    if options.verify {
+        verify::verify(&mut session).await?;
     }
     session.sketch_sources();
     sharing::settle(&scene).await;

@@ -15,6 +15,7 @@ mod sharing;
 mod step;
 mod summary;
 mod sweep;
+mod verify;
 
 pub use event::{Observer, RunEvent};
 pub use executor::run;
@@ -25,3 +26,4 @@ pub use options::{GpuSearch, RunError, RunOptions, Selection};
 pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
 pub use summary::RunSummary;
 pub use sweep::{SweepRun, VariantOf, runs};
+pub use verify::{Difference, Verdict};

@@ -64,6 +64,8 @@ pub struct RunOptions {
     pub gpus: GpuSearch,
     /// Whether independent stages go on after a failure.
     pub keep_going: bool,
+    /// Whether every step is carried out once more, to see whether it makes the same bytes.
+    pub verify: bool,
     /// What runs even though its result is in the store.
     pub force: Force,
     /// Which stages.

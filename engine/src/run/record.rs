@@ -7,7 +7,7 @@ use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunError, RunOptions, SweepRun, VariantOf, summary::read_json};
+use super::{RunError, RunOptions, SweepRun, VariantOf, Verdict, summary::read_json};
 use crate::{graph::Pipeline, plan::Reason, stage::StageError};
 
 /// How a run ended.
@@ -89,6 +89,16 @@ pub struct StageReport {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StageError>,
+    /// What became of it when it was carried out once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+impl StageReport {
+    /// Whether it was carried out once more and did not make the same bytes.
+    pub fn is_refuted(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| *verdict != Verdict::Identical)
+    }
 }
 
 /// One source as a run found it.

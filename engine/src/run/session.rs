@@ -9,7 +9,7 @@ use std::{
 use refit_cache::{Content, Digest, Exported, Manifest, StepKey, Tree};
 
 use super::{
-    Halt, OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState,
+    Halt, OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState, Verdict,
     executor::Scene,
     scores::scores,
     step::{Failure, Feed, StepEnd},
@@ -87,6 +87,26 @@ impl<'a> Session<'a> {
 
     pub(super) fn is_selected(&self, step: StepId) -> bool {
         self.selected[step]
+    }
+
+    /// The steps that have a result in the store and are declared to make the same bytes every time, each of them once
+    /// even if several stages share it.
+    pub(super) fn repeatable(&self) -> Vec<(StepId, StepKey)> {
+        let mut seen = HashSet::new();
+        let with_result = |step: &StepId| {
+            let node = self.nodes[*step];
+            self.selected[*step] && node.cache && node.terms.deterministic && self.has_result(*step)
+        };
+        let keyed = (0..self.nodes.len()).filter(with_result);
+        let keyed = keyed.filter_map(|step| Some((step, self.settled[step].as_ref()?.key?)));
+        keyed.filter(|(_, key)| seen.insert(*key)).collect()
+    }
+
+    /// Notes what became of a step that was carried out once more.
+    pub(super) fn verified(&mut self, step: StepId, verdict: Verdict) {
+        if let Some(report) = &mut self.settled[step] {
+            report.verdict = Some(verdict);
+        }
     }
 
     /// What the stage took the last time it ran.
@@ -434,6 +454,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         scores: serde_json::Map::new(),
         attempts: 0,
         error: None,
+        verdict: None,
     }
 }
 

@@ -37,6 +37,15 @@ pub(super) struct ReadyStep<'a> {
     pub(super) inputs: BTreeMap<String, refit_cache::Digest>,
     pub(super) feeds: BTreeMap<String, Feed>,
     pub(super) settings: Settings,
+    /// Whether its result is there already, and it is only to be seen whether it makes the same bytes once more.
+    pub(super) again: bool,
+}
+
+/// What a step made, not committed yet.
+pub(super) struct Uncommitted {
+    pub(super) manifest: Box<Manifest>,
+    /// What it said, in full.
+    pub(super) log: Option<PathBuf>,
 }
 
 /// How a step ended.
@@ -83,6 +92,9 @@ impl From<std::io::Error> for StepEnd {
     }
 }
 
+/// What a step that is carried out once more says is kept beside what it said the first time.
+const AGAIN: &str = "again";
+
 /// What the engine's side of a step needs.
 pub(super) struct Workshop<'a> {
     pub(super) store: &'a Store,
@@ -100,14 +112,32 @@ impl Workshop<'_> {
     pub(super) async fn carry_out(
         &self,
         step: &ReadyStep<'_>,
-        mut halt: watch::Receiver<Halt>,
-        mut on_event: impl FnMut(&Event),
+        halt: watch::Receiver<Halt>,
+        on_event: impl FnMut(&Event),
     ) -> StepEnd {
-        let started = Instant::now();
-        let mut process = match tokio::task::block_in_place(|| self.start(step)) {
-            Ok(process) => process,
+        let Uncommitted { manifest, log } = match self.make(step, halt, on_event).await {
+            Ok(made) => made,
             Err(end) => return end,
         };
+        match tokio::task::block_in_place(|| self.store.commit(self.lock, &manifest)) {
+            Ok(()) => {
+                // A folder that stays costs space until the next `gc`, nothing else.
+                let _ = fs_err::remove_dir_all(self.store.step_folder(&step.key));
+                StepEnd::Committed { manifest, log }
+            }
+            Err(error) => in_store(&error).into(),
+        }
+    }
+
+    /// Carries a step out but for the commit.
+    pub(super) async fn make(
+        &self,
+        step: &ReadyStep<'_>,
+        mut halt: watch::Receiver<Halt>,
+        mut on_event: impl FnMut(&Event),
+    ) -> Result<Uncommitted, StepEnd> {
+        let started = Instant::now();
+        let mut process = tokio::task::block_in_place(|| self.start(step))?;
         let (mut warnings, mut facts) = (Vec::new(), self.surroundings.facts(step.node));
         let watched = {
             let watching = process.watch(|event| {
@@ -134,13 +164,10 @@ impl Workshop<'_> {
             }
             Watched::Stopped => {
                 process.stop().await;
-                return StepEnd::Interrupted;
+                return Err(StepEnd::Interrupted);
             }
         };
-        let log = match process.log(&self.records(step)) {
-            Ok(log) => log,
-            Err(error) => return error.into(),
-        };
+        let log = process.log(&self.records(step))?;
         let made = result.and_then(|()| {
             tokio::task::block_in_place(|| {
                 self.check_outside(step)?;
@@ -152,7 +179,7 @@ impl Workshop<'_> {
         });
         let made = match made {
             Ok(made) => made,
-            Err(error) => return StepEnd::Failed(Failure { error, log, peak_memory, warnings }),
+            Err(error) => return Err(StepEnd::Failed(Failure { error, log, peak_memory, warnings })),
         };
         let manifest = Manifest {
             format: refit_cache::MANIFEST_FORMAT,
@@ -170,20 +197,13 @@ impl Workshop<'_> {
             created: jiff::Timestamp::now(),
             run: self.run.clone(),
         };
-        let committed = tokio::task::block_in_place(|| self.store.commit(self.lock, &manifest));
-        match committed {
-            Ok(()) => {
-                // A folder that stays costs space until the next `gc`, nothing else.
-                let _ = fs_err::remove_dir_all(self.store.step_folder(&step.key));
-                StepEnd::Committed { manifest: Box::new(manifest), log }
-            }
-            Err(error) => in_store(&error).into(),
-        }
+        Ok(Uncommitted { manifest: Box::new(manifest), log })
     }
 
     /// What the run keeps of a stage.
     fn records(&self, step: &ReadyStep<'_>) -> PathBuf {
-        self.store.run_folder(&self.run).join("steps").join(file_name(&step.node.name))
+        let records = self.store.run_folder(&self.run).join("steps").join(file_name(&step.node.name));
+        if step.again { records.join(AGAIN) } else { records }
     }
 
     fn start(&self, step: &ReadyStep<'_>) -> Result<StepProcess<'_>, StepEnd> {

@@ -6,7 +6,7 @@ use refit_cache::{Store, StoreError, StoreLock, Wait};
 use refit_engine::{
     graph::Pipeline,
     plan::Estimate,
-    run::{self, Labels, RunOptions, RunReport, RunStatus},
+    run::{self, Labels, RunOptions, RunReport, RunStatus, StageReport},
     stage::Settings,
 };
 use serde_json::json;
@@ -42,7 +42,8 @@ Examples:
   refit run --to train -j 1 --device cpu
   refit run --force=train
   refit run --watch                          again and again, whenever a file that it reads changes
-  refit run --from-run baseline --force      whether every stage makes the same bytes once more")]
+  refit run --verify                         whether every stage makes the same bytes once more
+  refit run --from-run baseline --force      the same for a past run, with all that it was given")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
@@ -69,6 +70,11 @@ pub(crate) struct RunArgs {
     /// is not looked at again. `--force` counts for the first run only.
     #[arg(short, long, conflicts_with_all = ["json", "from_run", "dry_run", "name"])]
     pub(super) watch: bool,
+    /// Run, then carry out once more every step that has a result, and compare what it makes with what is kept, which stays
+    /// as it is. Ends with exit code 11 when a stage did not make the same bytes. Stages with `deterministic: false` or
+    /// `cache: false` are left out.
+    #[arg(long, conflicts_with_all = ["dry_run", "from_run", "watch"])]
+    verify: bool,
     /// Fail at once when another run holds the store, instead of waiting.
     #[arg(long)]
     no_wait: bool,
@@ -122,6 +128,7 @@ pub(super) fn once(
     signals: Option<&Signals>,
 ) -> Result<ExitCode, Failure> {
     if args.from_run.is_none()
+        && !args.verify
         && let Some(code) = recalled(args, ui, environment)?
     {
         return Ok(code);
@@ -156,6 +163,7 @@ pub(super) fn once(
         capacity: machine::capacity(&pipeline, &config, &device),
         gpus: machine::gpu_search(&device),
         keep_going: config.keep_going.unwrap_or(false),
+        verify: args.verify,
         force,
         selection: args.selection.selection(),
         settings: Settings { device, ..Settings::default() },
@@ -219,6 +227,7 @@ fn tell(report: &RunReport, repeat: Option<&Repeat>, view: &RunView, json: bool,
     }
     Ok(match exit_code(report) {
         ExitCode::Ok if repeated.is_some_and(|repeated| !repeated.is_identical()) => ExitCode::Differs,
+        ExitCode::Ok if report.stages.iter().any(StageReport::is_refuted) => ExitCode::Differs,
         code => code,
     })
 }

@@ -32,6 +32,8 @@ pub(crate) fn bytes(bytes: u64) -> String {
 pub(crate) fn score(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
+        // Counts, as long as every whole number has a representation of its own.
+        size if value.fract() == 0.0 && size < 9e15 => format!("{value}"),
         size if size < 0.001 => format!("{value:.2e}"),
         size if size < 10.0 => format!("{value:.4}"),
         _ => format!("{value:.2}"),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use refit_engine::{
     graph::Pipeline,
     plan::sentence,
-    run::{Observer, RunEvent, RunReport, RunStatus, StageState},
+    run::{Difference, Observer, RunEvent, RunReport, RunStatus, StageState, Verdict},
     stage::{Progress, StageError},
 };
 
@@ -94,6 +94,9 @@ impl RunView {
         ui.say(&format!("{} in {} · run {}", counts(report), duration(report.seconds), report.run));
         for (to, from) in &report.exported {
             ui.say(&format!("{to} ← {from}"));
+        }
+        if let Some(verified) = verified(report) {
+            ui.say(&verified);
         }
         match report.status {
             RunStatus::Ok => {}
@@ -215,6 +218,24 @@ impl RunView {
             }
             Err(error) => self.ui.say(&format!("  {} {error}", self.ui.paint("│", "2"))),
         });
+    }
+
+    fn verdict(&self, stage: &str, verdict: &Verdict, log: Option<&Path>) {
+        match verdict {
+            Verdict::Identical => self.line(stage, "same", "32", "made the same bytes"),
+            Verdict::Differs { outputs } => {
+                for Difference { output, kept, made, files } in outputs {
+                    let files = if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) };
+                    let digests = format!("{} → {}", kept.short(), made.short());
+                    self.line(stage, "differs", "31", &format!("{output}{files}: {digests}"));
+                }
+            }
+            Verdict::Failed { error } => self.above(|| {
+                let state = self.ui.paint(&pad("differs", STATE_WIDTH), "31");
+                self.ui.insist(&format!("{}  {state}  it failed this time", pad(stage, self.width)));
+                self.failure(error, log);
+            }),
+        }
     }
 
     fn failure(&self, error: &StageError, log: Option<&Path>) {
@@ -341,8 +362,33 @@ impl Observer for RunView {
                 self.line(stage, "blocked", "33", &format!("needs {}", by.join(", ")));
             }
             RunEvent::Replanned { object } => self.line("refit", "damage", "31", &format!("{object}; making it anew")),
+            RunEvent::Verifying { stage } => {
+                self.line(stage, "verify", "36", "once more");
+                let row = self.begin(stage, false);
+                self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.clone(), row);
+            }
+            RunEvent::Verified { stage, verdict, log } => {
+                self.end(stage);
+                self.verdict(stage, verdict, log.as_deref());
+            }
             RunEvent::Exported { .. } => {}
         }
+    }
+}
+
+/// How many stages made the same bytes once more, if that was looked at.
+fn verified(report: &RunReport) -> Option<String> {
+    let verified = report.stages.iter().filter(|stage| stage.verdict.is_some()).count();
+    let refuted: Vec<&str> =
+        report.stages.iter().filter(|stage| stage.is_refuted()).map(|stage| stage.name.as_str()).collect();
+    match (verified, refuted.is_empty()) {
+        (0, _) => None,
+        (_, true) => Some(format!("{} made the same bytes once more", count(verified, "stage"))),
+        (_, false) => Some(format!(
+            "not the same bytes once more: {}; what is kept stays. Seed or sort what varies, or declare \
+             `deterministic: false`",
+            refuted.join(", ")
+        )),
     }
 }
 
