@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ChatTemplate, CheckpointError, HostTensor, ModelConfig, Tokenizer, family::expected_tensors, folder::HfFolder,
-    gguf::GgufModel, template, tokenizer,
+    ChatTemplate, CheckpointError, HostTensor, ModelConfig, StoredTensor, Tokenizer, family::expected_tensors,
+    folder::HfFolder, gguf::GgufModel, template, tokenizer,
 };
 
 /// A model on disk: headers parsed, weights mapped, nothing decoded yet.
@@ -14,7 +14,7 @@ pub struct Checkpoint {
 }
 
 #[derive(Debug)]
-enum Files {
+pub(crate) enum Files {
     Folder(HfFolder),
     Gguf(Box<GgufModel>),
 }
@@ -65,6 +65,10 @@ impl Checkpoint {
             .at(&self.path)
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -79,6 +83,18 @@ impl Checkpoint {
         let tensor = match &self.files {
             Files::Folder(folder) => folder.tensor(name)?,
             Files::Gguf(model) => model.tensor(name, &self.config)?,
+        };
+        tensor.ok_or_else(|| self.missing(name))
+    }
+
+    /// The same tensor without decoding it, where the file packs it and it is a matrix.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn stored(&self, name: &str) -> Result<StoredTensor, CheckpointError> {
+        let tensor = match &self.files {
+            Files::Folder(folder) => folder.tensor(name)?.map(StoredTensor::Plain),
+            Files::Gguf(model) => model.stored(name, &self.config)?,
         };
         tensor.ok_or_else(|| self.missing(name))
     }

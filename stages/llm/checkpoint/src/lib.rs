@@ -9,7 +9,6 @@
 //! Nothing here knows a tensor library. Every file is taken as hostile: sizes are checked against the file before
 //! anything is allocated, and every mistake is a [`CheckpointError`] with a code, the file and a way out.
 
-mod blocks;
 mod checkpoint;
 mod config;
 pub mod conversation;
@@ -18,6 +17,7 @@ mod family;
 mod folder;
 mod gguf;
 mod map;
+mod numbers;
 mod safetensor;
 mod template;
 mod tensor;
@@ -28,6 +28,7 @@ pub use config::{ModelConfig, RopeScaling};
 pub use error::CheckpointError;
 pub use family::Family;
 pub use map::MappedFile;
+pub use refit_blocks::BlockFormat;
 pub use template::{ChatTemplate, Message};
-pub use tensor::HostTensor;
+pub use tensor::{HostTensor, PackedTensor, StoredTensor};
 pub use tokenizer::{EncodedText, Tokenizer};

@@ -4,11 +4,7 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
-use crate::{
-    CheckpointError, HostTensor,
-    blocks::{self, BlockFormat},
-    map::MappedFile,
-};
+use crate::{CheckpointError, HostTensor, map::MappedFile, numbers::NumberFormat};
 
 /// A safetensors file: the header parsed, the data mapped.
 #[derive(Debug)]
@@ -65,12 +61,12 @@ impl SafetensorFile {
     }
 }
 
-fn format_of(dtype: Dtype) -> Option<BlockFormat> {
+fn format_of(dtype: Dtype) -> Option<NumberFormat> {
     match dtype {
-        Dtype::F64 => Some(blocks::F64),
-        Dtype::F32 => Some(blocks::F32),
-        Dtype::F16 => Some(blocks::F16),
-        Dtype::BF16 => Some(blocks::BF16),
+        Dtype::F64 => Some(NumberFormat::F64),
+        Dtype::F32 => Some(NumberFormat::F32),
+        Dtype::F16 => Some(NumberFormat::F16),
+        Dtype::BF16 => Some(NumberFormat::Bf16),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
 use rayon::prelude::*;
+use refit_blocks::BlockFormat;
 
 use crate::CheckpointError;
 
@@ -12,6 +13,70 @@ pub struct HostTensor {
     pub shape: Vec<usize>,
     /// The values, row by row.
     pub values: Vec<f32>,
+}
+
+/// One matrix in the blocks its file has it in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackedTensor {
+    /// How.
+    pub format: BlockFormat,
+    /// Rows and columns: `[out, in]`. A row is made of whole blocks.
+    pub shape: [usize; 2],
+    /// The blocks, row by row.
+    pub bytes: Vec<u8>,
+}
+
+/// A tensor as its file has it: matrices may be packed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoredTensor {
+    /// Plain numbers.
+    Plain(HostTensor),
+    /// Blocks.
+    Packed(PackedTensor),
+}
+
+impl StoredTensor {
+    /// Sizes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Plain(tensor) => &tensor.shape,
+            Self::Packed(tensor) => &tensor.shape,
+        }
+    }
+
+    /// The numbers themselves.
+    pub fn decode(self) -> HostTensor {
+        match self {
+            Self::Plain(tensor) => tensor,
+            Self::Packed(tensor) => {
+                HostTensor { shape: tensor.shape.into(), values: tensor.format.decode(&tensor.bytes) }
+            }
+        }
+    }
+}
+
+impl From<HostTensor> for StoredTensor {
+    fn from(tensor: HostTensor) -> Self {
+        Self::Plain(tensor)
+    }
+}
+
+impl PackedTensor {
+    /// Refuses blocks with NaN and infinity, as [`HostTensor::check_finite`] does.
+    pub(crate) fn check_finite(self, name: &str) -> Result<Self, CheckpointError> {
+        let (in_block, bytes) = (self.format.values(), self.format.bytes());
+        let per_task = BLOCK / in_block;
+        let finite = self.bytes.par_chunks(per_task * bytes).all(|blocks| {
+            let mut values = vec![0.0; blocks.len() / bytes * in_block];
+            self.format.decode_into(blocks, &mut values);
+            values.iter().all(|value| value.is_finite())
+        });
+        if !finite {
+            // To say where.
+            StoredTensor::Packed(self.clone()).decode().check_finite(name)?;
+        }
+        Ok(self)
+    }
 }
 
 impl HostTensor {

@@ -1,7 +1,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::{Isa, Precision, Right, lanes::PAD, weight::takes_pairs};
+use crate::{Isa, Precision, Right, lanes::PAD, packed::PairWalk, weight::takes_pairs};
 
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
@@ -76,7 +76,7 @@ impl Bf16Panels {
 }
 
 /// Rounds two rows and puts them beside each other; places beyond the rows become zero.
-fn pack_pairs(isa: Isa, even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
+pub(crate) fn pack_pairs(isa: Isa, even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
     let (filled, rest) = to.split_at_mut(even.len());
     rest.fill(0);
     #[cfg(target_arch = "x86_64")]
@@ -96,11 +96,20 @@ fn pack_pairs(isa: Isa, even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
     }
 }
 
+/// Rounds numbers that lie beside each other; `isa` must have bf16, and there must be a multiple of 32 of them.
+pub(crate) fn pair_up(isa: Isa, from: &[f32], to: &mut [u32]) {
+    assert!(isa.has_bf16() && from.len() == 2 * to.len() && to.len().is_multiple_of(PAD));
+    #[cfg(target_arch = "x86_64")]
+    for (from, to) in from.chunks_exact(2 * PAD).zip(to.chunks_exact_mut(PAD)) {
+        // SAFETY: the processor has AVX512-BF16, and the slices are 32 and 16 long.
+        unsafe { x86::pair_up(from.as_ptr(), to.as_mut_ptr()) };
+    }
+}
+
 /// C (+)= A·B with both sides in pairs of bf16, for up to 16 rows.
 pub(crate) struct PairStrip<'a> {
     pub(crate) rows: usize,
-    /// `[pairs][16]`.
-    pub(crate) a: &'a [u32],
+    pub(crate) a: PairWalk<'a>,
     /// `[tokens / 48][pairs in all][48]`.
     pub(crate) b: &'a [u32],
     /// Pairs in a panel of `b`.
@@ -118,7 +127,9 @@ impl PairStrip<'_> {
     pub(crate) fn run(self, isa: Isa) {
         assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
         assert!(self.rows <= PAD && self.c.len() >= self.rows * self.stride && self.stride.is_multiple_of(PAD));
-        assert!(self.first + self.a.len() / PAD <= self.deep);
+        let PairWalk { pairs, row, step, count } = self.a;
+        assert!(self.first + count <= self.deep);
+        assert!(self.rows == 0 || count == 0 || pairs.len() > (self.rows - 1) * row + (count - 1) * step);
         assert!(self.b.len() >= self.stride.div_ceil(PANEL) * self.deep * PANEL);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has AVX512-BF16, and the lengths are those asserted.
@@ -131,11 +142,11 @@ impl PairStrip<'_> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256i, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_loadu_ps, _mm512_or_si512, _mm512_setzero_ps,
-        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+        __m256i, __m512bh, __m512i, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_loadu_ps,
+        _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
-    use super::{PAD, PANEL, PairStrip};
+    use super::{PAD, PANEL, PairStrip, PairWalk};
     use crate::simd::x86::{pair_products, read_pairs};
 
     /// # Safety
@@ -153,26 +164,37 @@ mod x86 {
     }
 
     /// # Safety
+    /// `from` has 32 numbers, `to` has 16.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn pair_up(from: *const f32, to: *mut u32) {
+        // SAFETY: the caller says that the numbers are there; the types of 512 bits differ in name only.
+        unsafe {
+            let rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from.add(PAD)), _mm512_loadu_ps(from));
+            _mm512_storeu_si512(to.cast(), std::mem::transmute::<__m512bh, __m512i>(rounded));
+        }
+    }
+
+    /// # Safety
     /// The lengths must be those that [`PairStrip::run`] asserts.
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[allow(clippy::needless_pass_by_value, reason = "its output is borrowed for as long")]
     pub(super) unsafe fn strip(strip: PairStrip<'_>) {
-        let pairs = strip.a.len() / PAD;
+        let PairWalk { pairs, row: a_row, step, count } = strip.a;
         for (panel, column) in (0..strip.stride).step_by(PANEL).enumerate() {
             let vectors = (strip.stride - column).min(PANEL) / PAD;
             let mut row = 0;
             while row < strip.rows {
                 // SAFETY: row, column and panel are within what the lengths allow.
                 unsafe {
-                    let a = strip.a.as_ptr().add(row);
+                    let a = (pairs.as_ptr().add(row * a_row), a_row, step);
                     let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
                     let c = strip.c.as_mut_ptr().add(row * strip.stride + column);
                     macro_rules! rows {
                         ($rows:literal) => {{
                             match vectors {
-                                3 => tile::<$rows, 3>(a, b, pairs, c, strip.stride, strip.accumulate),
-                                2 => tile::<$rows, 2>(a, b, pairs, c, strip.stride, strip.accumulate),
-                                _ => tile::<$rows, 1>(a, b, pairs, c, strip.stride, strip.accumulate),
+                                3 => tile::<$rows, 3>(a, b, count, c, strip.stride, strip.accumulate),
+                                2 => tile::<$rows, 2>(a, b, count, c, strip.stride, strip.accumulate),
+                                _ => tile::<$rows, 1>(a, b, count, c, strip.stride, strip.accumulate),
                             }
                             row += $rows;
                         }};
@@ -193,9 +215,9 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
     unsafe fn tile<const M: usize, const N: usize>(
-        mut a: *const u32,
+        (mut a, a_row, step): (*const u32, usize, usize),
         mut b: *const u32,
-        pairs: usize,
+        count: usize,
         c: *mut f32,
         stride: usize,
         accumulate: bool,
@@ -210,14 +232,14 @@ mod x86 {
                     }
                 }
             }
-            for _ in 0..pairs {
+            for _ in 0..count {
                 let right: [_; N] = std::array::from_fn(|j| read_pairs(b.add(j * PAD)));
                 for (i, row) in sums.iter_mut().enumerate() {
                     for (sum, right) in row.iter_mut().zip(&right) {
-                        *sum = pair_products(*sum, *a.add(i), *right);
+                        *sum = pair_products(*sum, *a.add(i * a_row), *right);
                     }
                 }
-                a = a.add(PAD);
+                a = a.add(step);
                 b = b.add(PANEL);
             }
             for (i, row) in sums.iter().enumerate() {

@@ -11,6 +11,7 @@ mod bf16;
 pub mod cross_entropy;
 mod lanes;
 pub mod norm;
+mod packed;
 mod product;
 pub mod rotary;
 mod simd;
@@ -21,6 +22,7 @@ mod weight;
 pub use bf16::Bf16Panels;
 pub use lanes::Lanes;
 pub use product::{Left, Right, Term, product, token_products};
+pub use refit_blocks::BlockFormat;
 pub use simd::Isa;
 pub use weight::{Precision, Weight};
 

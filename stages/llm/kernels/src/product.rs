@@ -5,6 +5,7 @@ use crate::{
     Isa, Weight,
     bf16::{Bf16Panels, Packed, PairStrip},
     lanes::PAD,
+    packed::{PairWalk, Unpacked},
     tile::{Dots, Strip, Walk},
     weight::{Direction, TILE},
 };
@@ -221,7 +222,7 @@ fn lanes_block(
     }
 }
 
-/// Goes through a weight in f32: 16 rows at a time, as deep as the cache allows.
+/// Goes through a weight that is multiplied in f32: 16 rows at a time, as deep as the cache allows.
 #[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
 fn weight_block(
     isa: Isa,
@@ -234,6 +235,20 @@ fn weight_block(
     b_row: usize,
 ) {
     let (_, depth) = weight.shape(direction);
+    if let Some(packed) = weight.in_blocks() {
+        let mut unpacked = Unpacked::default();
+        for start in (0..depth).step_by(DEPTH) {
+            let columns = start..(start + DEPTH).min(depth);
+            let b = right[start * b_row..].as_ptr();
+            let accumulate = accumulate || start > 0;
+            for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
+                let a = packed.strip(isa, direction, first / TILE + strip, columns.clone(), &mut unpacked);
+                let rows = c.len() / c_row;
+                isa.run(Strip { rows, columns: c_row, a, b, b_row, c: c.as_mut_ptr(), c_row, accumulate });
+            }
+        }
+        return;
+    }
     for start in (0..depth).step_by(DEPTH) {
         let end = (start + DEPTH).min(depth);
         // Whole tiles, then what is left of the last.
@@ -258,7 +273,7 @@ fn weight_block(
     }
 }
 
-/// Goes through a weight in bf16.
+/// Goes through a weight that is multiplied in bf16.
 fn panels_block(
     isa: Isa,
     c: &mut [f32],
@@ -269,28 +284,36 @@ fn panels_block(
     panels: &Bf16Panels,
 ) {
     let (_, depth) = weight.shape(direction);
-    let mut widened = Vec::new();
+    let (mut widened, mut unpacked) = (Vec::new(), Unpacked::default());
     for start in (0..depth).step_by(2 * DEPTH) {
         let end = (start + 2 * DEPTH).min(depth);
         let accumulate = accumulate || start > 0;
         let tiles = start / TILE..end.div_ceil(TILE);
         for (strip, c) in c.chunks_mut(TILE * stride).enumerate() {
-            let a = weight
-                .pairs(direction, first / TILE + strip, tiles.clone())
-                .expect("invariant: weights in f32 meet rows in lanes");
-            let a = &a[..(end - start).div_ceil(2) * TILE];
+            let (strip, count) = (first / TILE + strip, (end - start).div_ceil(2));
+            let of_tiles = || {
+                let pairs = weight.pairs(direction, strip, tiles.clone());
+                &pairs.expect("invariant: weights in f32 meet rows in lanes")[..count * TILE]
+            };
             let rows = c.len() / stride;
             match panels.packed(isa) {
                 Packed::Pairs(b) => {
                     let (deep, first) = (depth.div_ceil(2), start / 2);
+                    let a = match weight.in_blocks() {
+                        Some(packed) => packed.pairs(isa, direction, strip, start..end, &mut unpacked),
+                        None => PairWalk { pairs: of_tiles(), row: 1, step: TILE, count },
+                    };
                     PairStrip { rows, a, b, deep, first, c, stride, accumulate }.run(isa);
                 }
                 Packed::Rounded(b) => {
-                    widen(a, &mut widened);
-                    let (steps, start) = (end - start, b[start * stride..].as_ptr());
-                    let a = Walk { start: widened.as_ptr(), row: 1, step: TILE, steps, jump: 0, blocks: 1 };
-                    let (b_row, c_row, c) = (stride, stride, c.as_mut_ptr());
-                    isa.run(Strip { rows, columns: stride, a, b: start, b_row, c, c_row, accumulate });
+                    let a = if let Some(packed) = weight.in_blocks() {
+                        packed.strip(isa, direction, strip, start..end, &mut unpacked)
+                    } else {
+                        widen(of_tiles(), &mut widened);
+                        Walk { start: widened.as_ptr(), row: 1, step: TILE, steps: end - start, jump: 0, blocks: 1 }
+                    };
+                    let (b, b_row, c_row, c) = (b[start * stride..].as_ptr(), stride, stride, c.as_mut_ptr());
+                    isa.run(Strip { rows, columns: stride, a, b, b_row, c, c_row, accumulate });
                 }
             }
         }

@@ -1,7 +1,9 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::{Isa, lanes::PAD, tile::Walk};
+use refit_blocks::BlockFormat;
+
+use crate::{Isa, lanes::PAD, packed::Packed, tile::Walk};
 
 /// Rows and columns of a tile of a weight.
 pub(crate) const TILE: usize = PAD;
@@ -21,7 +23,8 @@ pub enum Precision {
 /// A frozen weight `[out, in]`, cut into tiles of 16 × 16 that both directions go through: one along a row of tiles,
 /// the other down a column.
 ///
-/// In bf16, where an instruction takes pairs that lie beside each other, each direction has its own copy.
+/// In bf16, where an instruction takes pairs that lie beside each other, each direction has its own copy. Or it stays
+/// in the blocks it came in, and a product unpacks what it meets.
 #[derive(Debug)]
 pub struct Weight {
     out: usize,
@@ -35,6 +38,8 @@ enum Tiles {
     F32(Vec<f32>),
     /// `[out / 16][in / 2][out % 16]` pairs, the even column in the low half; and the same of the transposed weight.
     Bf16 { plain: Vec<u32>, transposed: Vec<u32> },
+    /// Row by row.
+    Packed(Packed),
 }
 
 /// Which product a weight is used in.
@@ -60,6 +65,16 @@ impl Weight {
         Self { out, width, tiles }
     }
 
+    /// Takes over a weight that lies row by row in blocks; products unpack it, and multiply it in this precision.
+    ///
+    /// # Panics
+    /// When rows of `width` numbers are not whole blocks, or `bytes` holds not `out` of them.
+    pub fn packed(format: BlockFormat, bytes: Vec<u8>, out: usize, width: usize, precision: Precision) -> Self {
+        let row = format.bytes_of(width).expect("a row is made of whole blocks");
+        assert_eq!(bytes.len(), out * row, "so many rows of blocks");
+        Self { out, width, tiles: Tiles::Packed(Packed { format, bytes, row, rows: out, precision }) }
+    }
+
     /// Rows.
     pub fn out(&self) -> usize {
         self.out
@@ -70,27 +85,54 @@ impl Weight {
         self.width
     }
 
-    /// How it is kept.
+    /// How products multiply it.
     pub fn precision(&self) -> Precision {
-        match self.tiles {
+        match &self.tiles {
             Tiles::F32(_) => Precision::F32,
             Tiles::Bf16 { .. } => Precision::Bf16,
+            Tiles::Packed(packed) => packed.precision,
         }
     }
 
-    /// Copies one row, as it is kept, to `to`.
+    /// The blocks it is kept in, if it is.
+    pub fn blocks(&self) -> Option<(BlockFormat, &[u8])> {
+        self.in_blocks().map(|packed| (packed.format, packed.bytes.as_slice()))
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.tiles {
+            Tiles::F32(tiles) => size_of_val(tiles.as_slice()),
+            Tiles::Bf16 { plain, transposed } => size_of_val(plain.as_slice()) + size_of_val(transposed.as_slice()),
+            Tiles::Packed(packed) => packed.bytes.len(),
+        }
+    }
+
+    pub(crate) fn in_blocks(&self) -> Option<&Packed> {
+        match &self.tiles {
+            Tiles::Packed(packed) => Some(packed),
+            _ => None,
+        }
+    }
+
+    /// Copies one row, as it is kept, to `to`; blocks are unpacked.
     pub fn read_row(&self, row: usize, to: &mut [f32]) {
         assert!(row < self.out && to.len() == self.width);
         let across = self.width.div_ceil(TILE);
         let strip = row / TILE * across * TILE_SIZE;
-        for (i, value) in to.iter_mut().enumerate() {
-            *value = match &self.tiles {
-                Tiles::F32(tiles) => tiles[strip + i / TILE * TILE_SIZE + i % TILE * TILE + row % TILE],
-                Tiles::Bf16 { plain, .. } => {
-                    let pair = plain[strip / 2 + i / 2 * TILE + row % TILE];
-                    bf16::from_bits((pair >> (i % 2 * 16)) as u16).to_f32()
+        match &self.tiles {
+            Tiles::F32(tiles) => {
+                for (i, value) in to.iter_mut().enumerate() {
+                    *value = tiles[strip + i / TILE * TILE_SIZE + i % TILE * TILE + row % TILE];
                 }
-            };
+            }
+            Tiles::Bf16 { plain, .. } => {
+                for (i, value) in to.iter_mut().enumerate() {
+                    let pair = plain[strip / 2 + i / 2 * TILE + row % TILE];
+                    *value = bf16::from_bits((pair >> (i % 2 * 16)) as u16).to_f32();
+                }
+            }
+            Tiles::Packed(packed) => packed.read_row(Isa::best(), row, to),
         }
     }
 
@@ -102,7 +144,7 @@ impl Weight {
         }
     }
 
-    /// How a product walks through 16 rows of a weight in f32, from one tile column to another; `None` in bf16.
+    /// How a product walks through 16 rows of a weight in f32, from one tile column to another; `None` in bf16 and in blocks.
     pub(crate) fn walk(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<Walk> {
         let Tiles::F32(tiles) = &self.tiles else { return None };
         let across = self.width.div_ceil(TILE);
@@ -114,7 +156,7 @@ impl Weight {
         Some(Walk { start, row, step, steps: TILE, jump, blocks: columns.len() })
     }
 
-    /// 16 rows of a weight in bf16 between two tile columns, `[column / 2][16][2]`; `None` in f32.
+    /// 16 rows of a weight in bf16 between two tile columns, `[column / 2][16][2]`; `None` in f32 and in blocks.
     pub(crate) fn pairs(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<&[u32]> {
         let Tiles::Bf16 { plain, transposed } = &self.tiles else { return None };
         let (tiles, across) = match direction {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     CheckpointError,
-    blocks::{self, BlockFormat},
     map::MappedFile,
+    numbers::{self, NumberFormat},
 };
 
 /// A GGUF file: metadata and tensor list parsed and checked, data mapped.
@@ -23,7 +23,7 @@ pub(crate) struct GgufFile {
 pub(super) struct TensorEntry {
     /// Outermost size first, the reverse of the file's order.
     pub(super) shape: Vec<usize>,
-    pub(super) format: BlockFormat,
+    pub(super) format: NumberFormat,
     start: usize,
     end: usize,
 }
@@ -96,6 +96,11 @@ impl GgufFile {
 
     pub(super) fn bytes(&self, entry: &TensorEntry) -> &[u8] {
         &self.file[entry.start..entry.end]
+    }
+
+    /// Gives the memory of a tensor's bytes back.
+    pub(super) fn release(&self, entry: &TensorEntry) {
+        self.file.release(entry.start..entry.end);
     }
 
     /// A text, or `None` when the key is absent.
@@ -207,12 +212,12 @@ impl RawEntry<'_> {
     /// Finds the tensor's bytes and checks that they are all inside the file.
     fn place(self, data: usize, alignment: usize, file_size: usize) -> Result<TensorEntry, CheckpointError> {
         let name = self.name;
-        let format = blocks::ggml_format(self.type_number).ok_or_else(|| {
+        let format = numbers::ggml_format(self.type_number).ok_or_else(|| {
             CheckpointError::new(
                 "gguf::unsupported_type",
                 format!("the tensor `{name}` is packed as ggml type {}, which is not supported", self.type_number),
             )
-            .with_help(format!("take a file packed as one of {}", blocks::ggml_names()))
+            .with_help(format!("take a file packed as one of {}", numbers::ggml_names()))
         })?;
         if !self.offset.is_multiple_of(alignment) {
             return Err(CheckpointError::new(
@@ -221,10 +226,14 @@ impl RawEntry<'_> {
             ));
         }
         let row = self.shape.last().copied().unwrap_or(1);
-        if !row.is_multiple_of(format.values) {
+        if !row.is_multiple_of(format.values()) {
             return Err(CheckpointError::new(
                 "gguf::bad_tensor",
-                format!("rows of {row} values in `{name}` do not fill blocks of {} ({})", format.values, format.name),
+                format!(
+                    "rows of {row} values in `{name}` do not fill blocks of {} ({})",
+                    format.values(),
+                    format.name()
+                ),
             ));
         }
         let range = (|| {

@@ -3,7 +3,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{GgufFile, file::TensorEntry};
-use crate::{CheckpointError, HostTensor, ModelConfig, config::GgufFacts, family::gguf_name};
+use crate::{
+    CheckpointError, HostTensor, ModelConfig, PackedTensor, StoredTensor, config::GgufFacts, family::gguf_name,
+    numbers::NumberFormat,
+};
 
 /// A model in a GGUF file, seen by Hugging Face names.
 #[derive(Debug)]
@@ -38,19 +41,28 @@ impl GgufModel {
     /// Decodes a tensor, rows in Hugging Face's order.
     pub(crate) fn tensor(&self, name: &str, config: &ModelConfig) -> Result<Option<HostTensor>, CheckpointError> {
         let Some(entry) = self.entry(name) else { return Ok(None) };
-        let values = entry.format.decode(self.file.bytes(entry));
-        let mut tensor = HostTensor { shape: entry.shape.clone(), values };
-        if config.family.gguf_interleaves_rotary_rows() {
-            let heads = match name.rsplit_once('.').map_or(name, |(part, _)| part) {
-                part if part.ends_with("q_proj") => Some(config.heads),
-                part if part.ends_with("k_proj") => Some(config.kv_heads),
-                _ => None,
-            };
-            if let Some(heads) = heads {
-                tensor.values = half_split_rows(&tensor, heads);
-            }
+        let mut values = entry.format.decode(self.file.bytes(entry));
+        self.file.release(entry);
+        if let Some(heads) = rotary_heads(name, config) {
+            values = half_split_rows(&values, entry.shape[0], heads);
         }
+        let tensor = HostTensor { shape: entry.shape.clone(), values };
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.file.path()))
+    }
+
+    /// The same in its blocks, if it is a matrix of blocks: the order of rows is as good as theirs.
+    pub(crate) fn stored(&self, name: &str, config: &ModelConfig) -> Result<Option<StoredTensor>, CheckpointError> {
+        let Some(entry) = self.entry(name) else { return Ok(None) };
+        let (NumberFormat::Blocks(format), &[rows, columns]) = (entry.format, entry.shape.as_slice()) else {
+            return Ok(self.tensor(name, config)?.map(StoredTensor::Plain));
+        };
+        let bytes = match rotary_heads(name, config) {
+            Some(heads) => half_split_rows(self.file.bytes(entry), rows, heads),
+            None => self.file.bytes(entry).to_vec(),
+        };
+        self.file.release(entry);
+        let tensor = PackedTensor { format, shape: [rows, columns], bytes };
+        tensor.check_finite(name).map(|t| Some(StoredTensor::Packed(t))).map_err(|error| error.at(self.file.path()))
     }
 
     fn rope_factors(&self) -> Option<Vec<f64>> {
@@ -59,18 +71,29 @@ impl GgufModel {
     }
 }
 
+/// The heads over whose rows a tensor is reordered in the file, if it is.
+fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
+    if !config.family.gguf_interleaves_rotary_rows() {
+        return None;
+    }
+    match name.rsplit_once('.').map_or(name, |(part, _)| part) {
+        part if part.ends_with("q_proj") => Some(config.heads),
+        part if part.ends_with("k_proj") => Some(config.kv_heads),
+        _ => None,
+    }
+}
+
 /// Undoes llama.cpp's row order: pair `i` of a head lies in its rows `2 i` and `2 i + 1`, and belongs into `i` and
 /// `head_dim / 2 + i`.
-fn half_split_rows(tensor: &HostTensor, heads: usize) -> Vec<f32> {
-    let rows = tensor.shape[0];
-    let width = tensor.values.len() / rows;
+fn half_split_rows<T: Copy + Default + Send + Sync>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
+    let width = values.len() / rows;
     let head_dim = rows / heads;
     let half = head_dim / 2;
-    let mut out = vec![0.0; tensor.values.len()];
+    let mut out = vec![T::default(); values.len()];
     out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
         let (head, at) = (row / head_dim, row % head_dim);
         let from = head * head_dim + at % half * 2 + at / half;
-        out.copy_from_slice(&tensor.values[from * width..(from + 1) * width]);
+        out.copy_from_slice(&values[from * width..(from + 1) * width]);
     });
     out
 }
@@ -83,7 +106,6 @@ mod tests {
     fn rows_come_back_in_halves() {
         // Two heads of four rows; the values say where each row belongs after the converter's
         // `reshape(2, 2, 2, 1).swapaxes(1, 2)`.
-        let tensor = HostTensor { shape: vec![8, 1], values: vec![0., 2., 1., 3., 4., 6., 5., 7.] };
-        assert_eq!(half_split_rows(&tensor, 2), [0., 1., 2., 3., 4., 5., 6., 7.]);
+        assert_eq!(half_split_rows(&[0, 2, 1, 3, 4, 6, 5, 7], 8, 2), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -4,9 +4,10 @@
 )]
 
 use std::arch::x86_64::{
-    __m256, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_add_ps, _mm256_castsi256_ps,
-    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadl_epi64, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::Simd;
@@ -31,6 +32,22 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn write(self, to: *mut f32, value: __m256) {
         unsafe { _mm256_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: [u8; 16]) -> [f32; 16] {
+        let mut found = [0.0; 16];
+        // SAFETY: all three are 16 long.
+        unsafe {
+            let (low, high) = (_mm256_loadu_ps(table.as_ptr()), _mm256_loadu_ps(table.as_ptr().add(8)));
+            for half in [0, 8] {
+                let at = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.as_ptr().add(half).cast()));
+                // The permutation looks at three bits; the fourth, moved to the sign, chooses between the halves.
+                let pick = |from| _mm256_permutevar8x32_ps(from, at);
+                let chosen = _mm256_blendv_ps(pick(low), pick(high), _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at)));
+                _mm256_storeu_ps(found.as_mut_ptr().add(half), chosen);
+            }
+        }
+        found
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {

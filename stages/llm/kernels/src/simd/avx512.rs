@@ -4,9 +4,10 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_div_ps, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_cvtepu8_epi32,
+    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::Simd;
@@ -31,6 +32,16 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn write(self, to: *mut f32, value: __m512) {
         unsafe { _mm512_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: [u8; 16]) -> [f32; 16] {
+        let mut found = [0.0; 16];
+        // SAFETY: all three are 16 long.
+        unsafe {
+            let at = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.as_ptr().cast()));
+            _mm512_storeu_ps(found.as_mut_ptr(), _mm512_permutexvar_ps(at, _mm512_loadu_ps(table.as_ptr())));
+        }
+        found
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

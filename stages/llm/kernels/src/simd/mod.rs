@@ -54,6 +54,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// 2ⁿ for whole n within ±126.
     fn power_of_two(self, n: Self::Vector) -> Self::Vector;
 
+    /// `table[at[i]]`; every place is below 16.
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: [u8; 16]) -> [f32; 16] {
+        at.map(|at| table[usize::from(at & 15)])
+    }
+
     /// Asks for a cache line that will be read soon; it need not be there.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

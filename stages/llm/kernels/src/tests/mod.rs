@@ -4,6 +4,7 @@
 
 mod attention;
 mod elementwise;
+mod packed;
 mod product;
 
 use crate::Lanes;

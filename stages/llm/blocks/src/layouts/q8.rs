@@ -1,0 +1,16 @@
+use super::{Layout, LookUp, half_at, part};
+use crate::GROUP;
+
+/// f16 d, 32 signed bytes: `q d`.
+pub(crate) struct Q8v0;
+
+impl Layout for Q8v0 {
+    const VALUES: usize = 32;
+    const BYTES: usize = 34;
+
+    #[inline(always)]
+    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+        let d = half_at(block, 0);
+        part::<GROUP>(block, 2 + GROUP * group).map(|q| f32::from(q as i8) * d)
+    }
+}
