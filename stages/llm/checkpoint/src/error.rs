@@ -6,7 +6,7 @@ use std::{
 
 use miette::Diagnostic;
 
-/// Why a model could not be read, in the user's terms: what, in which file, and the way out.
+/// Why a model could not be read or written, in the user's terms: what, in which file, and the way out.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct CheckpointError(Box<Facts>);
@@ -55,6 +55,18 @@ impl CheckpointError {
             std::io::ErrorKind::NotFound => ("io::not_found", "a file of the model is not there"),
             std::io::ErrorKind::PermissionDenied => ("io::permission_denied", "a file of the model may not be read"),
             _ => ("io::failed", "a file of the model could not be read"),
+        };
+        Self::new(code, message).at(file).caused_by(cause)
+    }
+
+    /// A file that could not be written.
+    pub(crate) fn write(file: &Path, cause: std::io::Error) -> Self {
+        let (code, message) = match cause.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ("io::disk_full", "the disk is full: a file of the model could not be written")
+            }
+            std::io::ErrorKind::PermissionDenied => ("io::permission_denied", "a file of the model may not be written"),
+            _ => ("io::failed", "a file of the model could not be written"),
         };
         Self::new(code, message).at(file).caused_by(cause)
     }

@@ -4,6 +4,7 @@
 //! path ─► Checkpoint::open ─┬─► config()         ModelConfig
 //!                           ├─► tensor(name)     HostTensor, by Hugging Face names whatever the file
 //!                           ├─► tokenizer()      Tokenizer
+//!                           ├─► write_folder()   the same model with other weights, for other tools
 //!                           └─► chat_template()  ChatTemplate ─► conversation::encode_conversation
 //! ```
 //! Nothing here knows a tensor library. Every file is taken as hostile: sizes are checked against the file before
@@ -22,6 +23,7 @@ mod safetensor;
 mod template;
 mod tensor;
 mod tokenizer;
+mod write;
 
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, RopeScaling};
@@ -32,3 +34,4 @@ pub use refit_blocks::BlockFormat;
 pub use template::{ChatTemplate, Message};
 pub use tensor::{HostTensor, PackedTensor, StoredTensor};
 pub use tokenizer::{EncodedText, Tokenizer};
+pub use write::FloatType;

@@ -39,16 +39,20 @@ impl Family {
         }
     }
 
+    /// The class in `config.json` (`architectures`).
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Llama => llama::CLASS,
+            Self::Qwen2 => qwen2::CLASS,
+        }
+    }
+
     pub(crate) fn from_model_type(name: Option<&str>, architectures: &[String]) -> Result<Self, CheckpointError> {
         let found = match name {
             Some(name) => Self::ALL.into_iter().find(|family| family.name() == name),
-            None => Self::ALL.into_iter().find(|family| {
-                let class = match family {
-                    Self::Llama => llama::CLASS,
-                    Self::Qwen2 => qwen2::CLASS,
-                };
-                architectures.iter().any(|architecture| architecture == class)
-            }),
+            None => Self::ALL
+                .into_iter()
+                .find(|family| architectures.iter().any(|architecture| architecture == family.class())),
         };
         found.ok_or_else(|| unsupported(name.or(architectures.first().map(String::as_str))))
     }

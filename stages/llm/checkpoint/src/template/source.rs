@@ -24,8 +24,11 @@ pub(crate) fn from_folder(folder: &HfFolder) -> Result<ChatTemplate, CheckpointE
 
 /// The template in the metadata of a GGUF file.
 pub(crate) fn from_gguf(file: &GgufFile) -> Result<ChatTemplate, CheckpointError> {
-    let text = file.text("tokenizer.chat_template")?.ok_or_else(missing)?;
-    ChatTemplate::new(text, specials_of_gguf(file)?)
+    ChatTemplate::new(text_of_gguf(file)?.ok_or_else(missing)?, specials_of_gguf(file)?)
+}
+
+pub(crate) fn text_of_gguf(file: &GgufFile) -> Result<Option<&str>, CheckpointError> {
+    file.text("tokenizer.chat_template")
 }
 
 pub(crate) fn specials_of_folder(folder: &HfFolder) -> Result<Specials, CheckpointError> {

@@ -8,4 +8,4 @@ mod sentence_piece;
 
 pub use encoding::{EncodedText, Tokenizer};
 pub(crate) use from_folder::{from_folder, token_text};
-pub(crate) use from_gguf::from_gguf;
+pub(crate) use from_gguf::{from_gguf, json_of_gguf};

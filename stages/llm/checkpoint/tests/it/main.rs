@@ -8,3 +8,4 @@ mod hostile;
 mod real;
 mod sentence_piece;
 mod support;
+mod write;
