@@ -92,6 +92,8 @@ pub enum LlmError {
     NoTarget {
         /// As given.
         patterns: String,
+        /// The linear layers that the model has.
+        names: String,
     },
     /// `target_modules` is not a valid regular expression.
     #[error("target_modules `{pattern}` is not a valid regular expression: {reason}")]
@@ -167,21 +169,35 @@ impl LlmError {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Checkpoint(error) => return error.help().map(str::to_owned),
-            Self::WeightShape { .. } => "the configuration and the weights come from different models; fetch both again".into(),
-            Self::TokenOutOfRange { .. } => "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into(),
+            Self::WeightShape { .. } => {
+                "the configuration and the weights come from different models; fetch both again".into()
+            }
+            Self::TokenOutOfRange { .. } => {
+                "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into()
+            }
             Self::RowTooLong { limit, .. } => format!("set `max_length` of the `tokenize` stage to {limit} or less"),
             Self::EmptyPrompt { .. } => "give every row a question".into(),
             Self::PromptTooLong { .. } => "shorten the question, or set a smaller `max_new_tokens`".into(),
             Self::NothingSupervised { .. } => "the `tokenize` stage refuses such rows; make the tokens with it".into(),
             Self::NoRows => "look at the reports of the stages before: every row was dropped".into(),
-            Self::AdapterFile { .. } => "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them".into(),
-            Self::UnsupportedAdapter { .. } => "plain LoRA and rsLoRA adapters are supported; merge others into the base with PEFT first".into(),
-            Self::AdapterMismatch { .. } => "use the base model the adapter was trained on".into(),
-            Self::NoTarget { .. } => {
-                "use `all-linear`, or names out of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or a regular expression over full names such as `model.layers.0.self_attn.q_proj`".into()
+            Self::AdapterFile { .. } => {
+                "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them"
+                    .into()
             }
-            Self::BadTargetPattern { .. } => "a string is matched as one regular expression against full names; give a list for plain names".into(),
-            Self::NotFinite { .. } => "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm".into(),
+            Self::UnsupportedAdapter { .. } => {
+                "plain LoRA and rsLoRA adapters are supported; merge others into the base with PEFT first".into()
+            }
+            Self::AdapterMismatch { .. } => "use the base model the adapter was trained on".into(),
+            Self::NoTarget { names, .. } => format!(
+                "use `all-linear`, or names out of {names}, or a regular expression over full names such as `model.layers.0.self_attn.q_proj`"
+            ),
+            Self::BadTargetPattern { .. } => {
+                "a string is matched as one regular expression against full names; give a list for plain names".into()
+            }
+            Self::NotFinite { .. } => {
+                "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm"
+                    .into()
+            }
             Self::Device { .. } => "run again with `--device cpu`".into(),
             Self::Io(_) | Self::Plot(_) => return None,
         })

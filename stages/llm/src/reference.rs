@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests use this")]
 
-use refit_checkpoint::{Family, HostTensor, ModelConfig, RopeScaling};
+use refit_checkpoint::{HostTensor, ModelConfig};
 use safetensors::SafeTensors;
+use serde_json::{Value, json};
 
 use crate::{
     Device, Model,
@@ -18,37 +19,27 @@ pub(crate) struct Reference {
 
 /// Grouped-query attention, llama3 rotary scaling, untied head.
 pub(crate) fn llama() -> Reference {
-    let scaling =
-        RopeScaling::Llama3 { factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 16 };
-    Reference::new(include_bytes!("../tests/reference/tiny-llama.safetensors"), Family::Llama, Some(scaling))
+    let scaling = json!({"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16});
+    let own = json!({"model_type": "llama", "tie_word_embeddings": false, "rope_scaling": scaling});
+    Reference::new(include_bytes!("../tests/reference/tiny-llama.safetensors"), own)
 }
 
 /// Bias on q, k and v, tied head.
 pub(crate) fn qwen2() -> Reference {
-    Reference::new(include_bytes!("../tests/reference/tiny-qwen2.safetensors"), Family::Qwen2, None)
+    let own = json!({"model_type": "qwen2", "tie_word_embeddings": true});
+    Reference::new(include_bytes!("../tests/reference/tiny-qwen2.safetensors"), own)
 }
 
 impl Reference {
-    fn new(bytes: &'static [u8], family: Family, rope_scaling: Option<RopeScaling>) -> Self {
-        let config = ModelConfig {
-            family,
-            hidden_size: 16,
-            layers: 2,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 4,
-            intermediate_size: 24,
-            vocab_size: 24,
-            max_positions: 64,
-            rms_eps: 1e-5,
-            rope_theta: 100.0,
-            rope_scaling,
-            tied_head: family == Family::Qwen2,
-            qkv_bias: family == Family::Qwen2,
-            name: "tiny".into(),
-            bos_id: None,
-            eos_ids: vec![],
-        };
+    /// `own` is what the configuration has beside the sizes that all have.
+    fn new(bytes: &'static [u8], own: Value) -> Self {
+        let mut config = json!({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 24, "max_position_embeddings": 64,
+            "rms_norm_eps": 1e-5, "rope_theta": 100.0});
+        let entries = config.as_object_mut().unwrap();
+        entries.extend(own.as_object().unwrap().clone());
+        let config = ModelConfig::from_json(&config.to_string()).unwrap();
         Self { file: SafeTensors::deserialize(bytes).unwrap(), config }
     }
 

@@ -1,6 +1,5 @@
 use refit_engine::stage::ParamProblem;
 use refit_llm::{
-    LlmError,
     adapter::{LoraConfig, TargetModules},
     train::{self, TrainConfig},
 };
@@ -156,8 +155,7 @@ impl TrainLoraParams {
                     .help("give one of the two"),
             );
         }
-        // The names of a layer are the same in every block, so one block shows whether a pattern can match.
-        if let Err(error @ LlmError::BadTargetPattern { .. }) = self.targets().resolve(1) {
+        if let Err(error) = self.targets().check() {
             let mut problem = ParamProblem::new("target_modules", error.to_string());
             problem.help = error.help();
             problems.push(problem);

@@ -108,7 +108,7 @@ impl Checkpoint {
     pub fn tensor_shape(&self, name: &str) -> Option<Vec<usize>> {
         match &self.files {
             Files::Folder(folder) => folder.shape(name),
-            Files::Gguf(model) => model.shape(name),
+            Files::Gguf(model) => model.shape(name, &self.config),
         }
     }
 

@@ -26,7 +26,7 @@ mod tokenizer;
 mod write;
 
 pub use checkpoint::Checkpoint;
-pub use config::{ModelConfig, RopeScaling};
+pub use config::{LinearForm, LinearModule, ModelConfig, NormForm, NormPlace, PartNames, RopeScaling, Rotary};
 pub use error::CheckpointError;
 pub use family::Family;
 pub use map::MappedFile;

@@ -9,7 +9,7 @@ use safetensors::{
     tensor::{TensorView, serialize},
 };
 
-use super::{Adapter, AdapterTemplate, LoraConfig, Part, peft::ReadError};
+use super::{Adapter, AdapterTemplate, AdapterTensor, LoraConfig, Part, peft::ReadError};
 use crate::{LlmError, model::LinearModule};
 
 /// PEFT's settings file.
@@ -22,7 +22,7 @@ pub const TEMPLATE_FILE: &str = "template.json";
 /// Writes an adapter as PEFT does, into an existing folder. The same adapter gives the same bytes.
 pub fn save(adapter: &Adapter, folder: &Path) -> Result<(), LlmError> {
     let modules: Vec<&str> = {
-        let mut names: Vec<&str> = adapter.tensors.iter().map(|t| t.module.name()).collect();
+        let mut names: Vec<&str> = adapter.tensors.iter().map(AdapterTensor::short_name).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -77,8 +77,9 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
     let file = SafeTensors::deserialize(bytes).map_err(|error| ReadError::Malformed(error.to_string()))?;
     let mut found = BTreeMap::new();
     for (name, view) in file.tensors() {
-        let (layer, module, part) = parse_name(&name)
-            .ok_or_else(|| ReadError::Malformed(format!("`{name}` is no LoRA matrix of a known linear layer")))?;
+        let (layer, module, part) = parse_name(&name, model).ok_or_else(|| {
+            ReadError::Malformed(format!("`{name}` is no LoRA matrix of a linear layer of the model"))
+        })?;
         found.insert((layer, module, part), (name, view));
     }
     let modules: Vec<(usize, LinearModule)> = {
@@ -111,16 +112,13 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
     Ok(adapter)
 }
 
-fn parse_name(name: &str) -> Option<(usize, LinearModule, Part)> {
-    let rest = name.strip_prefix("base_model.model.model.layers.")?;
-    let (layer, rest) = rest.split_once('.')?;
-    let layer: usize = layer.parse().ok()?;
+fn parse_name(name: &str, model: &ModelConfig) -> Option<(usize, LinearModule, Part)> {
+    let rest = name.strip_prefix("base_model.model.")?;
     let (path, part) = match rest.strip_suffix(".lora_A.weight") {
         Some(path) => (path, Part::A),
         None => (rest.strip_suffix(".lora_B.weight")?, Part::B),
     };
-    let full = format!("model.layers.{layer}.{path}");
-    let module = LinearModule::ALL.into_iter().find(|module| module.path(layer) == full)?;
+    let (layer, module) = model.linear_at(path)?;
     Some((layer, module, part))
 }
 

@@ -12,7 +12,7 @@ impl Adapter {
     /// # Errors
     /// When `target_modules` matches nothing.
     pub fn initial(config: LoraConfig, model: &ModelConfig, seed: u64) -> Result<Self, LlmError> {
-        let modules = config.target_modules.resolve(model.layers)?;
+        let modules = config.target_modules.resolve(model)?;
         let mut adapter = Self::zeros(config, model, &modules);
         for (place, tensor) in adapter.tensors.iter().enumerate() {
             if tensor.part == Part::A {

@@ -1,3 +1,4 @@
+use refit_checkpoint::{LinearForm, ModelConfig};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -58,27 +59,49 @@ impl TargetModules {
     ///
     /// # Errors
     /// When nothing matches, a listed name matches nothing, or the expression is not valid.
-    pub fn resolve(&self, layers: usize) -> Result<Vec<(usize, LinearModule)>, LlmError> {
-        let all = || (0..layers).flat_map(|layer| LinearModule::ALL.map(|module| (layer, module)));
-        let ends_with = |path: &str, name: &str| path == name || path.ends_with(&format!(".{name}"));
-        let matched: Vec<_> = match self {
-            Self::AllLinear => all().collect(),
-            Self::Names(names) => {
-                if let Some(name) = names.iter().find(|name| !all().any(|(l, m)| ends_with(&m.path(l), name))) {
-                    return Err(LlmError::NoTarget { patterns: format!("`{name}`") });
-                }
-                all().filter(|(l, m)| names.iter().any(|name| ends_with(&m.path(*l), name))).collect()
-            }
-            Self::Pattern(pattern) => {
-                let whole = Regex::new(&format!("^(?:{pattern})$"))
-                    .map_err(|e| LlmError::BadTargetPattern { pattern: pattern.clone(), reason: e.to_string() })?;
-                all().filter(|(l, m)| whole.is_match(&m.path(*l))).collect()
-            }
+    pub fn resolve(&self, model: &ModelConfig) -> Result<Vec<(usize, LinearModule)>, LlmError> {
+        let all = || {
+            let named = model.linear_modules();
+            named.map(|(layer, module)| ((layer, module), model.linear_path(layer, module)))
         };
+        let no_target = |patterns: String| {
+            let names: Vec<&str> = model.linears.iter().map(LinearForm::short_name).collect();
+            LlmError::NoTarget { patterns, names: names.join(", ") }
+        };
+        let ends_with = |path: &str, name: &str| path == name || path.ends_with(&format!(".{name}"));
+        if let Self::Names(names) = self
+            && let Some(name) = names.iter().find(|name| !all().any(|(_, path)| ends_with(&path, name)))
+        {
+            return Err(no_target(format!("`{name}`")));
+        }
+        let pattern = self.pattern()?;
+        let wanted = |path: &str| match self {
+            Self::AllLinear => true,
+            Self::Names(names) => names.iter().any(|name| ends_with(path, name)),
+            Self::Pattern(_) => pattern.as_ref().is_some_and(|whole| whole.is_match(path)),
+        };
+        let matched: Vec<_> = all().filter(|(_, path)| wanted(path)).map(|(found, _)| found).collect();
         if matched.is_empty() {
-            return Err(LlmError::NoTarget { patterns: format!("{self}") });
+            return Err(no_target(self.to_string()));
         }
         Ok(matched)
+    }
+
+    /// Refuses an expression that is not valid, whatever the model.
+    ///
+    /// # Errors
+    /// What the expression's parser says.
+    pub fn check(&self) -> Result<(), LlmError> {
+        self.pattern().map(drop)
+    }
+
+    /// The expression, made to match from start to end.
+    fn pattern(&self) -> Result<Option<Regex>, LlmError> {
+        let Self::Pattern(pattern) = self else { return Ok(None) };
+        let whole = Regex::new(&format!("^(?:{pattern})$"));
+        whole
+            .map(Some)
+            .map_err(|error| LlmError::BadTargetPattern { pattern: pattern.clone(), reason: error.to_string() })
     }
 }
 
@@ -99,7 +122,8 @@ mod tests {
 
     #[test]
     fn targets_match_as_peft_matches() {
-        let count = |json: &str| serde_json::from_str::<TargetModules>(json).unwrap().resolve(3).map(|m| m.len());
+        let model = ModelConfig { layers: 3, ..crate::reference::llama().config };
+        let count = |json: &str| serde_json::from_str::<TargetModules>(json).unwrap().resolve(&model).map(|m| m.len());
         assert_eq!(count(r#""all-linear""#).unwrap(), 21);
         assert_eq!(count(r#"["q_proj", "v_proj"]"#).unwrap(), 6);
         assert_eq!(count(r#"["self_attn.q_proj"]"#).unwrap(), 3);

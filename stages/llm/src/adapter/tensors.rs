@@ -4,7 +4,7 @@ use refit_checkpoint::ModelConfig;
 use super::{AdapterTemplate, LoraConfig};
 use crate::{
     LlmError,
-    model::{LayerLora, LinearModule, LoraPair, LoraWeights, linear_shape},
+    model::{LayerLora, LinearModule, LoraPair, LoraWeights},
 };
 
 /// Which of the two matrices.
@@ -23,6 +23,8 @@ pub struct AdapterTensor {
     pub layer: usize,
     /// The linear layer.
     pub module: LinearModule,
+    /// Its full name in the model: `model.layers.0.self_attn.q_proj`.
+    pub path: String,
     /// Which matrix.
     pub part: Part,
     /// Rows and columns.
@@ -38,7 +40,12 @@ impl AdapterTensor {
             Part::A => "lora_A",
             Part::B => "lora_B",
         };
-        format!("base_model.model.{}.{part}.weight", self.module.path(self.layer))
+        format!("base_model.model.{}.{part}.weight", self.path)
+    }
+
+    /// The last part of the linear layer's name: `q_proj`.
+    pub fn short_name(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or(&self.path)
     }
 
     /// Its values in [`Adapter::values`].
@@ -66,9 +73,10 @@ impl Adapter {
         let mut tensors = Vec::with_capacity(modules.len() * 2);
         let mut start = 0;
         for &(layer, module) in modules {
-            let [out, width] = linear_shape(model, module);
+            let [out, width] = model.linear_shape(module);
+            let path = model.linear_path(layer, module);
             for (part, shape) in [(Part::A, [config.rank, width]), (Part::B, [out, config.rank])] {
-                tensors.push(AdapterTensor { layer, module, part, shape, start });
+                tensors.push(AdapterTensor { layer, module, path: path.clone(), part, shape, start });
                 start += shape[0] * shape[1];
             }
         }
@@ -91,7 +99,7 @@ impl Adapter {
                     ),
                 });
             }
-            let [out, width] = linear_shape(model, tensor.module);
+            let [out, width] = model.linear_shape(tensor.module);
             let expected = match tensor.part {
                 Part::A => [self.config.rank, width],
                 Part::B => [out, self.config.rank],

@@ -1,5 +1,5 @@
 use burn::tensor::Device;
-use refit_checkpoint::{Family, HostTensor, ModelConfig};
+use refit_checkpoint::{HostTensor, ModelConfig};
 
 use crate::{
     LlmError, Model,
@@ -73,27 +73,13 @@ pub(crate) fn tiny_adapter() -> LoraConfig {
     }
 }
 
+const TINY: &str = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "_name_or_path": "self-check"}"#;
+
 /// A Llama of two layers with random weights, the same on every device.
 pub(crate) fn tiny_model(device: &Device) -> Result<Model, LlmError> {
-    let config = ModelConfig {
-        family: Family::Llama,
-        hidden_size: 16,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 4,
-        intermediate_size: 24,
-        vocab_size: 20,
-        max_positions: 64,
-        rms_eps: 1e-5,
-        rope_theta: 10000.0,
-        rope_scaling: None,
-        tied_head: true,
-        qkv_bias: false,
-        name: "self-check".into(),
-        bos_id: None,
-        eos_ids: Vec::new(),
-    };
+    let config = ModelConfig::from_json(TINY)?;
     let shape = |name: &str| match name.rsplit('.').nth(1) {
         Some("embed_tokens") => vec![20, 16],
         Some("q_proj" | "o_proj") => vec![16, 16],

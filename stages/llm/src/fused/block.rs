@@ -10,8 +10,6 @@ use super::{
     lora::Lora,
     projection::{Buffers, Past, Projection},
 };
-use crate::model::LinearModule;
-
 /// The frozen weights of one decoder block.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -29,11 +27,6 @@ pub(super) struct Norm {
     pub(super) weight: Vec<f32>,
     pub(super) epsilon: f64,
 }
-
-const QKV: [LinearModule; 3] = [LinearModule::Query, LinearModule::Key, LinearModule::Value];
-const OUTPUT: [LinearModule; 1] = [LinearModule::Output];
-const GATE_UP: [LinearModule; 2] = [LinearModule::Gate, LinearModule::Up];
-const DOWN: [LinearModule; 1] = [LinearModule::Down];
 
 /// What all blocks of a pass share.
 pub(super) struct Shared<'a> {
@@ -104,11 +97,11 @@ impl Block {
     ) {
         let (isa, lora, buffers) = (shared.isa, &shared.lora, &mut scratch.buffers);
         tape.inverse = self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
-        let group = lora.group(layer, &QKV);
+        let group = lora.group(layer, &self.qkv);
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.low_qkv, &mut tape.qkv);
         shared.turn(&mut tape.qkv, false);
         tape.log_sums = attention::forward(isa, shared.shape, &shared.segments, &tape.qkv, &mut tape.attended);
-        let group = lora.group(layer, &OUTPUT);
+        let group = lora.group(layer, &self.output);
         let attended = match keep {
             Some(keep) => {
                 tape.kept.gather(&tape.attended, keep);
@@ -126,10 +119,10 @@ impl Block {
         }
 
         tape.middle_inverse = self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
-        let group = lora.group(layer, &GATE_UP);
+        let group = lora.group(layer, &self.gate_up);
         self.gate_up.forward(isa, &group, &scratch.normed, buffers, &mut tape.low_gate_up, &mut tape.gate_up);
         swiglu::forward(isa, &tape.gate_up, &mut scratch.activated);
-        let group = lora.group(layer, &DOWN);
+        let group = lora.group(layer, &self.down);
         self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.low_down, y);
         y.add(&tape.middle);
     }
@@ -151,18 +144,18 @@ impl Block {
         let (isa, lora, buffers) = (shared.isa, &shared.lora, &mut scratch.buffers);
         swiglu::forward(isa, &tape.gate_up, &mut scratch.activated);
         let past = Past { x: &scratch.activated, low: &tape.low_down, dy: d };
-        let group = lora.group(layer, &DOWN);
+        let group = lora.group(layer, &self.down);
         self.down.backward(isa, &group, past, buffers, Some(&mut scratch.d_activated), gradient);
         swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated);
         self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
         let past = Past { x: &scratch.normed, low: &tape.low_gate_up, dy: &tape.gate_up };
-        let group = lora.group(layer, &GATE_UP);
+        let group = lora.group(layer, &self.gate_up);
         self.gate_up.backward(isa, &group, past, buffers, Some(&mut scratch.d_normed), gradient);
         self.feed_forward_norm.backward(isa, &tape.middle, &tape.middle_inverse, &scratch.d_normed, d);
 
         let attended = if keep.is_some() { &tape.kept } else { &tape.attended };
         let past = Past { x: attended, low: &tape.low_output, dy: d };
-        let group = lora.group(layer, &OUTPUT);
+        let group = lora.group(layer, &self.output);
         self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient);
         if let Some(keep) = keep {
             for (some, features) in [(&mut scratch.d_attended, tape.attended.features()), (&mut *d, tape.x.features())]
@@ -182,7 +175,7 @@ impl Block {
         shared.turn(&mut scratch.d_qkv, true);
         self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
         let past = Past { x: &scratch.normed, low: &tape.low_qkv, dy: &scratch.d_qkv };
-        let group = lora.group(layer, &QKV);
+        let group = lora.group(layer, &self.qkv);
         let d_normed = (!lowest).then_some(&mut scratch.d_normed);
         self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
         if !lowest {

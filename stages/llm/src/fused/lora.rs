@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use super::projection::Projection;
 use crate::{adapter::Adapter, model::LinearModule};
 
 /// An adapter as the fused pass takes it.
@@ -9,7 +10,7 @@ pub(super) struct Lora<'a> {
     values: &'a [f32],
     rank: usize,
     /// Where A and B of a module lie in the adapter's values, by layer and [`LinearModule::index`].
-    places: Vec<[Option<Place>; 7]>,
+    places: Vec<[Option<Place>; LinearModule::COUNT]>,
 }
 
 /// Where the matrices of one linear layer lie in the adapter's values.
@@ -42,7 +43,7 @@ pub(super) struct Pair<'a> {
 
 impl<'a> Lora<'a> {
     pub(super) fn new(adapter: &'a Adapter, layers: usize) -> Self {
-        let mut places: Vec<[Option<Place>; 7]> = (0..layers).map(|_| Default::default()).collect();
+        let mut places: Vec<[Option<Place>; LinearModule::COUNT]> = (0..layers).map(|_| Default::default()).collect();
         // A and B of a module come in turn.
         for pair in adapter.tensors.chunks_exact(2) {
             let place = Place { a: pair[0].range(), b: pair[1].range() };
@@ -51,11 +52,11 @@ impl<'a> Lora<'a> {
         Self { scale: adapter.config.scale() as f32, values: &adapter.values, rank: adapter.config.rank, places }
     }
 
-    /// What belongs to some linear layers of a block.
-    pub(super) fn group(&self, layer: usize, modules: &[LinearModule]) -> Group<'a> {
+    /// What belongs to a projection of a block.
+    pub(super) fn group(&self, layer: usize, projection: &Projection) -> Group<'a> {
         let (mut a, mut rows) = (Vec::new(), 0);
-        let pairs = modules
-            .iter()
+        let pairs = projection
+            .modules()
             .map(|module| {
                 let place = self.places[layer][module.index()].clone()?;
                 a.extend_from_slice(&self.values[place.a.clone()]);

@@ -4,10 +4,12 @@ use rayon::prelude::*;
 use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, product, token_products};
 
 use super::lora::Group;
+use crate::model::LinearModule;
 
 /// A frozen linear layer.
 #[derive(Debug)]
 pub(super) struct Linear {
+    pub(super) module: LinearModule,
     pub(super) weight: Arc<Weight>,
     pub(super) bias: Option<Vec<f32>>,
 }
@@ -43,6 +45,11 @@ pub(super) struct Past<'a> {
 impl Projection {
     pub(super) fn new(layers: Vec<Linear>) -> Self {
         Self { layers }
+    }
+
+    /// What its layers compute, in order.
+    pub(super) fn modules(&self) -> impl Iterator<Item = LinearModule> {
+        self.layers.iter().map(|layer| layer.module)
     }
 
     /// `y` = W·x + b + B·(s·A·x), and `low` = s·A·x.

@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling};
+use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling, Rotary};
 
 use super::ComputePath;
 use crate::{
     Device, Model, Precision,
     adapter::{Adapter, LoraConfig, TargetModules},
-    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, WeightForm, linear_shape},
+    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
     train::{NamedRow, Workers, accumulate, composed_gradient},
@@ -24,7 +24,7 @@ fn models() -> Vec<(&'static str, Model)> {
         intermediate_size: 37,
         vocab_size: 53,
         tied_head: true,
-        rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }),
+        rotary: Rotary { width: 10, base: 100.0, scaling: Some(RopeScaling::Linear { factor: 2.0 }) },
         ..llama.config.clone()
     };
     let one_head = ModelConfig {
@@ -33,10 +33,10 @@ fn models() -> Vec<(&'static str, Model)> {
         head_dim: 16,
         layers: 1,
         tied_head: false,
-        rope_scaling: None,
+        rotary: Rotary { width: 16, base: 100.0, scaling: None },
         ..odd.clone()
     };
-    let no_groups = ModelConfig { kv_heads: 4, qkv_bias: true, ..reference::qwen2().config };
+    let no_groups = ModelConfig { kv_heads: 4, ..reference::qwen2().config };
     vec![
         ("llama", llama.model()),
         ("qwen2", reference::qwen2().model()),
@@ -52,10 +52,10 @@ fn random_model(config: ModelConfig) -> Model {
     let mut place = 0;
     Model::build(config, &Device::flex(), |name| {
         place += 1;
-        let module = crate::model::LinearModule::ALL.into_iter().find(|module| name.contains(module.name()));
-        let shape = match (module, name.ends_with("bias")) {
-            (Some(module), false) => linear_shape(&shapes, module).to_vec(),
-            (Some(module), true) => vec![linear_shape(&shapes, module)[0]],
+        let linear = name.rsplit_once('.').and_then(|(path, _)| shapes.linear_at(path));
+        let shape = match (linear, name.ends_with("bias")) {
+            (Some((_, module)), false) => shapes.linear_shape(module).to_vec(),
+            (Some((_, module)), true) => vec![shapes.linear_shape(module)[0]],
             (None, _) if name.contains("norm") => vec![hidden],
             (None, _) => vec![vocabulary, hidden],
         };

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc};
 
 use refit_kernels::{Isa, Weight, attention::Shape};
 
@@ -28,9 +28,10 @@ impl FusedWeights {
     /// The tiles of a model's weights; they are shared with the model.
     pub(crate) fn new(model: &Model, isa: Isa) -> Result<Self, LlmError> {
         let config = &model.config;
-        let projection = |layers: &[&model::Linear]| -> Result<Projection, LlmError> {
-            let linear = |layer: &&model::Linear| -> Result<Linear, LlmError> {
-                Ok(Linear { weight: layer.weight().tiles()?, bias: layer.bias().map(values).transpose()? })
+        let projection = |layers: &[model::Linear]| -> Result<Projection, LlmError> {
+            let linear = |layer: &model::Linear| -> Result<Linear, LlmError> {
+                let bias = layer.bias().map(values).transpose()?;
+                Ok(Linear { module: layer.module(), weight: layer.weight().tiles()?, bias })
             };
             Ok(Projection::new(layers.iter().map(linear).collect::<Result<_, _>>()?))
         };
@@ -40,17 +41,17 @@ impl FusedWeights {
         let blocks = model.layers.iter().map(|layer| {
             Ok(Block {
                 attention_norm: norm(&layer.attention_norm)?,
-                qkv: projection(&[&layer.query, &layer.key, &layer.value])?,
-                output: projection(&[&layer.output])?,
+                qkv: projection(&layer.attention_inputs)?,
+                output: projection(from_ref(&layer.output))?,
                 feed_forward_norm: norm(&layer.feed_forward_norm)?,
-                gate_up: projection(&[&layer.gate, &layer.up])?,
-                down: projection(&[&layer.down])?,
+                gate_up: projection(&layer.feed_forward_inputs)?,
+                down: projection(from_ref(&layer.down))?,
             })
         });
         Ok(Self {
             isa,
             shape: Shape { heads: config.heads, key_heads: config.kv_heads, width: config.head_dim },
-            frequencies: config.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
+            frequencies: config.rotary.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
             blocks: blocks.collect::<Result<_, LlmError>>()?,
             norm: norm(&model.norm)?,
             head: model.head.tiles()?,

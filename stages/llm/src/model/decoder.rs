@@ -1,8 +1,8 @@
 use burn::tensor::{Int, Tensor, activation};
 
 use super::{
-    Dropout, LayerLora, LinearModule,
-    linear::{Linear, LoraInLayer, project},
+    AttentionShape, Dropout, LayerLora,
+    linear::{Linear, LoraInLayer, apart, project, project_by_one},
     norm::RmsNorm,
     rope::RopeRows,
 };
@@ -11,15 +11,16 @@ use super::{
 #[derive(Debug, Clone)]
 pub(crate) struct DecoderLayer {
     pub(crate) attention_norm: RmsNorm,
-    pub(crate) query: Linear,
-    pub(crate) key: Linear,
-    pub(crate) value: Linear,
+    /// Queries, keys and values, apart or in one.
+    pub(crate) attention_inputs: Vec<Linear>,
     pub(crate) output: Linear,
     pub(crate) feed_forward_norm: RmsNorm,
-    pub(crate) gate: Linear,
-    pub(crate) up: Linear,
+    /// Gate and up, apart or in one.
+    pub(crate) feed_forward_inputs: Vec<Linear>,
     pub(crate) down: Linear,
-    pub(crate) head_dim: usize,
+    pub(crate) shape: AttentionShape,
+    /// Features of gate and of up.
+    pub(crate) wide: usize,
 }
 
 /// What one block needs beside its weights and its input.
@@ -52,24 +53,20 @@ pub(crate) fn decoder_layer(
 ) -> Tensor<2> {
     let lora = LoraInLayer { pairs: pass.lora, scale: pass.scale, dropout: pass.dropout.map(|d| (d, pass.layer)) };
     let normed = layer.attention_norm.forward(x.clone());
-    let [query, key, value] = project(
-        normed,
-        [(LinearModule::Query, &layer.query), (LinearModule::Key, &layer.key), (LinearModule::Value, &layer.value)],
-        lora,
-    )
-    .map(|y| {
+    let AttentionShape { heads, key_heads, head_dim } = layer.shape;
+    let inputs = project(normed, &layer.attention_inputs, lora);
+    let [query, key, value] = apart(inputs, [heads, key_heads, key_heads].map(|heads| heads * head_dim)).map(|y| {
         let [tokens, width] = y.dims();
-        y.reshape([tokens, width / layer.head_dim, layer.head_dim])
+        y.reshape([tokens, width / head_dim, head_dim])
     });
     let attended = attend(pass.rope.query(query), pass.rope.key(key), value);
     let (x, attended) = match pass.keep {
         Some(keep) => (x.select(0, keep.clone()), attended.select(0, keep.clone())),
         None => (x, attended),
     };
-    let [output] = project(attended, [(LinearModule::Output, &layer.output)], lora);
-    let x = output + x;
+    let x = project_by_one(attended, &layer.output, lora) + x;
     let normed = layer.feed_forward_norm.forward(x.clone());
-    let [gate, up] = project(normed, [(LinearModule::Gate, &layer.gate), (LinearModule::Up, &layer.up)], lora);
-    let [down] = project(activation::silu(gate) * up, [(LinearModule::Down, &layer.down)], lora);
-    down + x
+    let inputs = project(normed, &layer.feed_forward_inputs, lora);
+    let [gate, up] = apart(inputs, [layer.wide; 2]);
+    project_by_one(activation::silu(gate) * up, &layer.down, lora) + x
 }

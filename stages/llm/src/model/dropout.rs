@@ -31,7 +31,7 @@ impl Dropout {
         let mut mask = vec![0f32; tokens * width];
         let mut rest = mask.as_mut_slice();
         for (name, length) in &self.rows {
-            let place = name.wrapping_mul(1 << 16) + (layer * LinearModule::ALL.len() + module.index()) as u64;
+            let place = name.wrapping_mul(1 << 16) + (layer * LinearModule::COUNT + module.index()) as u64;
             let mut rng = random::stream(self.seed, Purpose::Dropout, place);
             let (row, after) = rest.split_at_mut(length * width);
             for pair in row.chunks_mut(2) {

@@ -5,14 +5,20 @@ use super::{Dropout, LinearModule, frozen::Frozen};
 /// A frozen linear layer as the files hold it.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
+    module: LinearModule,
     weight: Frozen,
     /// `[1, out]`.
     bias: Option<Tensor<2>>,
 }
 
 impl Linear {
-    pub(crate) fn new(weight: Frozen, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias: bias.map(Tensor::unsqueeze) }
+    pub(crate) fn new(module: LinearModule, weight: Frozen, bias: Option<Tensor<1>>) -> Self {
+        Self { module, weight, bias: bias.map(Tensor::unsqueeze) }
+    }
+
+    /// What it computes.
+    pub(crate) fn module(&self) -> LinearModule {
+        self.module
     }
 
     /// `[out, in]`.
@@ -45,7 +51,7 @@ pub struct LoraPair {
 }
 
 /// The pairs of one layer, by [`LinearModule::index`].
-pub type LayerLora = [Option<LoraPair>; 7];
+pub type LayerLora = [Option<LoraPair>; LinearModule::COUNT];
 
 /// An adapter on a device.
 #[derive(Debug, Clone)]
@@ -76,16 +82,12 @@ pub(crate) struct LoraInLayer<'a> {
 /// Without dropout all `A` of the group are applied in one product, so that the input is read, and its gradient summed,
 /// once. The frozen weights stay apart: a joined product would have to be cut up again, and cutting costs more passes
 /// than it saves.
-pub(crate) fn project<const N: usize>(
-    x: Tensor<2>,
-    group: [(LinearModule, &Linear); N],
-    lora: LoraInLayer<'_>,
-) -> [Tensor<2>; N] {
-    let mut lowered: [Option<Tensor<2>>; N] = [const { None }; N];
+pub(crate) fn project(x: Tensor<2>, group: &[Linear], lora: LoraInLayer<'_>) -> Vec<Tensor<2>> {
+    let mut lowered: Vec<Option<Tensor<2>>> = vec![None; group.len()];
     let adapted: Vec<(usize, LinearModule, &LoraPair)> = group
         .iter()
         .enumerate()
-        .filter_map(|(place, (module, _))| Some((place, *module, lora.pairs[module.index()].as_ref()?)))
+        .filter_map(|(place, linear)| Some((place, linear.module, lora.pairs[linear.module.index()].as_ref()?)))
         .collect();
     match lora.dropout {
         Some((dropout, layer)) => {
@@ -110,12 +112,31 @@ pub(crate) fn project<const N: usize>(
             }
         }
     }
-    let mut lowered = lowered.into_iter();
-    group.map(|(module, linear)| {
+    let outputs = group.iter().zip(lowered).map(|(linear, low)| {
         let y = linear.forward(x.clone());
-        match (lowered.next().flatten(), &lora.pairs[module.index()]) {
+        match (low, &lora.pairs[linear.module.index()]) {
             (Some(low), Some(pair)) => y + low.matmul(pair.b.clone().transpose()),
             _ => y,
         }
-    })
+    });
+    outputs.collect()
+}
+
+/// [`project`] by one linear layer.
+pub(crate) fn project_by_one(x: Tensor<2>, linear: &Linear, lora: LoraInLayer<'_>) -> Tensor<2> {
+    project(x, std::slice::from_ref(linear), lora).remove(0)
+}
+
+/// The outputs of these widths: what linear layers gave apart, or what one gave with its features one after the other.
+pub(crate) fn apart<const N: usize>(outputs: Vec<Tensor<2>>, widths: [usize; N]) -> [Tensor<2>; N] {
+    match <[Tensor<2>; N]>::try_from(outputs) {
+        Ok(apart) => apart,
+        Err(joined) => {
+            let mut start = 0;
+            widths.map(|width| {
+                start += width;
+                joined[0].clone().narrow(1, start - width, width)
+            })
+        }
+    }
 }

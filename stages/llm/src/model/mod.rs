@@ -8,7 +8,6 @@ mod forward;
 mod frozen;
 mod head;
 mod linear;
-mod module;
 mod norm;
 mod rope;
 mod rows;
@@ -19,7 +18,7 @@ pub use dropout::Dropout;
 pub use forward::{RowLoss, SupervisedLoss};
 pub use frozen::WeightForm;
 pub use linear::{LayerLora, LoraPair, LoraWeights};
-pub use module::LinearModule;
+pub use refit_checkpoint::LinearModule;
 pub use rows::{OwnedRows, Rows};
 pub use weights::Model;
 
@@ -32,7 +31,6 @@ pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;
 pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeRows;
-pub(crate) use weights::linear_shape;
 
 #[cfg(test)]
 mod tests;

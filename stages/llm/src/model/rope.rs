@@ -33,7 +33,7 @@ impl Rope {
             turn[i * d + i + d / 2] = 1.0;
         }
         Self {
-            frequencies: config.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
+            frequencies: config.rotary.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
             turn: Tensor::from_data(TensorData::new(turn, [d, d]), device),
             device: device.clone(),
         }

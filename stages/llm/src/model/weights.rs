@@ -1,11 +1,11 @@
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use refit_checkpoint::{Checkpoint, HostTensor, ModelConfig};
+use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelConfig, NormPlace};
 use refit_kernels::Isa;
 
 use super::{
-    Frozen, LinearModule, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
+    AttentionShape, Frozen, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
 };
 use crate::{LlmError, adapter::Adapter, device::is_cpu, fused::FusedWeights};
 
@@ -73,42 +73,46 @@ impl Model {
         // Only its rows are read, unless it is the head as well.
         let table = if config.tied_head { form } else { WeightForm::default() };
         let shape = [config.vocab_size, hidden];
-        let embedding = Frozen::new(read("model.embed_tokens.weight", &shape)?, shape, table, device);
+        let names = config.names;
+        let embedding = Frozen::new(read(&format!("{}.weight", names.embedding), &shape)?, shape, table, device);
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
-            let mut linear = |module: LinearModule, bias: bool| -> Result<Linear, LlmError> {
-                let (path, shape) = (module.path(index), linear_shape(&config, module));
+            let mut linear = |form_of: &LinearForm| -> Result<Linear, LlmError> {
+                let (module, shape) = (form_of.module, config.linear_shape(form_of.module));
+                let path = config.linear_path(index, module);
                 let weight = Frozen::new(read(&format!("{path}.weight"), &shape)?, shape, form, device);
-                let bias = if bias { Some(vector(read(&format!("{path}.bias"), &shape[..1])?)) } else { None };
-                Ok(Linear::new(weight, bias))
+                let bias = if form_of.bias { Some(vector(read(&format!("{path}.bias"), &shape[..1])?)) } else { None };
+                Ok(Linear::new(module, weight, bias))
             };
-            let [query, key, value] = [LinearModule::Query, LinearModule::Key, LinearModule::Value]
-                .map(|module| linear(module, config.qkv_bias));
-            let [output, gate, up, down] =
-                [LinearModule::Output, LinearModule::Gate, LinearModule::Up, LinearModule::Down]
-                    .map(|module| linear(module, false));
-            let mut norm = |name: &str| -> Result<RmsNorm, LlmError> {
-                let weight = read(&format!("model.layers.{index}.{name}.weight"), &[hidden])?;
+            let mut linears = |wanted: fn(LinearModule) -> bool| -> Result<Vec<Linear>, LlmError> {
+                config.linears.iter().filter(|form| wanted(form.module)).map(&mut linear).collect()
+            };
+            let attention_inputs = linears(LinearModule::is_attention_input)?;
+            let output = linears(|module| module == LinearModule::Output)?.remove(0);
+            let feed_forward_inputs = linears(LinearModule::is_feed_forward_input)?;
+            let down = linears(|module| module == LinearModule::Down)?.remove(0);
+            let mut norm = |place: NormPlace| -> Result<RmsNorm, LlmError> {
+                let found = config.norms.iter().find(|norm| norm.place == place);
+                let name = found.expect("invariant: every block has both").name;
+                let weight = read(&format!("{}.{index}.{name}.weight", names.layers), &[hidden])?;
                 Ok(RmsNorm::new(vector(weight), eps))
             };
             layers.push(DecoderLayer {
-                attention_norm: norm("input_layernorm")?,
-                query: query?,
-                key: key?,
-                value: value?,
-                output: output?,
-                feed_forward_norm: norm("post_attention_layernorm")?,
-                gate: gate?,
-                up: up?,
-                down: down?,
-                head_dim: config.head_dim,
+                attention_norm: norm(NormPlace::BeforeAttention)?,
+                attention_inputs,
+                output,
+                feed_forward_norm: norm(NormPlace::BeforeFeedForward)?,
+                feed_forward_inputs,
+                down,
+                shape: AttentionShape::of(&config),
+                wide: config.intermediate_size,
             });
         }
-        let norm = RmsNorm::new(vector(read("model.norm.weight", &[hidden])?), eps);
+        let norm = RmsNorm::new(vector(read(&format!("{}.weight", names.norm), &[hidden])?), eps);
         let head = if config.tied_head {
             embedding.clone()
         } else {
-            Frozen::new(read("lm_head.weight", &shape)?, shape, form, device)
+            Frozen::new(read(&format!("{}.weight", names.head), &shape)?, shape, form, device)
         };
         Ok(Self {
             rope: Rope::new(&config, device),
@@ -164,19 +168,5 @@ impl Model {
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         self.embedding.tensor().select(0, ids)
-    }
-}
-
-/// Rows and columns of a linear layer: `[out, in]`.
-pub(crate) fn linear_shape(config: &ModelConfig, module: LinearModule) -> [usize; 2] {
-    let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
-    let queries = config.heads * config.head_dim;
-    let keys = config.kv_heads * config.head_dim;
-    match module {
-        LinearModule::Query => [queries, hidden],
-        LinearModule::Key | LinearModule::Value => [keys, hidden],
-        LinearModule::Output => [hidden, queries],
-        LinearModule::Gate | LinearModule::Up => [ffn, hidden],
-        LinearModule::Down => [hidden, ffn],
     }
 }

@@ -1,5 +1,9 @@
-use super::{ModelConfig, RopeScaling};
-use crate::{CheckpointError, Family, gguf::GgufFile};
+use super::{ModelConfig, PartNames, RopeScaling, Rotary};
+use crate::{
+    CheckpointError, Family,
+    family::{SEPARATE_LINEARS, TWO_NORMS},
+    gguf::GgufFile,
+};
 
 /// What the tensors of a GGUF file say about the model beside its metadata.
 pub(crate) struct GgufFacts {
@@ -11,6 +15,13 @@ pub(crate) struct GgufFacts {
     pub(crate) rope_factors: Option<Vec<f64>>,
 }
 
+/// The metadata of a GGUF file, of which a family takes the keys that it knows.
+pub(crate) struct GgufConfig<'a> {
+    file: &'a GgufFile,
+    architecture: &'a str,
+    facts: GgufFacts,
+}
+
 impl GgufFacts {
     /// The configuration, checked.
     pub(crate) fn lower(self, file: &GgufFile) -> Result<ModelConfig, CheckpointError> {
@@ -19,56 +30,101 @@ impl GgufFacts {
             .ok_or_else(|| CheckpointError::new("config::missing", "the metadata lacks `general.architecture`"))?;
         let family = Family::from_gguf(architecture)?;
         refuse_other_forms(file, architecture)?;
-        let key = |rest: &str| format!("{architecture}.{rest}");
-        let need = |rest: &str| {
-            let key = key(rest);
-            file.integer(&key)?
-                .ok_or_else(|| CheckpointError::new("config::missing", format!("the metadata lacks `{key}`")))
-        };
-        let hidden_size = need("embedding_length")?;
-        let heads = need("attention.head_count")?;
-        let head_dim = match file.integer(&key("attention.key_length"))? {
+        family.read_gguf(&GgufConfig { file, architecture, facts: self })?.check()
+    }
+}
+
+impl GgufConfig<'_> {
+    /// A key of the architecture in full: `llama.block_count`.
+    fn key(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.architecture)
+    }
+
+    /// A whole number that need not be there, by its key without the architecture.
+    pub(crate) fn size(&self, rest: &str) -> Result<Option<usize>, CheckpointError> {
+        self.file.integer(&self.key(rest))
+    }
+
+    /// A whole number that must be there.
+    pub(crate) fn need(&self, rest: &str) -> Result<usize, CheckpointError> {
+        let missing = || CheckpointError::new("config::missing", format!("the metadata lacks `{}`", self.key(rest)));
+        self.size(rest)?.ok_or_else(missing)
+    }
+
+    /// A number that need not be there.
+    pub(crate) fn number(&self, rest: &str) -> Result<Option<f64>, CheckpointError> {
+        Ok(self.file.number(&self.key(rest))?.map(shortest))
+    }
+
+    /// What llama.cpp writes for Llama, in the keys that most architectures share; a family goes on from there.
+    pub(crate) fn like_llama(&self, family: Family) -> Result<ModelConfig, CheckpointError> {
+        let hidden_size = self.need("embedding_length")?;
+        let heads = self.need("attention.head_count")?;
+        let head_dim = match self.size("attention.key_length")? {
             Some(head_dim) => head_dim,
             None => hidden_size.checked_div(heads).unwrap_or(0),
         };
-        let rotated = file.integer(&key("rope.dimension_count"))?.unwrap_or(head_dim);
+        let rotated = self.size("rope.dimension_count")?.unwrap_or(head_dim);
         if rotated != head_dim {
             return Err(CheckpointError::new(
                 "config::unsupported",
                 format!("only {rotated} of {head_dim} values of a head are rotated, which is not supported"),
             ));
         }
-        let vocab_size = self.embedding.and_then(|shape| shape.first().copied()).ok_or_else(|| {
+        let vocab_size = self.facts.embedding.as_ref().and_then(|shape| shape.first().copied()).ok_or_else(|| {
             CheckpointError::new("weights::missing_tensor", "the embedding `token_embd.weight` is not in the file")
         })?;
         let id = |key: &str| -> Result<Option<u32>, CheckpointError> {
-            Ok(file.integer(key)?.and_then(|id| u32::try_from(id).ok()))
+            Ok(self.file.integer(key)?.and_then(|id| u32::try_from(id).ok()))
         };
         let mut eos_ids = Vec::new();
         for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
             eos_ids.extend(id(key)?.filter(|id| !eos_ids.contains(id)));
         }
-        let name = file.text("general.name")?.and_then(super::hf::public_name);
-        ModelConfig {
+        let name = self.file.text("general.name")?.and_then(super::hf::public_name);
+        Ok(ModelConfig {
             family,
             hidden_size,
-            layers: need("block_count")?,
+            layers: self.need("block_count")?,
             heads,
-            kv_heads: file.integer(&key("attention.head_count_kv"))?.unwrap_or(heads),
+            kv_heads: self.size("attention.head_count_kv")?.unwrap_or(heads),
             head_dim,
-            intermediate_size: need("feed_forward_length")?,
+            intermediate_size: self.need("feed_forward_length")?,
             vocab_size,
-            max_positions: need("context_length")?,
-            rms_eps: file.number(&key("attention.layer_norm_rms_epsilon"))?.map_or(1e-6, shortest),
-            rope_theta: file.number(&key("rope.freq_base"))?.map_or(10_000.0, shortest),
-            rope_scaling: rope_scaling(file, architecture, self.rope_factors)?,
-            tied_head: !self.has_head,
-            qkv_bias: family.gguf_qkv_bias(),
+            max_positions: self.need("context_length")?,
+            rms_eps: self.number("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
+            rotary: Rotary {
+                width: rotated,
+                base: self.number("rope.freq_base")?.unwrap_or(10_000.0),
+                scaling: self.rope_scaling()?,
+            },
+            tied_head: !self.facts.has_head,
+            linears: SEPARATE_LINEARS.to_vec(),
+            norms: TWO_NORMS.to_vec(),
+            names: PartNames::LLAMA,
             name: name.unwrap_or_else(|| family.name().to_owned()),
             bos_id: id("tokenizer.ggml.bos_token_id")?,
             eos_ids,
+        })
+    }
+
+    fn rope_scaling(&self) -> Result<Option<RopeScaling>, CheckpointError> {
+        if let Some(factors) = &self.facts.rope_factors {
+            return Ok(Some(RopeScaling::Factors(factors.clone())));
         }
-        .check()
+        let factor = self.number("rope.scaling.factor")?;
+        let old_factor = self.number("rope.scale_linear")?;
+        match (self.file.text(&self.key("rope.scaling.type"))?, factor.or(old_factor)) {
+            (Some("linear") | None, Some(factor)) if (factor - 1.0).abs() > f64::EPSILON => {
+                Ok(Some(RopeScaling::Linear { factor }))
+            }
+            (Some("linear" | "none") | None, _) => Ok(None),
+            (Some(other), _) => Err(CheckpointError::new(
+                "config::unsupported",
+                format!("the rotary scaling `{other}` is not supported"),
+            )
+            .with_help("supported are `none`, `linear` and Llama 3's factors")),
+        }
     }
 }
 
@@ -90,27 +146,4 @@ fn refuse_other_forms(file: &GgufFile, architecture: &str) -> Result<(), Checkpo
         return Err(CheckpointError::new("gguf::not_a_model", format!("the GGUF file holds a `{kind}`, not a model")));
     }
     Ok(())
-}
-
-fn rope_scaling(
-    file: &GgufFile,
-    architecture: &str,
-    factors: Option<Vec<f64>>,
-) -> Result<Option<RopeScaling>, CheckpointError> {
-    if let Some(factors) = factors {
-        return Ok(Some(RopeScaling::Factors(factors)));
-    }
-    let kind = file.text(&format!("{architecture}.rope.scaling.type"))?;
-    let factor = file.number(&format!("{architecture}.rope.scaling.factor"))?;
-    let old_factor = file.number(&format!("{architecture}.rope.scale_linear"))?;
-    match (kind, factor.or(old_factor)) {
-        (Some("linear") | None, Some(factor)) if (factor - 1.0).abs() > f64::EPSILON => {
-            Ok(Some(RopeScaling::Linear { factor: shortest(factor) }))
-        }
-        (Some("linear" | "none") | None, _) => Ok(None),
-        (Some(other), _) => {
-            Err(CheckpointError::new("config::unsupported", format!("the rotary scaling `{other}` is not supported"))
-                .with_help("supported are `none`, `linear` and Llama 3's factors"))
-        }
-    }
 }

@@ -1,54 +1,39 @@
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ModelConfig, RopeScaling};
-use crate::{CheckpointError, Family};
+use super::{ModelConfig, PartNames, RopeScaling, Rotary};
+use crate::{
+    CheckpointError, Family,
+    family::{SEPARATE_LINEARS, TWO_NORMS},
+};
 
-/// The part of `config.json` that decides how a model computes, as transformers writes it.
-#[derive(Debug, Deserialize)]
+/// `config.json`, of which a family takes the keys that it knows.
+#[derive(Debug)]
 pub(crate) struct HfConfig {
-    pub(crate) model_type: Option<String>,
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(rename = "_name_or_path", alias = "_model_name_or_path")]
-    name_or_path: Option<String>,
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    intermediate_size: Option<usize>,
-    vocab_size: Option<usize>,
-    max_position_embeddings: Option<usize>,
-    rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Map<String, Value>>,
-    rope_parameters: Option<Map<String, Value>>,
-    tie_word_embeddings: Option<bool>,
-    hidden_act: Option<String>,
-    pub(crate) attention_bias: Option<bool>,
-    pub(crate) mlp_bias: Option<bool>,
-    pub(crate) use_sliding_window: Option<bool>,
-    quantization_config: Option<Map<String, Value>>,
-    bos_token_id: Option<Value>,
-    eos_token_id: Option<Value>,
+    values: Map<String, Value>,
+    /// What `generation_config.json` says, which may name more end tokens.
+    generation: Option<Value>,
 }
 
 impl HfConfig {
     pub(crate) fn parse(text: &str) -> Result<Self, CheckpointError> {
-        serde_json::from_str(text).map_err(|cause| {
+        let values = serde_json::from_str(text).map_err(|cause| {
             CheckpointError::new("config::malformed", "config.json cannot be read as a model's configuration")
                 .caused_by(cause)
-        })
+        })?;
+        Ok(Self { values, generation: None })
     }
 
-    /// The configuration, checked. `generation` is the text of `generation_config.json`, which may name more end tokens.
-    pub(crate) fn lower(&self, generation: Option<&str>) -> Result<ModelConfig, CheckpointError> {
-        let family = Family::from_model_type(self.model_type.as_deref(), &self.architectures)?;
-        let traits = family.read_hf(self)?;
-        if let Some(quantization) = &self.quantization_config {
+    /// The configuration, checked. `generation` is the text of `generation_config.json`.
+    pub(crate) fn lower(mut self, generation: Option<&str>) -> Result<ModelConfig, CheckpointError> {
+        self.generation = generation.map(serde_json::from_str).transpose().map_err(|cause| {
+            CheckpointError::new("config::malformed", "generation_config.json is not JSON").caused_by(cause)
+        })?;
+        let classes = self.value("architectures").and_then(Value::as_array).into_iter().flatten();
+        let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
+        let family = Family::from_model_type(self.text("model_type"), &classes)?;
+        if let Some(quantization) = self.value("quantization_config") {
             let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
             return Err(CheckpointError::new(
                 "config::quantized",
@@ -56,15 +41,63 @@ impl HfConfig {
             )
             .with_help("take the unquantised model (float32, float16 or bfloat16 safetensors) or a GGUF file of it"));
         }
-        if let Some(activation) = self.hidden_act.as_deref().filter(|act| *act != "silu" && *act != "swish") {
+        family.read_hf(&self)?.check()
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    fn typed<T>(
+        &self,
+        key: &str,
+        what: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, CheckpointError> {
+        let bad = |value: &Value| {
+            CheckpointError::new("config::bad_value", format!("`{key}` in config.json is {value}, which is not {what}"))
+        };
+        self.value(key).map(|value| read(value).ok_or_else(|| bad(value))).transpose()
+    }
+
+    /// A whole number that need not be there.
+    pub(crate) fn size(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
+        self.typed(key, "a whole number", |value| usize::try_from(value.as_u64()?).ok())
+    }
+
+    /// A whole number that must be there.
+    pub(crate) fn need(&self, key: &str) -> Result<usize, CheckpointError> {
+        let missing = || CheckpointError::new("config::missing", format!("config.json lacks `{key}`"));
+        self.size(key)?.ok_or_else(missing)
+    }
+
+    /// A number that need not be there.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, CheckpointError> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    /// Whether a switch is on; one that is not there is off.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, CheckpointError> {
+        Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.value(key)?.as_str()
+    }
+
+    /// What Llama's configuration says, in the keys that most families took over; a family goes on from there.
+    ///
+    /// `positions` is `max_position_embeddings` where the file is silent.
+    pub(crate) fn like_llama(&self, family: Family, positions: usize) -> Result<ModelConfig, CheckpointError> {
+        if let Some(activation) = self.text("hidden_act").filter(|act| *act != "silu" && *act != "swish") {
             return Err(CheckpointError::new(
                 "config::unsupported",
                 format!("the activation `{activation}` is not supported; {family} models use `silu`"),
             ));
         }
-        let hidden_size = need("hidden_size", self.hidden_size)?;
-        let heads = need("num_attention_heads", self.num_attention_heads)?;
-        let head_dim = match self.head_dim {
+        let hidden_size = self.need("hidden_size")?;
+        let heads = self.need("num_attention_heads")?;
+        let head_dim = match self.size("head_dim")? {
             Some(head_dim) => head_dim,
             None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
             None => {
@@ -74,53 +107,49 @@ impl HfConfig {
                 ));
             }
         };
-        let mut eos_ids = ids(self.eos_token_id.as_ref());
-        let generation: Option<Value> = generation.map(serde_json::from_str).transpose().map_err(|cause| {
-            CheckpointError::new("config::malformed", "generation_config.json is not JSON").caused_by(cause)
-        })?;
-        for id in ids(generation.as_ref().and_then(|g| g.get("eos_token_id"))) {
+        let mut eos_ids = ids(self.value("eos_token_id"));
+        for id in ids(self.generation.as_ref().and_then(|generation| generation.get("eos_token_id"))) {
             if !eos_ids.contains(&id) {
                 eos_ids.push(id);
             }
         }
-        let (rope_theta, rope_scaling) = self.rope()?;
-        ModelConfig {
+        let name = ["_name_or_path", "_model_name_or_path"].into_iter().find_map(|key| self.text(key));
+        Ok(ModelConfig {
             family,
             hidden_size,
-            layers: need("num_hidden_layers", self.num_hidden_layers)?,
+            layers: self.need("num_hidden_layers")?,
             heads,
-            kv_heads: self.num_key_value_heads.unwrap_or(heads),
+            kv_heads: self.size("num_key_value_heads")?.unwrap_or(heads),
             head_dim,
-            intermediate_size: need("intermediate_size", self.intermediate_size)?,
-            vocab_size: need("vocab_size", self.vocab_size)?,
-            max_positions: self.max_position_embeddings.unwrap_or(traits.default_positions),
-            rms_eps: self.rms_norm_eps.unwrap_or(1e-6),
-            rope_theta,
-            rope_scaling,
-            tied_head: self.tie_word_embeddings.unwrap_or(false),
-            qkv_bias: traits.qkv_bias,
-            name: self.name_or_path.as_deref().and_then(public_name).unwrap_or_else(|| family.name().to_owned()),
-            bos_id: ids(self.bos_token_id.as_ref()).first().copied(),
+            intermediate_size: self.need("intermediate_size")?,
+            vocab_size: self.need("vocab_size")?,
+            max_positions: self.size("max_position_embeddings")?.unwrap_or(positions),
+            rms_eps: self.number("rms_norm_eps")?.unwrap_or(1e-6),
+            rotary: self.rotary(head_dim)?,
+            tied_head: self.flag("tie_word_embeddings")?,
+            linears: SEPARATE_LINEARS.to_vec(),
+            norms: TWO_NORMS.to_vec(),
+            names: PartNames::LLAMA,
+            name: name.and_then(public_name).unwrap_or_else(|| family.name().to_owned()),
+            bos_id: ids(self.value("bos_token_id")).first().copied(),
             eos_ids,
-        }
-        .check()
+        })
     }
 
     /// Base and scaling, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
-    fn rope(&self) -> Result<(f64, Option<RopeScaling>), CheckpointError> {
-        let number = |key: &str| {
-            [&self.rope_parameters, &self.rope_scaling].into_iter().flatten().find_map(|map| map.get(key)?.as_f64())
+    fn rotary(&self, width: usize) -> Result<Rotary, CheckpointError> {
+        let maps = || ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| self.value(key)?.as_object());
+        let number = |key: &str| maps().find_map(|map| map.get(key)?.as_f64());
+        let base = match number("rope_theta") {
+            Some(base) => base,
+            None => self.number("rope_theta")?.unwrap_or(10_000.0),
         };
-        let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
         let required = |key: &str| {
             number(key).ok_or_else(|| {
                 CheckpointError::new("config::missing", format!("the rotary scaling in config.json lacks `{key}`"))
             })
         };
-        let kind = [&self.rope_parameters, &self.rope_scaling]
-            .into_iter()
-            .flatten()
-            .find_map(|map| map.get("rope_type").or_else(|| map.get("type"))?.as_str());
+        let kind = maps().find_map(|map| map.get("rope_type").or_else(|| map.get("type"))?.as_str());
         let scaling = match kind {
             None | Some("default") => None,
             Some("linear") => Some(RopeScaling::Linear { factor: required("factor")? }),
@@ -138,12 +167,8 @@ impl HfConfig {
                 .with_help("supported are `default`, `linear` and `llama3`"));
             }
         };
-        Ok((theta, scaling))
+        Ok(Rotary { width, base, scaling })
     }
-}
-
-fn need(key: &str, value: Option<usize>) -> Result<usize, CheckpointError> {
-    value.ok_or_else(|| CheckpointError::new("config::missing", format!("config.json lacks `{key}`")))
 }
 
 /// A token id, or a list of them.
@@ -192,7 +217,7 @@ mod tests {
         new["rope_parameters"] = json!({"rope_theta": 100_000.0, "rope_type": "default"});
         let (old, new) = (lower(&old).unwrap(), lower(&new).unwrap());
         assert_eq!(old, new);
-        assert!((old.rope_theta - 1e5).abs() < 1e-9);
+        assert!((old.rotary.base - 1e5).abs() < 1e-9);
         assert_eq!((old.head_dim, old.bos_id, old.eos_ids), (64, Some(1), vec![2, 0]));
     }
 
@@ -202,7 +227,7 @@ mod tests {
         config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
         assert!(matches!(
-            lower(&config).unwrap().rope_scaling,
+            lower(&config).unwrap().rotary.scaling,
             Some(RopeScaling::Llama3 { original_max_positions: 8192, .. })
         ));
     }
@@ -216,6 +241,7 @@ mod tests {
             ("quantization_config", json!({"quant_method": "gptq"}), "gptq"),
             ("num_hidden_layers", json!(null), "num_hidden_layers"),
             ("attention_bias", json!(true), "attention_bias"),
+            ("hidden_size", json!("wide"), "hidden_size"),
         ];
         for (key, value, named) in cases {
             let mut config = smollm();

@@ -1,11 +1,15 @@
 //! What a model is, as its files say it.
 
+mod block;
 mod gguf;
 mod hf;
 mod model;
 mod rope;
+mod rotary;
 
-pub(crate) use gguf::GgufFacts;
+pub use block::{LinearForm, LinearModule, NormForm, NormPlace, PartNames};
+pub(crate) use gguf::{GgufConfig, GgufFacts};
 pub(crate) use hf::HfConfig;
 pub use model::ModelConfig;
 pub use rope::RopeScaling;
+pub use rotary::Rotary;

@@ -1,7 +1,10 @@
-use super::RopeScaling;
+use super::{HfConfig, LinearForm, LinearModule, NormForm, PartNames, Rotary};
 use crate::{CheckpointError, Family};
 
-/// The shape of a model. Sizes are counts of elements.
+/// The shape of a model, and what its decoder blocks are made of, as its family's file says it. Sizes are counts of elements.
+///
+/// Both ways to compute (burn operations, fused kernels) carry out this one description, and the names in files, of adapters
+/// too, follow from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// The architecture.
@@ -24,14 +27,16 @@ pub struct ModelConfig {
     pub max_positions: usize,
     /// Added under the root of `RMSNorm`.
     pub rms_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// How the rotary frequencies are stretched, if they are.
-    pub rope_scaling: Option<RopeScaling>,
+    /// How positions enter the attention.
+    pub rotary: Rotary,
     /// Whether the head is the embedding matrix.
     pub tied_head: bool,
-    /// Whether the q, k and v projections have a bias.
-    pub qkv_bias: bool,
+    /// The linear layers of a block, in the order of computation.
+    pub linears: Vec<LinearForm>,
+    /// The norms of a block.
+    pub norms: Vec<NormForm>,
+    /// What Hugging Face's files call the parts.
+    pub names: PartNames,
     /// What the model calls itself; never a path of some machine.
     pub name: String,
     /// The token that starts a text, if the model has one.
@@ -44,15 +49,60 @@ pub struct ModelConfig {
 const LIMIT: usize = 1 << 30;
 
 impl ModelConfig {
-    /// The rotary inverse frequencies `[head_dim / 2]`, scaling applied.
-    pub fn inverse_frequencies(&self) -> Vec<f64> {
-        let pairs = self.head_dim / 2;
-        (0..pairs)
-            .map(|i| {
-                let plain = self.rope_theta.powf(-2.0 * i as f64 / self.head_dim as f64);
-                self.rope_scaling.as_ref().map_or(plain, |scaling| scaling.apply(i, plain))
-            })
-            .collect()
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// What is missing, contradictory or not supported, by its key.
+    pub fn from_json(text: &str) -> Result<Self, CheckpointError> {
+        HfConfig::parse(text)?.lower(None)
+    }
+
+    /// The linear layer of a block that computes this, if there is one.
+    pub fn linear(&self, module: LinearModule) -> Option<&LinearForm> {
+        self.linears.iter().find(|linear| linear.module == module)
+    }
+
+    /// Every linear layer of every block, in the order of computation.
+    pub fn linear_modules(&self) -> impl Iterator<Item = (usize, LinearModule)> + '_ {
+        (0..self.layers).flat_map(|layer| self.linears.iter().map(move |linear| (layer, linear.module)))
+    }
+
+    /// The full name of a linear layer: `model.layers.3.self_attn.q_proj`.
+    ///
+    /// # Panics
+    /// When the blocks have no such layer.
+    pub fn linear_path(&self, layer: usize, module: LinearModule) -> String {
+        let linear = self.linear(module).expect("invariant: one of this model's linear layers");
+        format!("{}.{layer}.{}", self.names.layers, linear.name)
+    }
+
+    /// The linear layer of that full name; its block may be beyond those of the model.
+    pub fn linear_at(&self, path: &str) -> Option<(usize, LinearModule)> {
+        let (layer, name) = self.in_layer(path)?;
+        let linear = self.linears.iter().find(|linear| linear.name == name)?;
+        Some((layer, linear.module))
+    }
+
+    /// Rows and columns of a linear layer: `[out, in]`.
+    pub fn linear_shape(&self, module: LinearModule) -> [usize; 2] {
+        let (hidden, wide) = (self.hidden_size, self.intermediate_size);
+        let queries = self.heads * self.head_dim;
+        let keys = self.kv_heads * self.head_dim;
+        match module {
+            LinearModule::Query => [queries, hidden],
+            LinearModule::Key | LinearModule::Value => [keys, hidden],
+            LinearModule::QueryKeyValue => [queries + 2 * keys, hidden],
+            LinearModule::Output => [hidden, queries],
+            LinearModule::Gate | LinearModule::Up => [wide, hidden],
+            LinearModule::GateUp => [2 * wide, hidden],
+            LinearModule::Down => [hidden, wide],
+        }
+    }
+
+    /// The block that a full name belongs to, and the rest of the name.
+    pub(crate) fn in_layer<'a>(&self, path: &'a str) -> Option<(usize, &'a str)> {
+        let (layer, rest) = path.strip_prefix(self.names.layers)?.strip_prefix('.')?.split_once('.')?;
+        layer.bytes().all(|b| b.is_ascii_digit()).then(|| Some((layer.parse().ok()?, rest)))?
     }
 
     /// Refuses sizes no model can have.
@@ -76,16 +126,10 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return bad(format!("{} heads cannot be shared by {} key/value heads", self.heads, self.kv_heads));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return bad(format!("the head width is {}, but rotary positions need an even one", self.head_dim));
-        }
         if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
             return bad(format!("the RMSNorm epsilon is {}", self.rms_eps));
         }
-        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return bad(format!("the rotary base is {}", self.rope_theta));
-        }
-        if let Some(problem) = self.rope_scaling.as_ref().and_then(|scaling| scaling.problem(self.head_dim)) {
+        if let Some(problem) = self.rotary.problem() {
             return bad(problem);
         }
         Ok(self)
@@ -93,34 +137,20 @@ impl ModelConfig {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::RopeScaling;
 
     fn config() -> ModelConfig {
-        ModelConfig {
-            family: Family::Llama,
-            hidden_size: 64,
-            layers: 1,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 16,
-            intermediate_size: 128,
-            vocab_size: 100,
-            max_positions: 256,
-            rms_eps: 1e-5,
-            rope_theta: 10_000.0,
-            rope_scaling: None,
-            tied_head: true,
-            qkv_bias: false,
-            name: "tiny".into(),
-            bos_id: None,
-            eos_ids: vec![],
-        }
+        let text = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 100, "max_position_embeddings": 256}"#;
+        ModelConfig::from_json(text).unwrap()
     }
 
     #[test]
     fn plain_frequencies_fall_from_one() {
-        let frequencies = config().inverse_frequencies();
+        let frequencies = config().rotary.inverse_frequencies();
         assert_eq!(frequencies.len(), 8);
         assert!((frequencies[0] - 1.0).abs() < 1e-12);
         assert!((frequencies[4] - 0.01).abs() < 1e-12);
@@ -128,11 +158,27 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
+        let rotary = || config().rotary;
         assert!(config().check().is_ok());
         assert!(ModelConfig { kv_heads: 3, ..config() }.check().is_err());
-        assert!(ModelConfig { head_dim: 15, ..config() }.check().is_err());
+        assert!(ModelConfig { rotary: Rotary { width: 15, ..rotary() }, ..config() }.check().is_err());
         assert!(ModelConfig { layers: 0, ..config() }.check().is_err());
-        assert!(ModelConfig { rope_theta: f64::NAN, ..config() }.check().is_err());
-        assert!(ModelConfig { rope_scaling: Some(RopeScaling::Factors(vec![1.0; 3])), ..config() }.check().is_err());
+        assert!(ModelConfig { rotary: Rotary { base: f64::NAN, ..rotary() }, ..config() }.check().is_err());
+        let scaling = Some(RopeScaling::Factors(vec![1.0; 3]));
+        assert!(ModelConfig { rotary: Rotary { scaling, ..rotary() }, ..config() }.check().is_err());
+    }
+
+    #[test]
+    fn linear_layers_have_their_full_names() {
+        let config = config();
+        let (layer, module) = (1, LinearModule::Key);
+        assert_eq!(config.linear_path(layer, module), "model.layers.1.self_attn.k_proj");
+        for (layer, module) in config.linear_modules() {
+            assert_eq!(config.linear_at(&config.linear_path(layer, module)), Some((layer, module)));
+        }
+        assert_eq!(config.linear_modules().count(), 14);
+        for other in ["model.layers.x.mlp.up_proj", "model.layers.1.mlp.router", "layers.1.mlp.up_proj", "lm_head"] {
+            assert_eq!(config.linear_at(other), None, "{other}");
+        }
     }
 }

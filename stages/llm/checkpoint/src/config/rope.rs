@@ -20,7 +20,7 @@ pub enum RopeScaling {
         /// Positions before stretching.
         original_max_positions: usize,
     },
-    /// One divisor for each frequency, `[head_dim / 2]`: what a GGUF file keeps of Llama 3's rule (`rope_freqs.weight`).
+    /// One divisor for each frequency, `[width / 2]`: what a GGUF file keeps of Llama 3's rule (`rope_freqs.weight`).
     Factors(Vec<f64>),
 }
 
@@ -46,7 +46,7 @@ impl RopeScaling {
     }
 
     /// What is wrong with the numbers, if anything is.
-    pub(super) fn problem(&self, head_dim: usize) -> Option<String> {
+    pub(super) fn problem(&self, width: usize) -> Option<String> {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         match self {
             Self::Linear { factor } if !positive(*factor) => Some(format!("the rotary scaling factor is {factor}")),
@@ -59,8 +59,8 @@ impl RopeScaling {
             {
                 Some("the numbers of the llama3 rotary scaling contradict each other".into())
             }
-            Self::Factors(factors) if factors.len() != head_dim / 2 || !factors.iter().all(|f| positive(*f)) => {
-                Some(format!("the rotary factors are not {} positive numbers", head_dim / 2))
+            Self::Factors(factors) if factors.len() != width / 2 || !factors.iter().all(|f| positive(*f)) => {
+                Some(format!("the rotary factors are not {} positive numbers", width / 2))
             }
             _ => None,
         }

@@ -1,21 +1,30 @@
-use super::FamilyFacts;
-use crate::{CheckpointError, config::HfConfig};
+use super::{Definition, Family, GgufRows};
+use crate::{
+    CheckpointError, ModelConfig,
+    config::{GgufConfig, HfConfig},
+};
 
-pub(super) const NAME: &str = "llama";
-pub(super) const CLASS: &str = "LlamaForCausalLM";
+pub(super) const DEFINITION: Definition = Definition {
+    name: "llama",
+    class: "LlamaForCausalLM",
+    read_hf,
+    read_gguf,
+    // `W.reshape(heads, 2, rows / heads / 2, …).swapaxes(1, 2)` (llama.cpp, `conversion/llama.py`).
+    gguf_rows: GgufRows::RotaryPairs,
+};
 
-/// llama.cpp rotates neighbouring pairs for this architecture, so its converter reorders the rows of q and k:
-/// `W.reshape(heads, 2, rows / heads / 2, …).swapaxes(1, 2)` (`conversion/llama.py`).
-pub(super) const GGUF_INTERLEAVES_ROTARY_ROWS: bool = true;
-
-pub(super) fn read_hf(config: &HfConfig) -> Result<FamilyFacts, CheckpointError> {
-    for (key, value) in [("attention_bias", config.attention_bias), ("mlp_bias", config.mlp_bias)] {
-        if value == Some(true) {
+fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+    for key in ["attention_bias", "mlp_bias"] {
+        if config.flag(key)? {
             return Err(CheckpointError::new(
                 "config::unsupported",
-                format!("`{key}: true` is not supported for `{NAME}` models"),
+                format!("`{key}: true` is not supported for `llama` models"),
             ));
         }
     }
-    Ok(FamilyFacts { qkv_bias: false, default_positions: 2048 })
+    config.like_llama(Family::Llama, 2048)
+}
+
+fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+    config.like_llama(Family::Llama)
 }

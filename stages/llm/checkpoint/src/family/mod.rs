@@ -1,91 +1,111 @@
 //! The architectures, one file each: how the configuration and the tensor names of a family map.
+//!
+//! A family is added by its file, which reads configurations into the one description that everything is computed from
+//! ([`ModelConfig`]), and its line in the list below.
 
 mod llama;
-mod names;
+mod parts;
 mod qwen2;
+mod tensors;
 
 use std::fmt;
 
-pub(crate) use names::{expected_tensors, gguf_name};
+use parts::with_attention_bias;
+pub(crate) use parts::{SEPARATE_LINEARS, TWO_NORMS};
+pub(crate) use tensors::{expected_tensors, gguf_name};
 
-use crate::{CheckpointError, config::HfConfig};
+use crate::{
+    CheckpointError, ModelConfig,
+    config::{GgufConfig, HfConfig},
+};
 
-/// An architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Llama and what is built like it (`SmolLM2`, `TinyLlama`, Yi …).
-    Llama,
-    /// Qwen2 and Qwen2.5: Llama with a bias on q, k and v.
-    Qwen2,
+/// What a family's file says.
+pub(crate) struct Definition {
+    /// `model_type` in `config.json`, `general.architecture` in GGUF.
+    name: &'static str,
+    /// transformers' class, by which a configuration without `model_type` is known.
+    class: &'static str,
+    /// Reads `config.json`, and refuses what is not supported.
+    read_hf: fn(&HfConfig) -> Result<ModelConfig, CheckpointError>,
+    /// Reads the metadata of a GGUF file.
+    read_gguf: fn(&GgufConfig<'_>) -> Result<ModelConfig, CheckpointError>,
+    gguf_rows: GgufRows,
 }
 
-/// What the family itself says about a model.
-pub(crate) struct FamilyFacts {
-    /// Whether q, k and v have a bias.
-    pub(crate) qkv_bias: bool,
-    /// `max_position_embeddings` where `config.json` is silent.
-    pub(crate) default_positions: usize,
+/// How the rows of q and k lie in GGUF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufRows {
+    /// As in Hugging Face's files.
+    AsTheyAre,
+    /// Rows that turn together are neighbours, because llama.cpp turns neighbouring pairs for this architecture.
+    RotaryPairs,
+}
+
+macro_rules! families {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $file:ident,)+) => {
+        /// An architecture.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Family {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Family {
+            /// Every family there is.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            fn definition(self) -> &'static Definition {
+                match self {
+                    $(Self::$variant => &$file::DEFINITION,)+
+                }
+            }
+        }
+    };
+}
+
+families! {
+    /// Llama and what is built like it (`SmolLM2`, `TinyLlama`, Yi …).
+    Llama => llama,
+    /// Qwen2 and Qwen2.5: Llama with a bias on q, k and v.
+    Qwen2 => qwen2,
 }
 
 impl Family {
-    /// Every family there is.
-    pub const ALL: [Self; 2] = [Self::Llama, Self::Qwen2];
-
     /// The name in `config.json` (`model_type`) and in GGUF (`general.architecture`).
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Llama => llama::NAME,
-            Self::Qwen2 => qwen2::NAME,
-        }
+        self.definition().name
     }
 
     /// The class in `config.json` (`architectures`).
     pub(crate) fn class(self) -> &'static str {
-        match self {
-            Self::Llama => llama::CLASS,
-            Self::Qwen2 => qwen2::CLASS,
-        }
+        self.definition().class
     }
 
-    pub(crate) fn from_model_type(name: Option<&str>, architectures: &[String]) -> Result<Self, CheckpointError> {
+    pub(crate) fn from_model_type(name: Option<&str>, classes: &[&str]) -> Result<Self, CheckpointError> {
         let found = match name {
-            Some(name) => Self::ALL.into_iter().find(|family| family.name() == name),
-            None => Self::ALL
-                .into_iter()
-                .find(|family| architectures.iter().any(|architecture| architecture == family.class())),
+            Some(name) => Self::find(|family| family.name == name),
+            None => Self::find(|family| classes.contains(&family.class)),
         };
-        found.ok_or_else(|| unsupported(name.or(architectures.first().map(String::as_str))))
+        found.ok_or_else(|| unsupported(name.or(classes.first().copied())))
     }
 
     pub(crate) fn from_gguf(architecture: &str) -> Result<Self, CheckpointError> {
-        Self::ALL
-            .into_iter()
-            .find(|family| family.name() == architecture)
-            .ok_or_else(|| unsupported(Some(architecture)))
+        Self::find(|family| family.name == architecture).ok_or_else(|| unsupported(Some(architecture)))
     }
 
-    /// Reads what only this family has in `config.json`, and refuses what is not supported.
-    pub(crate) fn read_hf(self, config: &HfConfig) -> Result<FamilyFacts, CheckpointError> {
-        match self {
-            Self::Llama => llama::read_hf(config),
-            Self::Qwen2 => qwen2::read_hf(config),
-        }
+    fn find(wanted: impl Fn(&Definition) -> bool) -> Option<Self> {
+        Self::ALL.iter().copied().find(|family| wanted(family.definition()))
     }
 
-    /// Whether GGUF keeps the rows of q and k interleaved.
-    pub(crate) fn gguf_interleaves_rotary_rows(self) -> bool {
-        match self {
-            Self::Llama => llama::GGUF_INTERLEAVES_ROTARY_ROWS,
-            Self::Qwen2 => qwen2::GGUF_INTERLEAVES_ROTARY_ROWS,
-        }
+    pub(crate) fn read_hf(self, config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+        (self.definition().read_hf)(config)
     }
 
-    /// Whether q, k and v of a GGUF file of this family have a bias.
-    pub(crate) fn gguf_qkv_bias(self) -> bool {
-        match self {
-            Self::Llama => false,
-            Self::Qwen2 => true,
-        }
+    pub(crate) fn read_gguf(self, config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+        (self.definition().read_gguf)(config)
+    }
+
+    pub(crate) fn gguf_rows(self) -> GgufRows {
+        self.definition().gguf_rows
     }
 }
 
@@ -96,7 +116,8 @@ impl fmt::Display for Family {
 }
 
 fn unsupported(name: Option<&str>) -> CheckpointError {
-    let supported = Family::ALL.map(|family| format!("`{family}`")).join(" and ");
+    let names: Vec<String> = Family::ALL.iter().map(|family| format!("`{family}`")).collect();
+    let supported = names.join(" and ");
     let message = match name {
         Some(name) => format!("the architecture `{name}` is not supported"),
         None => "the model does not say which architecture it is".to_owned(),

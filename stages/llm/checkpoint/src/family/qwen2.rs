@@ -1,18 +1,22 @@
-use super::FamilyFacts;
-use crate::{CheckpointError, config::HfConfig};
+use super::{Definition, Family, GgufRows, with_attention_bias};
+use crate::{
+    CheckpointError, ModelConfig,
+    config::{GgufConfig, HfConfig},
+};
 
-pub(super) const NAME: &str = "qwen2";
-pub(super) const CLASS: &str = "Qwen2ForCausalLM";
+pub(super) const DEFINITION: Definition =
+    Definition { name: "qwen2", class: "Qwen2ForCausalLM", read_hf, read_gguf, gguf_rows: GgufRows::AsTheyAre };
 
-/// Rows are kept as they are.
-pub(super) const GGUF_INTERLEAVES_ROTARY_ROWS: bool = false;
-
-pub(super) fn read_hf(config: &HfConfig) -> Result<FamilyFacts, CheckpointError> {
-    if config.use_sliding_window == Some(true) {
+fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+    if config.flag("use_sliding_window")? {
         return Err(CheckpointError::new(
             "config::unsupported",
             "`use_sliding_window: true` is not supported: attention always sees the whole text",
         ));
     }
-    Ok(FamilyFacts { qkv_bias: true, default_positions: 32_768 })
+    Ok(with_attention_bias(config.like_llama(Family::Qwen2, 32_768)?))
+}
+
+fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+    Ok(with_attention_bias(config.like_llama(Family::Qwen2)?))
 }

@@ -4,7 +4,9 @@ use rayon::prelude::*;
 
 use super::{GgufFile, file::TensorEntry};
 use crate::{
-    CheckpointError, HostTensor, ModelConfig, PackedTensor, StoredTensor, config::GgufFacts, family::gguf_name,
+    CheckpointError, HostTensor, ModelConfig, PackedTensor, StoredTensor,
+    config::{GgufFacts, LinearModule},
+    family::{GgufRows, gguf_name},
     numbers::NumberFormat,
 };
 
@@ -16,31 +18,32 @@ pub(crate) struct GgufModel {
 
 impl GgufModel {
     pub(crate) fn open(path: &Path) -> Result<(Self, ModelConfig), CheckpointError> {
-        let model = Self { file: GgufFile::open(path)? };
+        let file = GgufFile::open(path)?;
+        let values = |entry: &TensorEntry| entry.format.decode(file.bytes(entry)).into_iter().map(f64::from).collect();
         let facts = GgufFacts {
-            embedding: model.shape("model.embed_tokens.weight"),
-            has_head: model.shape("lm_head.weight").is_some(),
-            rope_factors: model.rope_factors(),
+            embedding: file.entry("token_embd.weight").map(|entry| entry.shape.clone()),
+            has_head: file.entry("output.weight").is_some(),
+            rope_factors: file.entry("rope_freqs.weight").map(values),
         };
-        let config = facts.lower(&model.file).map_err(|error| error.at(path))?;
-        Ok((model, config))
+        let config = facts.lower(&file).map_err(|error| error.at(path))?;
+        Ok((Self { file }, config))
     }
 
     pub(crate) fn file(&self) -> &GgufFile {
         &self.file
     }
 
-    fn entry(&self, name: &str) -> Option<&TensorEntry> {
-        self.file.entry(&gguf_name(name)?)
+    fn entry(&self, name: &str, config: &ModelConfig) -> Option<&TensorEntry> {
+        self.file.entry(&gguf_name(config, name)?)
     }
 
-    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        Some(self.entry(name)?.shape.clone())
+    pub(crate) fn shape(&self, name: &str, config: &ModelConfig) -> Option<Vec<usize>> {
+        Some(self.entry(name, config)?.shape.clone())
     }
 
     /// Decodes a tensor, rows in Hugging Face's order.
     pub(crate) fn tensor(&self, name: &str, config: &ModelConfig) -> Result<Option<HostTensor>, CheckpointError> {
-        let Some(entry) = self.entry(name) else { return Ok(None) };
+        let Some(entry) = self.entry(name, config) else { return Ok(None) };
         let mut values = entry.format.decode(self.file.bytes(entry));
         self.file.release(entry);
         if let Some(heads) = rotary_heads(name, config) {
@@ -52,7 +55,7 @@ impl GgufModel {
 
     /// The same in its blocks, if it is a matrix of blocks: the order of rows is as good as theirs.
     pub(crate) fn stored(&self, name: &str, config: &ModelConfig) -> Result<Option<StoredTensor>, CheckpointError> {
-        let Some(entry) = self.entry(name) else { return Ok(None) };
+        let Some(entry) = self.entry(name, config) else { return Ok(None) };
         let (NumberFormat::Blocks(format), &[rows, columns]) = (entry.format, entry.shape.as_slice()) else {
             return Ok(self.tensor(name, config)?.map(StoredTensor::Plain));
         };
@@ -64,21 +67,16 @@ impl GgufModel {
         let tensor = PackedTensor { format, shape: [rows, columns], bytes };
         tensor.check_finite(name).map(|t| Some(StoredTensor::Packed(t))).map_err(|error| error.at(self.file.path()))
     }
-
-    fn rope_factors(&self) -> Option<Vec<f64>> {
-        let entry = self.file.entry("rope_freqs.weight")?;
-        Some(entry.format.decode(self.file.bytes(entry)).into_iter().map(f64::from).collect())
-    }
 }
 
 /// The heads over whose rows a tensor is reordered in the file, if it is.
 fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
-    if !config.family.gguf_interleaves_rotary_rows() {
+    if config.family.gguf_rows() == GgufRows::AsTheyAre {
         return None;
     }
-    match name.rsplit_once('.').map_or(name, |(part, _)| part) {
-        part if part.ends_with("q_proj") => Some(config.heads),
-        part if part.ends_with("k_proj") => Some(config.kv_heads),
+    match config.linear_at(name.rsplit_once('.')?.0)?.1 {
+        LinearModule::Query => Some(config.heads),
+        LinearModule::Key => Some(config.kv_heads),
         _ => None,
     }
 }

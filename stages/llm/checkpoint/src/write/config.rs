@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use super::FloatType;
-use crate::{CheckpointError, ModelConfig, RopeScaling};
+use crate::{CheckpointError, ModelConfig, RopeScaling, Rotary};
 
 /// `config.json` as the model brought it, for weights in another type.
 pub(super) fn of_folder(text: &str, stored: FloatType) -> Result<String, CheckpointError> {
@@ -31,7 +31,7 @@ pub(super) fn of_model(config: &ModelConfig, stored: FloatType) -> Result<String
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.rms_eps,
-        "rope_theta": config.rope_theta,
+        "rope_theta": config.rotary.base,
         "hidden_act": "silu",
         "tie_word_embeddings": config.tied_head,
         "torch_dtype": stored.torch_name(),
@@ -45,7 +45,7 @@ pub(super) fn of_model(config: &ModelConfig, stored: FloatType) -> Result<String
     if config.name.contains('/') {
         value["_name_or_path"] = config.name.as_str().into();
     }
-    if let Some(scaling) = &config.rope_scaling {
+    if let Some(scaling) = &config.rotary.scaling {
         value["rope_scaling"] = rope_scaling(scaling, config)?;
     }
     Ok(format!("{value:#}\n"))
@@ -79,7 +79,7 @@ fn llama3_of(factors: &[f64], config: &ModelConfig) -> Option<RopeScaling> {
         high_freq_factor: 4.0,
         original_max_positions: 8192,
     };
-    let by = |scaling: RopeScaling| ModelConfig { rope_scaling: Some(scaling), ..config.clone() }.inverse_frequencies();
+    let by = |scaling: RopeScaling| Rotary { scaling: Some(scaling), ..config.rotary.clone() }.inverse_frequencies();
     let (found, wanted) = (by(rule.clone()), by(RopeScaling::Factors(factors.to_vec())));
     found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()).then_some(rule)
 }
@@ -97,27 +97,21 @@ mod tests {
     use super::*;
     use crate::{Family, config::HfConfig};
 
-    fn config(rope_scaling: Option<RopeScaling>) -> ModelConfig {
-        HfConfig::parse(
-            r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    fn config(family: Family, scaling: Option<RopeScaling>) -> ModelConfig {
+        let text = format!(
+            r#"{{"model_type": "{family}", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
                 "num_key_value_heads": 2, "intermediate_size": 96, "vocab_size": 100, "max_position_embeddings": 131072,
-                "rope_theta": 500000.0, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": [2, 5]}"#,
-        )
-        .and_then(|config| config.lower(None))
-        .map(|config| ModelConfig { rope_scaling, ..config })
-        .unwrap()
+                "rope_theta": 500000.0, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": [2, 5]}}"#,
+        );
+        let config = ModelConfig::from_json(&text).unwrap();
+        ModelConfig { rotary: Rotary { scaling, ..config.rotary }, ..config }
     }
 
     #[test]
     fn a_written_configuration_is_read_as_it_was() {
         for scaling in [None, Some(RopeScaling::Linear { factor: 4.0 })] {
             for family in Family::ALL {
-                let config = ModelConfig {
-                    family,
-                    qkv_bias: family.gguf_qkv_bias(),
-                    name: "owner/model".into(),
-                    ..config(scaling.clone())
-                };
+                let config = ModelConfig { name: "owner/model".into(), ..config(*family, scaling.clone()) };
                 let text = of_model(&config, FloatType::Bf16).unwrap();
                 assert_eq!(HfConfig::parse(&text).unwrap().lower(Some(&generation(&config))).unwrap(), config);
             }
@@ -132,8 +126,10 @@ mod tests {
             high_freq_factor: 4.0,
             original_max_positions: 8192,
         };
-        let stretched = config(Some(rule.clone())).inverse_frequencies();
+        let config = |scaling| config(Family::Llama, scaling);
+        let stretched = config(Some(rule.clone())).rotary.inverse_frequencies();
         let factors: Vec<f64> = config(None)
+            .rotary
             .inverse_frequencies()
             .iter()
             .zip(&stretched)

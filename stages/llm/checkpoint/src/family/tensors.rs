@@ -1,0 +1,65 @@
+use crate::ModelConfig;
+
+/// The name in a GGUF file of a tensor that Hugging Face calls `name`.
+pub(crate) fn gguf_name(config: &ModelConfig, name: &str) -> Option<String> {
+    let (part, suffix) = name.rsplit_once('.')?;
+    if !matches!(suffix, "weight" | "bias") {
+        return None;
+    }
+    let names = config.names;
+    let end = [(names.embedding, "token_embd"), (names.norm, "output_norm"), (names.head, "output")];
+    if let Some((_, gguf)) = end.iter().find(|(hf, _)| *hf == part) {
+        return Some(format!("{gguf}.{suffix}"));
+    }
+    let (layer, part) = config.in_layer(part)?;
+    let linears = config.linears.iter().map(|linear| (linear.name, linear.gguf));
+    let norms = config.norms.iter().map(|norm| (norm.name, norm.gguf));
+    let (_, gguf) = linears.chain(norms).find(|(hf, _)| *hf == part)?;
+    Some(format!("blk.{layer}.{gguf}.{suffix}"))
+}
+
+/// Every tensor a model of this shape has, by Hugging Face names, with its shape `[out, in]`.
+///
+/// Lazy on purpose: a file that claims a billion layers fails at the first missing one.
+pub(crate) fn expected_tensors(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+    let (hidden, names) = (config.hidden_size, config.names);
+    let ends = [(names.embedding, vec![config.vocab_size, hidden]), (names.norm, vec![hidden])]
+        .into_iter()
+        .chain((!config.tied_head).then(|| (names.head, vec![config.vocab_size, hidden])))
+        .map(|(part, shape)| (format!("{part}.weight"), shape));
+    let layers = (0..config.layers).flat_map(move |layer| {
+        let at = move |part: &str, suffix: &str| format!("{}.{layer}.{part}.{suffix}", names.layers);
+        let norms = config.norms.iter().map(move |norm| (at(norm.name, "weight"), vec![hidden]));
+        let linears = config.linears.iter().flat_map(move |linear| {
+            let shape = config.linear_shape(linear.module);
+            let bias = linear.bias.then(|| (at(linear.name, "bias"), vec![shape[0]]));
+            std::iter::once((at(linear.name, "weight"), shape.to_vec())).chain(bias)
+        });
+        norms.chain(linears)
+    });
+    ends.chain(layers)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_map() {
+        let text = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 20, "num_attention_heads": 4,
+            "intermediate_size": 128, "vocab_size": 100}"#;
+        let config = ModelConfig::from_json(text).unwrap();
+        let cases = [
+            ("model.embed_tokens.weight", Some("token_embd.weight")),
+            ("model.layers.12.self_attn.q_proj.weight", Some("blk.12.attn_q.weight")),
+            ("model.layers.0.self_attn.k_proj.bias", Some("blk.0.attn_k.bias")),
+            ("model.layers.3.post_attention_layernorm.weight", Some("blk.3.ffn_norm.weight")),
+            ("model.layers.x.mlp.up_proj.weight", None),
+            ("model.layers.1.mlp.router.weight", None),
+        ];
+        for (hf, gguf) in cases {
+            assert_eq!(gguf_name(&config, hf).as_deref(), gguf, "{hf}");
+        }
+    }
+}
