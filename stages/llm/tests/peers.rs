@@ -158,9 +158,9 @@ fn losses_of_base_and_tuned_model_are_those_of_transformers_and_training_follows
     assert!(worst < 1e-2, "{worst}");
 
     // Both ways: PEFT's adapter here, and ours there.
-    let tuned = model.with_adapter(&adapter::load(&theirs, model.config()).unwrap()).unwrap();
+    let tuned = model.with(&adapter::load(&theirs, model.config()).unwrap()).unwrap();
     assert_same_losses(&tuned, &rows, &peers.run("row_losses.py", &["--adapter", theirs.to_str().unwrap()], &rows));
     adapter::save(&trained.last, &ours).unwrap();
-    let tuned = model.with_adapter(&trained.last).unwrap();
+    let tuned = model.with(&trained.last).unwrap();
     assert_same_losses(&tuned, &rows, &peers.run("row_losses.py", &["--adapter", ours.to_str().unwrap()], &rows));
 }

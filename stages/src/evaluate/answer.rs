@@ -89,7 +89,7 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     let device = device::select(step)?;
     let mut model = Model::load(&checkpoint, &device).map_err(|error| llm_error(&error).at(path))?;
     if let Some(adapter) = &adapter {
-        model = model.with_adapter(adapter).map_err(|error| llm_error(&error))?;
+        model = model.with(adapter).map_err(|error| llm_error(&error))?;
     }
 
     let failed = |error: LlmError| in_row(&error, &questions, records);

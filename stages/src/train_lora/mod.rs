@@ -17,7 +17,7 @@ impl Stage for TrainLora {
     type Params = TrainLoraParams;
 
     const KIND: &'static str = "train-lora";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains a LoRA adapter on tokens and writes it in PEFT's format.";
     const INPUTS: &'static [InputPort] = &[
         InputPort::required("model", &[ArtifactKind::Model], "the base model; it stays as it is"),

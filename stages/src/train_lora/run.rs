@@ -40,7 +40,7 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
         self_check(&device).map_err(|error| llm_error(&error))?;
     }
     let lora = params.lora(&checkpoint.config().name);
-    let path = ComputePath::of_training(checkpoint.config(), &lora, &device);
+    let path = ComputePath::of_training(checkpoint.config(), lora.dropout, &device);
     if params.precision() == Precision::Bf16 {
         warn_of_no_gain(&path, step);
     }

@@ -329,7 +329,7 @@ fn widen(pairs: &[u32], to: &mut Vec<f32>) {
     }
 }
 
-/// Sums over tokens: `out[i][j]` = Σ `a[i]`·`b[j]`, `a` and `b` being rows of `stride` tokens.
+/// Sums over tokens: `out[i][j]` += Σ `a[i]`·`b[j]`, `a` and `b` being rows of `stride` tokens.
 ///
 /// # Panics
 /// When `out` has not a number for each pair of rows.

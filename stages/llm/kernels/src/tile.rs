@@ -144,7 +144,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     }
 }
 
-/// Sums over tokens: `out[i][j]` = Σ `a[i]`·`b[j]` over rows that lie in lanes.
+/// Sums over tokens: `out[i][j]` += Σ `a[i]`·`b[j]` over rows that lie in lanes.
 pub(crate) struct Dots<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) b: &'a [f32],
@@ -196,7 +196,7 @@ impl Dots<'_> {
         }
         for (r, row) in sums.iter().enumerate() {
             for (k, sum) in row.iter().enumerate() {
-                self.out[(i + r) * n + j + k] = s.sum(*sum);
+                self.out[(i + r) * n + j + k] += s.sum(*sum);
             }
         }
     }

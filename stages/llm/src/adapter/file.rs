@@ -91,7 +91,7 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
         return Err(ReadError::Malformed("it holds no LoRA matrix".into()));
     }
     let mut adapter = Adapter::zeros(config, model, &modules);
-    adapter.check(model).map_err(ReadError::Unsupported)?;
+    adapter.check_shapes(model).map_err(ReadError::Unsupported)?;
     for tensor in &adapter.tensors {
         let (name, view) = found
             .get(&(tensor.layer, tensor.module, tensor.part))

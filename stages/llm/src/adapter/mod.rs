@@ -6,6 +6,7 @@ mod peft;
 mod target;
 mod template;
 mod tensors;
+mod trained;
 
 pub use file::{CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE, load, save};
 pub use peft::LoraConfig;

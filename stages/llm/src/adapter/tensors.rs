@@ -1,11 +1,7 @@
-use burn::tensor::{Device, Tensor, TensorData};
 use refit_checkpoint::ModelConfig;
 
 use super::{AdapterTemplate, LoraConfig};
-use crate::{
-    LlmError,
-    model::{LayerLora, LinearModule, LoraPair, LoraWeights},
-};
+use crate::{LlmError, model::LinearModule};
 
 /// Which of the two matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,10 +80,7 @@ impl Adapter {
     }
 
     /// Says whether the shapes are those of a model.
-    ///
-    /// # Errors
-    /// The first matrix that does not fit.
-    pub fn check(&self, model: &ModelConfig) -> Result<(), LlmError> {
+    pub(super) fn check_shapes(&self, model: &ModelConfig) -> Result<(), LlmError> {
         for tensor in &self.tensors {
             if tensor.layer >= model.layers {
                 return Err(LlmError::AdapterMismatch {
@@ -111,18 +104,6 @@ impl Adapter {
             }
         }
         Ok(())
-    }
-
-    /// The matrices on a device.
-    pub(crate) fn on_device(&self, model: &ModelConfig, device: &Device) -> LoraWeights {
-        let tensor = |t: &AdapterTensor| {
-            Tensor::<2>::from_data(TensorData::new(self.values[t.range()].to_vec(), t.shape), device)
-        };
-        let mut layers: Vec<LayerLora> = (0..model.layers).map(|_| LayerLora::default()).collect();
-        for pair in self.tensors.chunks_exact(2) {
-            layers[pair[0].layer][pair[0].module.index()] = Some(LoraPair { a: tensor(&pair[0]), b: tensor(&pair[1]) });
-        }
-        LoraWeights { layers, scale: self.config.scale() }
     }
 
     /// How many values are trained.

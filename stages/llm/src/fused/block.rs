@@ -34,7 +34,7 @@ pub(super) struct Shared<'a> {
     pub(super) shape: Shape,
     pub(super) segments: Vec<Segment>,
     pub(super) angles: Angles,
-    pub(super) lora: Lora<'a>,
+    pub(super) lora: &'a Lora<'a>,
 }
 
 /// What the backward pass of a block reads of its forward pass. Norms and silu(gate)·up are cheap and computed again.
@@ -95,7 +95,7 @@ impl Block {
         scratch: &mut Scratch,
         y: &mut Lanes,
     ) {
-        let (isa, lora, buffers) = (shared.isa, &shared.lora, &mut scratch.buffers);
+        let (isa, lora, buffers) = (shared.isa, shared.lora, &mut scratch.buffers);
         tape.inverse = self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
         let group = lora.group(layer, &self.qkv);
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.low_qkv, &mut tape.qkv);
@@ -128,7 +128,7 @@ impl Block {
     }
 
     /// Turns `d`, the gradient by the block's output, into that by its input, unless `lowest`: then no input's is needed.
-    /// The gradients by the adapter's matrices go to their places in `gradient`. The tape is used up.
+    /// The gradients by the adapter's matrices are added at their places in `gradient`. The tape is used up.
     #[allow(clippy::too_many_arguments, reason = "what the forward pass took, and what comes back")]
     pub(super) fn backward(
         &self,
@@ -141,7 +141,7 @@ impl Block {
         d: &mut Lanes,
         gradient: &mut [f32],
     ) {
-        let (isa, lora, buffers) = (shared.isa, &shared.lora, &mut scratch.buffers);
+        let (isa, lora, buffers) = (shared.isa, shared.lora, &mut scratch.buffers);
         swiglu::forward(isa, &tape.gate_up, &mut scratch.activated);
         let past = Past { x: &scratch.activated, low: &tape.low_down, dy: d };
         let group = lora.group(layer, &self.down);

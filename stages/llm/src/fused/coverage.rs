@@ -4,11 +4,7 @@ use burn::tensor::Device;
 use refit_checkpoint::{Family, ModelConfig};
 use refit_kernels::Isa;
 
-use crate::{
-    Model,
-    adapter::{Adapter, LoraConfig},
-    device::is_cpu,
-};
+use crate::{Model, device::is_cpu, train::Trainable};
 
 /// How losses and gradients of a training are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +24,13 @@ pub enum ComputePath {
 }
 
 impl ComputePath {
-    /// The path that training an adapter takes on a model and a device.
-    pub fn of_training(model: &ModelConfig, adapter: &LoraConfig, device: &Device) -> Self {
+    /// The path that a training takes on a model and a device.
+    pub fn of_training(model: &ModelConfig, dropout: f64, device: &Device) -> Self {
         let composed = |reason: &str| Self::Composed { reason: reason.into() };
         if !is_cpu(device) {
             return composed("the device is not a CPU");
         }
-        if adapter.dropout > 0.0 {
+        if dropout > 0.0 {
             return composed("dropout draws its masks on burn's path");
         }
         let isa = Isa::best();
@@ -43,9 +39,9 @@ impl ComputePath {
         }
     }
 
-    /// The path that training this adapter takes.
-    pub(crate) fn of(model: &Model, adapter: &Adapter) -> Self {
-        Self::of_training(model.config(), &adapter.config, model.device())
+    /// The path that training this takes.
+    pub(crate) fn of(model: &Model, trained: &dyn Trainable) -> Self {
+        Self::of_training(model.config(), trained.dropout(), model.device())
     }
 
     /// Whether it is the fused one.

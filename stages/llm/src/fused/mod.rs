@@ -6,6 +6,7 @@
 //! number of threads changes no bit.
 
 mod block;
+mod changes;
 mod coverage;
 mod head;
 mod lora;
@@ -14,6 +15,7 @@ mod pass;
 mod projection;
 mod weights;
 
+pub(crate) use changes::Changes;
 pub use coverage::ComputePath;
 pub(crate) use memory::Memory;
 pub(crate) use pass::{gradient, supervised_loss};

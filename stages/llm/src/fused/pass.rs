@@ -1,29 +1,27 @@
 use refit_kernels::{Lanes, rotary::Angles};
 
 use super::{
-    FusedWeights, Memory,
+    Changes, FusedWeights, Memory,
     block::{Shared, Tape},
     head::{HeadGradient, head_losses},
-    lora::Lora,
 };
 use crate::{
     LlmError, Model,
-    adapter::Adapter,
     model::{Batch, SupervisedLoss},
 };
 
-/// The loss of a batch, and `gradient` becomes that of the sum of its losses times `weight`, in the order of
-/// [`Adapter::values`].
+/// The loss of a batch; the gradient of the sum of its losses times `weight` is added to `gradient`, in the order of
+/// [`crate::train::Trainable::values`].
 pub(crate) fn gradient(
     model: &Model,
-    adapter: &Adapter,
+    changes: &Changes<'_>,
     batch: &Batch,
     weight: f64,
     memory: &mut Memory,
     gradient: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, adapter, batch);
+    let shared = shared(weights, changes, batch);
     memory.tapes.resize_with(weights.blocks.len(), Tape::default);
     embed(model, batch, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
@@ -38,7 +36,6 @@ pub(crate) fn gradient(
     let head = &mut memory.head;
     let losses = head_losses(weights.isa, &weights.head, &memory.normed, batch.targets(), head, Some(towards));
 
-    gradient.fill(0.0);
     if let Some(lowest) = shared.lora.lowest() {
         memory.d.reshape(memory.last.features(), memory.last.tokens());
         weights.norm.backward(weights.isa, &memory.last, &inverse, &memory.d_normed, &mut memory.d);
@@ -53,12 +50,12 @@ pub(crate) fn gradient(
 /// The loss of a batch.
 pub(crate) fn supervised_loss(
     model: &Model,
-    adapter: &Adapter,
+    changes: &Changes<'_>,
     batch: &Batch,
     memory: &mut Memory,
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, adapter, batch);
+    let shared = shared(weights, changes, batch);
     if memory.tapes.is_empty() {
         memory.tapes.push(Tape::default());
     }
@@ -77,14 +74,14 @@ pub(crate) fn supervised_loss(
     Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
 }
 
-fn shared<'a>(weights: &FusedWeights, adapter: &'a Adapter, batch: &Batch) -> Shared<'a> {
+fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch) -> Shared<'a> {
     let stride = Lanes::zeros(0, batch.computed()).stride();
     Shared {
         isa: weights.isa,
         shape: weights.shape,
         segments: batch.segments(),
         angles: Angles::new(&weights.frequencies, batch.positions(), stride),
-        lora: Lora::new(adapter, weights.blocks.len()),
+        lora: &changes.lora,
     }
 }
 

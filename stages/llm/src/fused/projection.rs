@@ -90,7 +90,7 @@ impl Projection {
         }
     }
 
-    /// Writes the gradients by A and B to their places in `gradient`, and that by the input to `dx`, if it is wanted.
+    /// Adds the gradients by A and B at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
     pub(super) fn backward(
         &self,
         isa: Isa,
@@ -142,12 +142,13 @@ fn a_gradients(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, gra
         return;
     }
     let width = x.features();
+    buffers.d_a.clear();
     buffers.d_a.resize(width * rows, 0.0);
     token_products(isa, x.values(), buffers.d_low.values(), x.stride(), &mut buffers.d_a);
     for pair in lora.pairs.iter().flatten() {
         for (row, to) in pair.rows.clone().zip(gradient[pair.a_at.clone()].chunks_exact_mut(width)) {
             for (to, from) in to.iter_mut().zip(buffers.d_a.chunks_exact(rows)) {
-                *to = from[row];
+                *to += from[row];
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
-    train::{NamedRow, Workers, accumulate, composed_gradient},
+    train::{NamedRow, Trainable, Workers, accumulate, composed_gradient},
 };
 
 /// Llama, Qwen2 (bias on q, k, v), and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
@@ -82,7 +82,7 @@ fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
 
 type Gradients = fn(
     &Model,
-    &Adapter,
+    &dyn Trainable,
     &[NamedRow<'_>],
     f64,
     u64,
@@ -183,11 +183,12 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
         let (adapter, rows) = (adapter(&model, TargetModules::AllLinear), learnable_rows(8));
         let rows: Vec<Row<'_>> = (0..rows.len()).map(|row| rows.row(row)).collect();
         let mut memory = super::Memory::default();
+        let changes = adapter.changes(&model).unwrap();
         let mut computed = |share: bool| {
             let batch = Batch::new(&rows, share);
             let mut gradient = vec![0f32; adapter.values.len()];
-            let loss = super::gradient(&model, &adapter, &batch, 0.05, &mut memory, &mut gradient).unwrap();
-            let by_itself = super::supervised_loss(&model, &adapter, &batch, &mut memory).unwrap();
+            let loss = super::gradient(&model, &changes, &batch, 0.05, &mut memory, &mut gradient).unwrap();
+            let by_itself = super::supervised_loss(&model, &changes, &batch, &mut memory).unwrap();
             assert_eq!(loss, by_itself, "{name}");
             (batch.computed(), loss.mean(), gradient)
         };

@@ -1,13 +1,13 @@
 use burn::tensor::Tensor;
 
 use super::{
-    Batch, Dropout, LoraWeights, Model, Row, Rows,
+    Batch, Dropout, Model, Row, Rows,
     attention::attend,
     batch::{DeviceBatch, check_row},
     decoder::{DecoderPass, decoder_layer},
     head::{HeadOutput, lm_head_loss},
 };
-use crate::{LlmError, adapter::Adapter};
+use crate::{LlmError, train::Trainable};
 
 /// Tokens that go through the model at once when only losses are wanted: bounds memory, not results.
 const TOKENS_AT_ONCE: usize = 1024;
@@ -52,7 +52,7 @@ impl Model {
         for range in portions(rows) {
             let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
             let tables = self.tables(&batch);
-            let hidden = self.supervised_hidden(&self.lora, &tables, None);
+            let hidden = self.supervised_hidden(&tables, None);
             let head = lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Argmax);
             let losses = values(head.losses)?;
             let argmax = head.argmax.expect("invariant: it was asked for");
@@ -82,7 +82,7 @@ impl Model {
     ) -> Result<SupervisedLoss, LlmError> {
         let batch = Batch::new(&range.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
         let tables = self.tables(&batch);
-        let hidden = self.supervised_hidden(&self.lora, &tables, None);
+        let hidden = self.supervised_hidden(&tables, None);
         let losses = values(lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Losses).losses)?;
         Ok(SupervisedLoss { sum: losses.iter().map(|l| f64::from(*l)).sum(), supervised: losses.len() })
     }
@@ -92,14 +92,9 @@ impl Model {
         batch.on_device(&self.config, &self.rope, &self.device)
     }
 
-    /// Normed hidden states at the places that predict a target, `[targets, hidden]`. With tracked LoRA tensors the
-    /// result is tracked; the frozen weights never are.
-    pub(crate) fn supervised_hidden(
-        &self,
-        lora: &LoraWeights,
-        batch: &DeviceBatch,
-        dropout: Option<&Dropout>,
-    ) -> Tensor<2> {
+    /// Normed hidden states at the places that predict a target, `[targets, hidden]`; tracked if some of the model's
+    /// tensors are.
+    pub(crate) fn supervised_hidden(&self, batch: &DeviceBatch, dropout: Option<&Dropout>) -> Tensor<2> {
         let mut hidden = self.embed(batch.ids.clone());
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -107,8 +102,8 @@ impl Model {
             let keep = (index == last && dropout.is_none()).then_some(&batch.sources);
             let pass = DecoderPass {
                 layer: index,
-                lora: &lora.layers[index],
-                scale: lora.scale,
+                lora: &self.lora.layers[index],
+                scale: self.lora.scale,
                 dropout,
                 rope: &batch.rope,
                 keep,
@@ -124,19 +119,18 @@ impl Model {
 
 impl Model {
     /// Which part first gives a value that is not finite for these rows, if any does.
-    pub(crate) fn first_bad(&self, adapter: &Adapter, rows: &[Row<'_>]) -> Result<Option<String>, LlmError> {
-        if let Some(tensor) = adapter.tensors.iter().find(|t| adapter.values[t.range()].iter().any(|v| !v.is_finite()))
-        {
-            return Ok(Some(format!("the adapter's `{}`", tensor.name())));
+    pub(crate) fn first_bad(&self, trained: &dyn Trainable, rows: &[Row<'_>]) -> Result<Option<String>, LlmError> {
+        if let Some(value) = trained.values().iter().position(|value| !value.is_finite()) {
+            return Ok(Some(format!("the trained `{}`", trained.name_of(value))));
         }
-        let lora = adapter.on_device(&self.config, &self.device);
-        let batch = self.tables(&Batch::new(rows, true));
-        let mut hidden = self.embed(batch.ids.clone());
-        for (index, layer) in self.layers.iter().enumerate() {
+        let model = self.with(trained)?;
+        let batch = model.tables(&Batch::new(rows, true));
+        let mut hidden = model.embed(batch.ids.clone());
+        for (index, layer) in model.layers.iter().enumerate() {
             let pass = DecoderPass {
                 layer: index,
-                lora: &lora.layers[index],
-                scale: lora.scale,
+                lora: &model.lora.layers[index],
+                scale: model.lora.scale,
                 dropout: None,
                 rope: &batch.rope,
                 keep: None,
@@ -147,8 +141,8 @@ impl Model {
             }
         }
         let head = lm_head_loss(
-            self.norm.forward(hidden.select(0, batch.sources)),
-            &self.head(),
+            model.norm.forward(hidden.select(0, batch.sources)),
+            &model.head(),
             &batch.targets,
             HeadOutput::Losses,
         );

@@ -14,13 +14,13 @@ fn close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 }
 
 fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
-    let hidden = model.supervised_hidden(&model.lora, &model.tables(&Batch::new(&[row], true)), None);
+    let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
     values(hidden.matmul(model.head().transpose())).unwrap()
 }
 
 fn assert_equals_transformers(reference: &Reference) {
     let (base, rows) = (reference.model(), reference.rows());
-    let tuned = base.with_adapter(&reference.adapter()).unwrap();
+    let tuned = base.with(&reference.adapter()).unwrap();
     for (model, kind) in [(&base, "base"), (&tuned, "tuned")] {
         let losses = model.row_losses(&rows, |_| {}).unwrap();
         for (index, loss) in losses.iter().enumerate() {
@@ -59,7 +59,7 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
     let losses = |rows: &[Row<'_>], share: bool| {
         let batch = Batch::new(rows, share);
         let tables = model.tables(&batch);
-        let hidden = model.supervised_hidden(&model.lora, &tables, None);
+        let hidden = model.supervised_hidden(&tables, None);
         values(lm_head_loss(hidden, &model.head(), &tables.targets, HeadOutput::Losses).losses).unwrap()
     };
     // Targets come in the order the rows are laid out: longest first.
@@ -142,7 +142,7 @@ fn an_adapter_without_values_changes_nothing() {
     let reference = reference::qwen2();
     let (model, rows) = (reference.model(), reference.rows());
     let zero = crate::adapter::Adapter::initial(Reference::lora(), &reference.config, 3).unwrap();
-    let with = model.with_adapter(&zero).unwrap().row_losses(&rows, |_| {}).unwrap();
+    let with = model.with(&zero).unwrap().row_losses(&rows, |_| {}).unwrap();
     assert_eq!(with, model.row_losses(&rows, |_| {}).unwrap());
     assert_eq!(LoraWeights::none(2).layers.len(), 2);
 }

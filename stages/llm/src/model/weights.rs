@@ -7,7 +7,7 @@ use refit_kernels::Isa;
 use super::{
     AttentionShape, Frozen, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
 };
-use crate::{LlmError, adapter::Adapter, device::is_cpu, fused::FusedWeights};
+use crate::{LlmError, device::is_cpu, fused::FusedWeights};
 
 /// A decoder with its frozen weights on a device, and an adapter if one is applied.
 ///
@@ -125,15 +125,6 @@ impl Model {
             head,
             fused: Arc::default(),
         })
-    }
-
-    /// The same model with an adapter applied on its activations; the base stays as it is.
-    ///
-    /// # Errors
-    /// When the adapter's shapes are not this model's.
-    pub fn with_adapter(&self, adapter: &Adapter) -> Result<Self, LlmError> {
-        adapter.check(&self.config)?;
-        Ok(Self { lora: adapter.on_device(&self.config, &self.device), ..self.clone() })
     }
 
     /// Sizes and constants of the architecture.

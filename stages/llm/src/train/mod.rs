@@ -1,4 +1,4 @@
-//! LoRA training: batches, gradients, the optimizer, validation, and a snapshot to resume from.
+//! Training: what is trained, batches, gradients, the optimizer, validation, and a snapshot to resume from.
 
 mod config;
 mod gradient;
@@ -8,6 +8,7 @@ mod schedule;
 mod shard;
 mod sharing;
 mod snapshot;
+mod trainable;
 mod trainer;
 mod validation;
 mod workers;
@@ -20,6 +21,7 @@ pub(crate) use gradient::{NamedRow, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub use sharing::Sharing;
 pub use snapshot::SnapshotPolicy;
+pub use trainable::{Trainable, ValueGroup};
 pub use trainer::{TrainEvent, TrainSettings, Trained, train};
 pub(crate) use workers::Workers;
 

@@ -1,9 +1,9 @@
-use std::{collections::HashMap, io::Write, path::PathBuf, time::Duration};
-
-use safetensors::{
-    Dtype, SafeTensors,
-    tensor::{TensorView, serialize},
+use std::{
+    io::{BufRead, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
 };
+
 use serde::{Deserialize, Serialize};
 
 use super::{HistoryRow, optimizer::AdamW};
@@ -23,12 +23,10 @@ pub struct SnapshotPolicy {
     pub fingerprint: String,
 }
 
-/// Everything a training has to remember between two optimizer steps.
+/// What a training has to remember between two optimizer steps, beside the trained values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct State {
     pub(crate) progress: Progress,
-    /// The adapter's values.
-    pub(crate) values: Vec<f32>,
     pub(crate) optimizer: AdamW,
     /// Values at the lowest validation loss.
     pub(crate) best: Option<Vec<f32>>,
@@ -50,16 +48,25 @@ pub(crate) struct Progress {
     pub(crate) history: Vec<HistoryRow>,
 }
 
+/// The first line of the file. After it come the values, both moments, and the best values if there are any, as they lie
+/// in memory, and at the end the digest of everything before it.
 #[derive(Serialize, Deserialize)]
 struct Header {
     fingerprint: String,
+    values: usize,
     progress: Progress,
 }
+
+/// Bytes of a digest.
+const DIGEST: usize = 32;
+
+/// The longest first line that is read.
+const LONGEST_HEADER: u64 = 1 << 30;
 
 /// What a look for a snapshot found.
 pub(crate) enum Found {
     Nothing,
-    State(Box<State>),
+    State(Vec<f32>, Box<State>),
     /// A file that cannot be used was renamed to this path.
     SetAside(PathBuf, String),
 }
@@ -70,40 +77,39 @@ impl SnapshotPolicy {
     }
 
     /// Replaces the snapshot in one move: a kill at any moment leaves the old or the new one.
-    pub(crate) fn save(&self, state: &State) -> Result<(), LlmError> {
-        let header = Header { fingerprint: self.fingerprint.clone(), progress: state.progress.clone() };
+    pub(crate) fn save(&self, values: &[f32], state: &State) -> Result<(), LlmError> {
+        let header = Header {
+            fingerprint: self.fingerprint.clone(),
+            values: values.len(),
+            progress: state.progress.clone(),
+        };
         let header = serde_json::to_string(&header).map_err(std::io::Error::from)?;
-        let mut named =
-            vec![("values", &state.values), ("first", &state.optimizer.first), ("second", &state.optimizer.second)];
-        named.extend(state.best.as_ref().map(|best| ("best", best)));
-        let stored: Vec<(&str, Vec<u8>)> =
-            named.iter().map(|(name, v)| (*name, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
-        let views = stored.iter().map(|(name, bytes)| {
-            let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
-            (*name, view.expect("invariant: the length is that of the bytes"))
-        });
-        let body = serialize(views, Some(HashMap::from([("state".to_owned(), header)])))
-            .map_err(|error| std::io::Error::other(error.to_string()))?;
         let temporary = self.folder.join(format!("{SNAPSHOT_FILE}.new"));
         let mut file = fs_err::File::create(&temporary)?;
-        file.write_all(blake3::hash(&body).as_bytes())?;
-        file.write_all(&body)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut out = BufWriter::new(&mut file);
+        let vectors = [Some(values), Some(&state.optimizer.first), Some(&state.optimizer.second), state.best.as_deref()];
+        let parts = [header.as_bytes(), b"\n"].into_iter().chain(vectors.into_iter().flatten().map(bytemuck::cast_slice));
+        for part in parts {
+            hasher.update(part);
+            out.write_all(part)?;
+        }
+        out.write_all(hasher.finalize().as_bytes())?;
+        out.flush()?;
+        drop(out);
         file.sync_all()?;
-        drop(file);
         fs_err::rename(&temporary, self.path())?;
         Ok(())
     }
 
-    /// Looks for a snapshot of this training over `values` adapter values.
+    /// Looks for a snapshot of this training over so many `values`.
     pub(crate) fn find(&self, values: usize) -> Result<Found, LlmError> {
         let path = self.path();
-        let bytes = match fs_err::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(error) => return Err(error.into()),
-        };
-        match self.decode(&bytes, values) {
-            Ok(state) => Ok(Found::State(Box::new(state))),
+        if !path.exists() {
+            return Ok(Found::Nothing);
+        }
+        match self.read(&path, values) {
+            Ok((values, state)) => Ok(Found::State(values, Box::new(state))),
             Err(reason) => {
                 let aside = path.with_extension("unusable");
                 fs_err::rename(&path, &aside)?;
@@ -112,33 +118,35 @@ impl SnapshotPolicy {
         }
     }
 
-    fn decode(&self, bytes: &[u8], values: usize) -> Result<State, String> {
-        let (digest, body) = bytes.split_at_checked(32).ok_or("it is cut short")?;
-        if blake3::hash(body).as_bytes() != digest {
-            return Err("its content does not match its digest".into());
-        }
-        let (_, metadata) = SafeTensors::read_metadata(body).map_err(|e| e.to_string())?;
-        let header = metadata.metadata().as_ref().and_then(|m| m.get("state")).ok_or("it holds no state")?;
-        let header: Header = serde_json::from_str(header).map_err(|e| e.to_string())?;
+    fn read(&self, path: &Path, values: usize) -> Result<(Vec<f32>, State), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let mut file = BufReader::new(fs_err::File::open(path).map_err(text)?);
+        let mut line = Vec::new();
+        (&mut file).take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(text)?;
+        let header: Header = serde_json::from_slice(&line).map_err(|_| "it is damaged or cut short".to_owned())?;
         if header.fingerprint != self.fingerprint {
             return Err("it belongs to a training with other parameters or inputs".into());
         }
-        let file = SafeTensors::deserialize(body).map_err(|e| e.to_string())?;
-        let vector = |name: &str| -> Result<Vec<f32>, String> {
-            let view = file.tensor(name).map_err(|e| e.to_string())?;
-            let vector: Vec<f32> =
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            if vector.len() == values {
-                Ok(vector)
-            } else {
-                Err(format!("`{name}` has {} values, not {values}", vector.len()))
-            }
+        if header.values != values {
+            return Err(format!("it has {} values, not {values}", header.values));
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&line);
+        let mut vector = || -> Result<Vec<f32>, String> {
+            let mut vector = vec![0f32; values];
+            let bytes = bytemuck::cast_slice_mut(&mut vector);
+            file.read_exact(bytes).map_err(|_| "it is cut short".to_owned())?;
+            hasher.update(bytes);
+            Ok(vector)
         };
-        Ok(State {
-            values: vector("values")?,
-            optimizer: AdamW { first: vector("first")?, second: vector("second")? },
-            best: if header.progress.lowest.is_some() { Some(vector("best")?) } else { None },
-            progress: header.progress,
-        })
+        let current = vector()?;
+        let optimizer = AdamW { first: vector()?, second: vector()? };
+        let best = if header.progress.lowest.is_some() { Some(vector()?) } else { None };
+        let mut digest = Vec::with_capacity(DIGEST);
+        file.read_to_end(&mut digest).map_err(text)?;
+        if digest != hasher.finalize().as_bytes() {
+            return Err("its content does not match its digest".into());
+        }
+        Ok((current, State { progress: header.progress, optimizer, best }))
     }
 }

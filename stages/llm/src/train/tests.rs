@@ -78,7 +78,7 @@ fn settings(threads: usize) -> TrainSettings {
     TrainSettings { threads, snapshot: None }
 }
 
-fn run(config: &TrainConfig, adapter: Adapter, settings: &TrainSettings) -> Trained {
+fn run(config: &TrainConfig, adapter: Adapter, settings: &TrainSettings) -> Trained<Adapter> {
     let (model, rows) = (reference::llama().model(), learnable_rows(10));
     train(&model, adapter, &rows, Some(&learnable_rows(3)), config, settings, &mut |_| ControlFlow::Continue(()))
         .unwrap()
@@ -121,7 +121,7 @@ fn snapshots(folder: &Path, fingerprint: &str) -> TrainSettings {
 }
 
 /// Trains until `stop` steps are done; says which steps were done and what else was told.
-fn run_until(stop: u64, adapter: Adapter, settings: &TrainSettings) -> (Trained, Vec<u64>, Vec<String>) {
+fn run_until(stop: u64, adapter: Adapter, settings: &TrainSettings) -> (Trained<Adapter>, Vec<u64>, Vec<String>) {
     let (model, rows) = (reference::llama().model(), learnable_rows(10));
     let (mut steps, mut told) = (Vec::new(), Vec::new());
     let trained = train(&model, adapter, &rows, Some(&learnable_rows(3)), &config(), settings, &mut |event| {

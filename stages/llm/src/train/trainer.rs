@@ -5,19 +5,19 @@ use std::{
 };
 
 use super::{
-    HistoryRow, SnapshotPolicy, TrainConfig,
+    HistoryRow, SnapshotPolicy, TrainConfig, Trainable,
     gradient::{NamedRow, accumulate},
     history::twelve_digits,
     optimizer::{AdamW, clip},
     schedule::learning_rate,
     sharing::Sharing,
     snapshot::{Found, Progress, State},
+    trainable::ValueGroup,
     validation::validate,
     workers::Workers,
 };
 use crate::{
     LlmError, Model,
-    adapter::Adapter,
     fused::ComputePath,
     model::{Row, Rows, SupervisedLoss, check_row, common_prefix},
     random::{self, Purpose},
@@ -77,11 +77,11 @@ pub enum TrainEvent<'a> {
 
 /// What a training leaves.
 #[derive(Debug, Clone)]
-pub struct Trained {
-    /// The adapter after the last step.
-    pub last: Adapter,
-    /// The adapter with the lowest validation loss, if there were validation rows.
-    pub best: Option<Adapter>,
+pub struct Trained<T> {
+    /// What was trained, after the last step.
+    pub last: T,
+    /// The same at the lowest validation loss, if there were validation rows.
+    pub best: Option<T>,
     /// Step and value of the lowest validation loss.
     pub lowest: Option<(u64, f64)>,
     /// Every step.
@@ -90,23 +90,23 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains an adapter on rows. `on_event` is told what happens and may end the training after any step; a snapshot is
+/// Trains on rows. `on_event` is told what happens and may end the training after any step; a snapshot is
 /// then taken, so that it can go on there.
 ///
-/// The result depends on model, adapter, rows and configuration alone: not on threads, and not on how often the
+/// The result depends on model, initial values, rows and configuration alone: not on threads, and not on how often the
 /// training was stopped and resumed from its snapshot.
 ///
 /// # Errors
 /// Rows the model cannot take, a loss that is not a number, a failing device, a snapshot that cannot be written.
-pub fn train(
+pub fn train<T: Trainable>(
     model: &Model,
-    initial: Adapter,
+    initial: T,
     rows: &dyn Rows,
     validation: Option<&dyn Rows>,
     config: &TrainConfig,
     settings: &TrainSettings,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
-) -> Result<Trained, LlmError> {
+) -> Result<Trained<T>, LlmError> {
     let validation = validation.filter(|rows| !rows.is_empty());
     check_rows(model, rows)?;
     validation.map_or(Ok(()), |rows| check_rows(model, rows))?;
@@ -118,18 +118,20 @@ pub fn train(
         total: config.total_steps(rows.len()),
         state: State {
             progress: Progress::default(),
-            optimizer: AdamW::new(initial.values.len()),
-            values: initial.values.clone(),
+            optimizer: AdamW::new(initial.values().len()),
             best: None,
         },
-        adapter: initial,
+        groups: initial.groups(config),
+        gradient: vec![0.0; initial.values().len()],
+        trained: initial,
         workers: Workers::new(settings.threads),
         order: (u64::MAX, Vec::new()),
     };
     if let Some(policy) = &settings.snapshot {
-        match policy.find(run.state.values.len())? {
+        match policy.find(run.trained.values().len())? {
             Found::Nothing => {}
-            Found::State(state) => {
+            Found::State(values, state) => {
+                run.trained.values_mut().copy_from_slice(&values);
                 run.state = *state;
                 let _ = on_event(TrainEvent::Resumed { step: run.state.progress.step });
             }
@@ -138,7 +140,7 @@ pub fn train(
             }
         }
     }
-    let path = ComputePath::of(model, &run.adapter);
+    let path = ComputePath::of(model, &run.trained);
     let sharing = run.sharing(&path);
     let _ = on_event(TrainEvent::Started { path, sharing });
     let mut interrupted = false;
@@ -155,44 +157,45 @@ pub fn train(
         run.state.progress.history.push(row.clone());
         if let Some(policy) = settings.snapshot.as_ref().filter(|policy| kept.elapsed() >= pause.max(policy.every)) {
             let saving = Instant::now();
-            policy.save(&run.state)?;
+            policy.save(run.trained.values(), &run.state)?;
             (kept, pause) = (Instant::now(), saving.elapsed() * SNAPSHOT_SHARE);
         }
         if on_event(TrainEvent::Step { row: &row, total: run.total }).is_break() {
             interrupted = true;
-            settings.snapshot.as_ref().map_or(Ok(()), |policy| policy.save(&run.state))?;
+            settings.snapshot.as_ref().map_or(Ok(()), |policy| policy.save(run.trained.values(), &run.state))?;
             break;
         }
     }
     if run.gave_up() && run.state.progress.step < run.total {
         let _ = on_event(TrainEvent::StoppedEarly { step: run.state.progress.step });
     }
-    let with_values = |values: Vec<f32>| Adapter { values, ..run.adapter.clone() };
     Ok(Trained {
-        best: run.state.best.map(with_values),
-        last: with_values(run.state.values),
+        best: run.state.best.map(|values| run.trained.with_values(values)),
+        last: run.trained,
         lowest: run.state.progress.lowest,
         history: run.state.progress.history,
         interrupted,
     })
 }
 
-/// Snapshots take at most one part in so many of the time, however large the adapter and slow the disk.
+/// Snapshots take at most one part in so many of the time, however much is trained and slow the disk.
 const SNAPSHOT_SHARE: u32 = 50;
 
-struct Training<'a> {
+struct Training<'a, T> {
     model: &'a Model,
     rows: &'a dyn Rows,
     config: &'a TrainConfig,
     total: u64,
-    adapter: Adapter,
+    trained: T,
+    groups: Vec<ValueGroup>,
+    gradient: Vec<f32>,
     state: State,
     workers: Workers,
     /// The epoch and its order of rows.
     order: (u64, Vec<usize>),
 }
 
-impl<'a> Training<'a> {
+impl<'a, T: Trainable> Training<'a, T> {
     /// One optimizer step: gradients of its batches, clipping, AdamW.
     fn step(&mut self) -> Result<HistoryRow, LlmError> {
         let index = self.state.progress.step;
@@ -201,33 +204,38 @@ impl<'a> Training<'a> {
         let chosen = self.rows_of(epoch, within);
         let supervised: usize = chosen.iter().map(|named| named.row.supervised()).sum();
 
-        self.adapter.values.clone_from(&self.state.values);
-        let mut gradient = vec![0f32; self.adapter.values.len()];
+        self.gradient.fill(0.0);
         let mut loss = SupervisedLoss::default();
         for batch in chosen.chunks(self.config.batch_size) {
             let part = accumulate(
                 self.model,
-                &self.adapter,
+                &self.trained,
                 batch,
                 1.0 / supervised as f64,
                 self.config.seed,
                 &mut self.workers,
-                &mut gradient,
+                &mut self.gradient,
             )?;
             loss.sum += part.sum;
             loss.supervised += part.supervised;
         }
         let step = index + 1;
-        let norm = clip(&mut gradient, self.config.max_grad_norm);
+        let (gradient, limit) = (&mut self.gradient, self.config.max_grad_norm);
+        let norm = self.workers.together(|_| Ok(clip(gradient, limit)))?;
         for (quantity, value) in [("loss", loss.mean()), ("gradient norm", norm)] {
             if !value.is_finite() {
                 let first_bad =
-                    self.model.first_bad(&self.adapter, &chosen.iter().map(|named| named.row).collect::<Vec<_>>())?;
+                    self.model.first_bad(&self.trained, &chosen.iter().map(|named| named.row).collect::<Vec<_>>())?;
                 return Err(LlmError::NotFinite { quantity, value, step, first_bad });
             }
         }
         let rate = learning_rate(self.config, index, self.total);
-        self.state.optimizer.step(&mut self.state.values, &gradient, rate, step, self.config);
+        let (optimizer, values) = (&mut self.state.optimizer, self.trained.values_mut());
+        let (gradient, groups, config) = (&self.gradient, &self.groups, self.config);
+        self.workers.together(|_| {
+            optimizer.step(values, gradient, groups, rate, step, config);
+            Ok(())
+        })?;
         self.state.progress.step = step;
         self.state.progress.tokens += chosen.iter().map(|named| named.row.ids.len() as u64).sum::<u64>();
         let done = (within as usize * self.config.rows_per_step() + chosen.len()) as f64 / self.rows.len() as f64;
@@ -265,7 +273,7 @@ impl<'a> Training<'a> {
     /// What the batches of the first epoch compute once for several rows. Dropout draws its masks row by row: there,
     /// nothing is shared.
     fn sharing(&mut self, path: &ComputePath) -> Option<Sharing> {
-        if self.adapter.config.dropout > 0.0 {
+        if self.trained.dropout() > 0.0 {
             return None;
         }
         let all: Vec<Row<'_>> = (0..self.rows.len()).map(|row| self.rows.row(row)).collect();
@@ -286,13 +294,12 @@ impl<'a> Training<'a> {
 
     /// The validation loss of the values as they are now; keeps them if it is the lowest.
     fn validate(&mut self, rows: &dyn Rows) -> Result<f64, LlmError> {
-        self.adapter.values.clone_from(&self.state.values);
-        let loss = twelve_digits(validate(self.model, &self.adapter, rows, &mut self.workers)?);
+        let loss = twelve_digits(validate(self.model, &self.trained, rows, &mut self.workers)?);
         let progress = &mut self.state.progress;
         if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
             progress.lowest = Some((progress.step, loss));
             progress.without_gain = 0;
-            self.state.best = Some(self.state.values.clone());
+            self.state.best = Some(self.trained.values().to_vec());
         } else {
             progress.without_gain += 1;
         }

@@ -1,7 +1,6 @@
-use super::workers::Workers;
+use super::{Trainable, workers::Workers};
 use crate::{
     LlmError, Model,
-    adapter::Adapter,
     fused::{self, ComputePath},
     model::{Batch, Rows, SupervisedLoss, portions},
 };
@@ -9,23 +8,24 @@ use crate::{
 /// Mean loss over the targets of all rows.
 pub(crate) fn validate(
     model: &Model,
-    adapter: &Adapter,
+    trained: &dyn Trainable,
     rows: &dyn Rows,
     workers: &mut Workers,
 ) -> Result<f64, LlmError> {
     let parts = portions(rows);
-    let losses = if ComputePath::of(model, adapter).is_fused() {
+    let losses = if ComputePath::of(model, trained).is_fused() {
         workers.together(|memory| {
+            let changes = trained.changes(model)?;
             parts
                 .into_iter()
                 .map(|part| {
                     let batch = Batch::new(&part.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
-                    fused::supervised_loss(model, adapter, &batch, memory)
+                    fused::supervised_loss(model, &changes, &batch, memory)
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?
     } else {
-        let model = model.with_adapter(adapter)?;
+        let model = model.with(trained)?;
         workers.map(&model, parts.len(), |part| model.supervised_loss(rows, parts[part].clone()))?
     };
     let mut total = SupervisedLoss::default();
