@@ -185,7 +185,7 @@ impl LlmError {
                     .into()
             }
             Self::UnsupportedAdapter { .. } => {
-                "plain LoRA and rsLoRA adapters are supported; merge others into the base with PEFT first".into()
+                "LoRA, rsLoRA and DoRA adapters are supported; merge others into the base with PEFT first".into()
             }
             Self::AdapterMismatch { .. } => "use the base model the adapter was trained on".into(),
             Self::NoTarget { names, .. } => format!(

@@ -15,6 +15,8 @@ pub enum Purpose {
     Order = 2,
     /// Dropout.
     Dropout = 3,
+    /// Noise on embeddings.
+    Embedding = 4,
 }
 
 /// The generator of one purpose and one place: a tensor's index, an epoch, a row.
@@ -27,6 +29,12 @@ pub fn stream(seed: u64, purpose: Purpose, place: u64) -> ChaCha8Rng {
 /// Uniform in [0, 1), on a grid of 2⁻²⁴ so that every value is exact in f32.
 pub fn unit(rng: &mut ChaCha8Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Standard normal (Box–Muller).
+pub fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let radius = (-2.0 * (1.0 - f64::from(unit(rng))).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * f64::from(unit(rng))).cos()) as f32
 }
 
 /// The numbers 0..`count` in random order (Fisher–Yates).

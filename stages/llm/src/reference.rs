@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Device, Model,
-    adapter::{Adapter, LoraConfig, TargetModules},
+    adapter::{Adapter, LoraConfig},
     model::{OwnedRows, WeightForm},
 };
 
@@ -55,25 +55,18 @@ impl Reference {
     }
 
     pub(crate) fn lora() -> LoraConfig {
-        LoraConfig {
-            rank: 2,
-            alpha: 6.0,
-            dropout: 0.0,
-            rslora: false,
-            target_modules: TargetModules::AllLinear,
-            base_model: None,
-        }
+        LoraConfig { rank: 2, alpha: 6.0, ..LoraConfig::default() }
     }
 
     pub(crate) fn adapter(&self) -> Adapter {
-        let mut adapter = Adapter::initial(Self::lora(), &self.config, 0).unwrap();
+        let mut adapter = Adapter::initial(Self::lora(), &self.model(), 0).unwrap();
         adapter.values = self.in_adapter_order("adapter");
         adapter
     }
 
     /// Tensors named after the adapter's, in the order of its values.
     pub(crate) fn in_adapter_order(&self, kind: &str) -> Vec<f32> {
-        let adapter = Adapter::initial(Self::lora(), &self.config, 0).unwrap();
+        let adapter = Adapter::initial(Self::lora(), &self.model(), 0).unwrap();
         adapter.tensors.iter().flat_map(|tensor| self.values(&format!("{kind}.{}", tensor.name()))).collect()
     }
 

@@ -1,6 +1,6 @@
 use refit_engine::stage::ParamProblem;
 use refit_llm::{
-    adapter::{LoraConfig, TargetModules},
+    adapter::{LoraConfig, LoraInit, TargetModules},
     train::{self, TrainConfig},
 };
 use schemars::JsonSchema;
@@ -18,11 +18,26 @@ pub struct TrainLoraParams {
     /// α: the update is scaled by α / rank.
     #[schemars(range(min = 0.0, max = 100_000.0))]
     pub alpha: f64,
-    /// Probability of dropping an entry of LoRA's input. Anything above 0 slows training down.
+    /// Probability of dropping an entry of LoRA's input. Above 0, rows share no work, so that training takes longer.
     #[schemars(range(min = 0.0, max = 0.95))]
     pub dropout: f64,
     /// Scales by α / √rank instead, which keeps high ranks stable (rsLoRA).
     pub rslora: bool,
+    /// Learns the lengths of each weight's rows apart from their directions (DoRA): y = m/‖W + s·B·A‖ · (W + s·B·A)·x, row by
+    /// row. Often better at low ranks, and slower. Excludes `dropout` and `init: pissa`.
+    pub dora: bool,
+    /// The update before the first step: `kaiming` and `gaussian` make A random and B zero, so that training starts from
+    /// the model as it is. `pissa` starts from the largest singular values of each weight, which learns faster; the base
+    /// keeps the rest while it is trained, and the adapter is written for the base as it was, with twice the rank.
+    pub init: Init,
+    /// The learning rate of B, and of DoRA's lengths, is so many times `learning_rate` (LoRA+). 16 is what its authors
+    /// suggest.
+    #[schemars(range(min = 0.001, max = 1000.0))]
+    pub lora_plus_ratio: f64,
+    /// Adds noise to the embeddings in training, uniform in ±α/√(tokens of the row · width of the model) (NEFTune): 5 is
+    /// usual, 0 adds none. Above 0, rows share no work, so that training takes longer.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub neftune_alpha: f64,
     /// Which linear layers get the update: `all-linear`, a list of names such as `[q_proj, v_proj]`, or one regular
     /// expression that matches full names such as `model.layers.0.self_attn.q_proj`.
     pub target_modules: TargetNames,
@@ -67,7 +82,7 @@ pub struct TrainLoraParams {
     /// processors with AVX512-BF16 and changes the losses in their third digit. The adapter and its optimizer are
     /// always f32.
     pub precision: Precision,
-    /// Decides the adapter's first values, the order of rows, and dropout.
+    /// Decides the adapter's first values, the order of rows, dropout and noise.
     pub seed: u64,
     /// A new random order of rows in each epoch. Otherwise they come in the order of the file.
     pub shuffle: bool,
@@ -90,6 +105,18 @@ pub enum TargetNames {
     One(String),
     /// Ends of full names.
     Many(Vec<String>),
+}
+
+/// What the update is before the first step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// A uniform in ±1/√in, B zero.
+    Kaiming,
+    /// A normal with deviation 1/rank, B zero.
+    Gaussian,
+    /// The largest singular values of the weight.
+    Pissa,
 }
 
 /// How exactly weights are kept.
@@ -121,6 +148,10 @@ impl Default for TrainLoraParams {
             alpha: 16.0,
             dropout: 0.0,
             rslora: false,
+            dora: false,
+            init: Init::Kaiming,
+            lora_plus_ratio: 1.0,
+            neftune_alpha: 0.0,
             target_modules: TargetNames::One("all-linear".into()),
             epochs: 3,
             max_steps: None,
@@ -160,6 +191,21 @@ impl TrainLoraParams {
             problem.help = error.help();
             problems.push(problem);
         }
+        if self.dora && self.dropout > 0.0 {
+            problems.push(
+                ParamProblem::new(
+                    "dora",
+                    "with `dropout`, DoRA would multiply by every weight twice, which is not done",
+                )
+                .help("set `dropout` to 0, or leave `dora` out"),
+            );
+        }
+        if self.dora && self.init == Init::Pissa {
+            problems.push(
+                ParamProblem::new("init", "`pissa` changes the weights whose rows `dora` takes the lengths of")
+                    .help("leave out one of the two"),
+            );
+        }
         if matches!(&self.target_modules, TargetNames::Many(names) if names.is_empty()) {
             problems.push(
                 ParamProblem::new("target_modules", "the list is empty, so nothing would be trained")
@@ -192,6 +238,12 @@ impl TrainLoraParams {
             alpha: self.alpha,
             dropout: self.dropout,
             rslora: self.rslora,
+            dora: self.dora,
+            init: match self.init {
+                Init::Kaiming => LoraInit::Kaiming,
+                Init::Gaussian => LoraInit::Gaussian,
+                Init::Pissa => LoraInit::Pissa,
+            },
             target_modules: self.targets(),
             base_model: self.base_model_name.clone().or(known),
         }
@@ -218,6 +270,8 @@ impl TrainLoraParams {
             epsilon: self.epsilon,
             max_grad_norm: self.max_grad_norm,
             seed: self.seed,
+            lora_plus_ratio: self.lora_plus_ratio,
+            neftune_alpha: self.neftune_alpha,
             shuffle: self.shuffle,
             evaluate_every: self.evaluate_every,
             early_stopping_patience: self.early_stopping_patience,

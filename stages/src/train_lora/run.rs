@@ -10,7 +10,11 @@ use refit_llm::{
     train::{ComputePath, SnapshotPolicy, TrainEvent, TrainSettings, train, write_history},
 };
 
-use super::{curve, params::TrainLoraParams, rows::TokenPart};
+use super::{
+    curve,
+    params::{Init, TrainLoraParams},
+    rows::TokenPart,
+};
 use crate::{
     device,
     llm_error::llm_error,
@@ -40,18 +44,20 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
         self_check(&device).map_err(|error| llm_error(&error))?;
     }
     let lora = params.lora(&checkpoint.config().name);
-    let path = ComputePath::of_training(checkpoint.config(), lora.dropout, &device);
+    let path = ComputePath::of_training(checkpoint.config(), &device);
     if params.precision() == Precision::Bf16 {
         warn_of_no_gain(&path, step);
     }
     let form = WeightForm { precision: params.precision(), tiles: path.is_fused() };
     let model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error))?;
-    let mut initial = Adapter::initial(lora, model.config(), params.seed).map_err(|error| llm_error(&error))?;
+    let mut initial = Adapter::initial(lora, &model, params.seed).map_err(|error| llm_error(&error))?;
     initial.template = Some(AdapterTemplate {
         chat_template: tokens.facts().template.clone(),
         digest: tokens.facts().template_digest.clone(),
     });
+    let model = initial.residual(&model).map_err(|error| llm_error(&error))?;
     step.fact("train.parameters", initial.parameters());
+    let start = initial.clone();
     let settings = TrainSettings {
         threads: step.settings().threads,
         snapshot: Some(SnapshotPolicy {
@@ -68,7 +74,9 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
     })
     .map_err(|error| llm_error(&error))?;
 
-    let save = |adapter: &Adapter, folder: &Path| adapter::save(adapter, folder).map_err(|error| llm_error(&error));
+    let save = |adapter: &Adapter, folder: &Path| {
+        adapter::save(&adapter.for_original_base(&start), folder).map_err(|error| llm_error(&error))
+    };
     save(&trained.last, &step.output_folder("last")?)?;
     save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)?;
     let folder = step.output_folder("history")?;
@@ -107,8 +115,13 @@ fn report(step: &StepContext, params: &TrainLoraParams, event: TrainEvent<'_>) {
             path.display()
         )),
         TrainEvent::Started { path, sharing } => {
-            if params.dropout > 0.0 {
-                step.warn("`dropout` is above 0: rows share no work, and a CPU does not use its fused kernels; training takes longer");
+            if params.init == Init::Pissa {
+                step.fact("train.written_as", format!("LoRA of rank {} for the base as it was", 2 * params.rank));
+            }
+            for (parameter, value) in [("dropout", params.dropout), ("neftune_alpha", params.neftune_alpha)] {
+                if value > 0.0 {
+                    step.warn(format!("`{parameter}` is above 0: rows share no work, so training takes longer"));
+                }
             }
             step.fact("train.computed_by", path.to_string());
             if let Some(sharing) = sharing {

@@ -172,6 +172,37 @@ fn the_adapter_is_the_same_bit_for_bit_whatever_the_threads() {
 }
 
 #[test]
+fn every_method_trains_to_the_same_bytes_whatever_the_threads() {
+    let bench = Bench::new(0);
+    for (name, own) in [
+        ("dora", json!({"dora": true})),
+        ("pissa", json!({"init": "pissa"})),
+        ("gaussian and lora+", json!({"init": "gaussian", "lora_plus_ratio": 4.0, "learning_rate": 0.004})),
+        ("noise and dropout", json!({"neftune_alpha": 5.0, "dropout": 0.1})),
+    ] {
+        let mut with = with();
+        with.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let bytes = |threads| {
+            let (outputs, _) = bench.run(with.clone(), threads).unwrap();
+            let history = fs_err::read_to_string(outputs.join("history/history.jsonl")).unwrap();
+            let losses: Vec<f64> = history
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap())
+                .collect();
+            assert!(losses[losses.len() - 1] < losses[0], "{name}");
+            let config = fs_err::read_to_string(outputs.join("adapter/adapter_config.json")).unwrap();
+            let config: Value = serde_json::from_str(&config).unwrap();
+            assert_eq!(config["r"], if name == "pissa" { 8 } else { 4 });
+            assert_eq!(config["use_dora"], name == "dora");
+            fs_err::read(outputs.join("adapter/adapter_model.safetensors")).unwrap()
+        };
+        let one = bytes(1);
+        assert_eq!(one, bytes(2), "{name}");
+        assert_eq!(one, bytes(3), "{name}");
+    }
+}
+
+#[test]
 fn tokens_of_another_tokenizer_are_refused() {
     let mut bench = Bench::new(0);
     let other = bench.folder.path().join("other");
@@ -202,6 +233,8 @@ fn parameters_that_contradict_each_other_are_named() {
     assert_eq!(problems(json!({"warmup_steps": 3, "warmup_ratio": 0.1}))[0].path, ["warmup_ratio"]);
     assert_eq!(problems(json!({"target_modules": "("}))[0].path, ["target_modules"]);
     assert_eq!(problems(json!({"target_modules": []}))[0].path, ["target_modules"]);
+    assert_eq!(problems(json!({"dora": true, "dropout": 0.1}))[0].path, ["dora"]);
+    assert_eq!(problems(json!({"dora": true, "init": "pissa"}))[0].path, ["init"]);
     assert!(kind.lower(json!({"ranks": 3}), &[]).is_err());
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn weights(adapter: &Adapter) -> Vec<u8> {
     let bytes: Vec<u8> = adapter.values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let views = adapter.tensors.iter().map(|tensor| {
         let range = tensor.range();
-        let view = TensorView::new(Dtype::F32, tensor.shape.to_vec(), &bytes[range.start * 4..range.end * 4]);
+        let view = TensorView::new(Dtype::F32, tensor.file_shape().to_vec(), &bytes[range.start * 4..range.end * 4]);
         (tensor.name(), view.expect("invariant: shape and range belong together"))
     });
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -51,7 +51,7 @@ pub(crate) fn weights(adapter: &Adapter) -> Vec<u8> {
 /// Reads an adapter that PEFT or refit wrote, for a model.
 ///
 /// # Errors
-/// Missing or damaged files, a method other than plain LoRA, or shapes of another model.
+/// Missing or damaged files, a method other than LoRA and DoRA, or shapes of another model.
 pub fn load(folder: &Path, model: &ModelConfig) -> Result<Adapter, LlmError> {
     let config_path = folder.join(CONFIG_FILE);
     let config = LoraConfig::from_json(&fs_err::read_to_string(&config_path)?).map_err(|error| match error {
@@ -78,9 +78,13 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
     let mut found = BTreeMap::new();
     for (name, view) in file.tensors() {
         let (layer, module, part) = parse_name(&name, model).ok_or_else(|| {
-            ReadError::Malformed(format!("`{name}` is no LoRA matrix of a linear layer of the model"))
+            ReadError::Malformed(format!("`{name}` is no LoRA tensor of a linear layer of the model"))
         })?;
         found.insert((layer, module, part), (name, view));
+    }
+    let lengths = |(_, _, part): &(usize, LinearModule, Part)| *part == Part::Magnitude;
+    if let Some((_, (name, _))) = found.iter().find(|(key, _)| lengths(key) && !config.dora) {
+        return Err(ReadError::Malformed(format!("`{name}` is a part of DoRA, but `use_dora` is not set")));
     }
     let modules: Vec<(usize, LinearModule)> = {
         let mut modules: Vec<_> = found.keys().map(|(layer, module, _)| (*layer, *module)).collect();
@@ -96,9 +100,9 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
         let (name, view) = found
             .get(&(tensor.layer, tensor.module, tensor.part))
             .ok_or_else(|| ReadError::Malformed(format!("`{}` is missing", tensor.name())))?;
-        if view.shape() != tensor.shape {
+        if view.shape() != tensor.file_shape() {
             return Err(ReadError::Unsupported(LlmError::AdapterMismatch {
-                reason: format!("`{name}` is {:?}, but {:?} fits the model and `r`", view.shape(), tensor.shape),
+                reason: format!("`{name}` is {:?}, but {:?} fits the model and `r`", view.shape(), tensor.file_shape()),
             }));
         }
         let values = to_f32(view).ok_or_else(|| {
@@ -114,10 +118,10 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
 
 fn parse_name(name: &str, model: &ModelConfig) -> Option<(usize, LinearModule, Part)> {
     let rest = name.strip_prefix("base_model.model.")?;
-    let (path, part) = match rest.strip_suffix(".lora_A.weight") {
-        Some(path) => (path, Part::A),
-        None => (rest.strip_suffix(".lora_B.weight")?, Part::B),
-    };
+    let (path, part) =
+        [(".lora_A.weight", Part::A), (".lora_B.weight", Part::B), (".lora_magnitude_vector", Part::Magnitude)]
+            .into_iter()
+            .find_map(|(suffix, part)| Some((rest.strip_suffix(suffix)?, part)))?;
     let (layer, module) = model.linear_at(path)?;
     Some((layer, module, part))
 }

@@ -3,16 +3,17 @@
 mod file;
 mod initial;
 mod peft;
+mod pissa;
 mod target;
 mod template;
 mod tensors;
 mod trained;
 
 pub use file::{CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE, load, save};
-pub use peft::LoraConfig;
+pub use peft::{LoraConfig, LoraInit};
 pub use target::TargetModules;
 pub use template::AdapterTemplate;
-pub use tensors::{Adapter, AdapterTensor, Part};
+pub use tensors::{AdaptedModule, Adapter, AdapterTensor, Part};
 
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,43 @@ pub struct LoraConfig {
     pub dropout: f64,
     /// Scale by α/√r instead.
     pub rslora: bool,
+    /// Learn the lengths of the weights' rows apart from their directions.
+    pub dora: bool,
+    /// What the values are before the first step.
+    pub init: LoraInit,
     /// The layers that have it.
     pub target_modules: TargetModules,
     /// A name of the base model for those who load the adapter.
     pub base_model: Option<String>,
+}
+
+/// What A and B are before the first step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoraInit {
+    /// A uniform in ±1/√in (Kaiming's with a = √5), B zero.
+    #[default]
+    Kaiming,
+    /// A normal with deviation 1/r, B zero.
+    Gaussian,
+    /// The largest singular values of W; the rest of W stays in the base.
+    Pissa,
+}
+
+impl Default for LoraConfig {
+    /// As PEFT's, over every linear layer.
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            dropout: 0.0,
+            rslora: false,
+            dora: false,
+            init: LoraInit::default(),
+            target_modules: TargetModules::AllLinear,
+            base_model: None,
+        }
+    }
 }
 
 impl LoraConfig {
@@ -39,6 +72,11 @@ impl LoraConfig {
             }
             TargetModules::AllLinear => Value::from(modules.to_vec()),
         };
+        // An adapter that starts from singular values is written as one for the base as it was.
+        let init = match self.init {
+            LoraInit::Kaiming | LoraInit::Pissa => Value::from(true),
+            LoraInit::Gaussian => "gaussian".into(),
+        };
         let empty = || Value::Object(Map::new());
         let mut entries = [
             ("alpha_pattern", empty()),
@@ -47,7 +85,7 @@ impl LoraConfig {
             ("bias", "none".into()),
             ("fan_in_fan_out", false.into()),
             ("inference_mode", true.into()),
-            ("init_lora_weights", true.into()),
+            ("init_lora_weights", init),
             ("layer_replication", Value::Null),
             ("layers_pattern", Value::Null),
             ("layers_to_transform", Value::Null),
@@ -63,7 +101,7 @@ impl LoraConfig {
             ("revision", Value::Null),
             ("target_modules", targets),
             ("task_type", "CAUSAL_LM".into()),
-            ("use_dora", false.into()),
+            ("use_dora", self.dora.into()),
             ("use_rslora", self.rslora.into()),
         ];
         entries.sort_by_key(|(key, _)| *key);
@@ -90,7 +128,7 @@ impl LoraConfig {
             Some(_) => return refuse("peft_type"),
             None => return Err(ReadError::Malformed("it has no `peft_type`".into())),
         }
-        for key in ["use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"] {
+        for key in ["fan_in_fan_out", "lora_bias", "use_qalora"] {
             if on(key) {
                 return refuse(key);
             }
@@ -133,6 +171,8 @@ impl LoraConfig {
             alpha: number("lora_alpha", 8.0)?,
             dropout: number("lora_dropout", 0.0)?,
             rslora: on("use_rslora"),
+            dora: on("use_dora"),
+            init: if init == "gaussian" { LoraInit::Gaussian } else { LoraInit::Kaiming },
             target_modules,
             base_model: value.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned),
         })

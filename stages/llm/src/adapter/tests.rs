@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Adapter, AdapterTemplate, CONFIG_FILE, LoraConfig, TEMPLATE_FILE, TargetModules, WEIGHTS_FILE, load, save,
+    Adapter, AdapterTemplate, CONFIG_FILE, LoraConfig, LoraInit, TEMPLATE_FILE, TargetModules, WEIGHTS_FILE, load, save,
 };
 use crate::{
     LlmError,
@@ -83,21 +83,20 @@ fn the_scale_is_alpha_over_rank_or_its_root() {
 #[test]
 fn the_initial_values_follow_peft() {
     let reference = reference::llama();
-    let adapter = Adapter::initial(Reference::lora(), &reference.config, 5).unwrap();
+    let adapter = Adapter::initial(Reference::lora(), &reference.model(), 5).unwrap();
     for pair in adapter.tensors.chunks(2) {
         let bound = 1.0 / (pair[0].shape[1] as f32).sqrt();
         let a = &adapter.values[pair[0].range()];
         assert!(a.iter().all(|v| v.abs() <= bound) && a.iter().any(|v| v.abs() > bound / 2.0));
         assert!(adapter.values[pair[1].range()].iter().all(|v| *v == 0.0));
     }
-    assert_eq!(adapter, Adapter::initial(Reference::lora(), &reference.config, 5).unwrap());
-    assert_ne!(adapter.values, Adapter::initial(Reference::lora(), &reference.config, 6).unwrap().values);
+    assert_eq!(adapter, Adapter::initial(Reference::lora(), &reference.model(), 5).unwrap());
+    assert_ne!(adapter.values, Adapter::initial(Reference::lora(), &reference.model(), 6).unwrap().values);
 }
 
 #[test]
-fn methods_that_are_not_plain_lora_are_refused_by_name() {
+fn methods_that_are_neither_lora_nor_dora_are_refused_by_name() {
     for (key, value) in [
-        ("use_dora", json!(true)),
         ("peft_type", json!("LOHA")),
         ("bias", json!("all")),
         ("rank_pattern", json!({"q_proj": 4})),
@@ -115,6 +114,73 @@ fn methods_that_are_not_plain_lora_are_refused_by_name() {
         config["something_new"] = json!(null);
     });
     load(folder.path(), &reference::llama().config).unwrap();
+}
+
+#[test]
+fn lengths_of_rows_are_named_as_in_peft_and_need_use_dora() {
+    let reference = reference::llama();
+    let adapter = Adapter::initial(LoraConfig { dora: true, ..Reference::lora() }, &reference.model(), 5).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    save(&adapter, folder.path()).unwrap();
+    let bytes = fs_err::read(folder.path().join(WEIGHTS_FILE)).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let name = "base_model.model.model.layers.1.mlp.up_proj.lora_magnitude_vector";
+    assert_eq!(file.tensor(name).unwrap().shape(), [24]);
+    let weight = reference.values("model.layers.1.mlp.up_proj.weight");
+    let lengths = adapter.tensors.iter().find(|tensor| tensor.name() == name).unwrap().range();
+    for (row, length) in weight.chunks(16).zip(&adapter.values[lengths]) {
+        assert!((row.iter().map(|v| v * v).sum::<f32>().sqrt() - length).abs() < 1e-5);
+    }
+    let loaded = load(folder.path(), &reference.config).unwrap();
+    assert!(loaded.config.dora);
+    assert_eq!(loaded.values, adapter.values);
+    let path = folder.path().join(CONFIG_FILE);
+    let mut config: Value = serde_json::from_str(&fs_err::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(config["use_dora"], true);
+    config["use_dora"] = json!(false);
+    fs_err::write(&path, config.to_string()).unwrap();
+    let error = load(folder.path(), &reference.config).unwrap_err();
+    assert!(error.to_string().contains("use_dora"), "{error}");
+}
+
+#[test]
+fn gaussian_values_have_the_deviation_of_peft() {
+    let (reference, config) =
+        (reference::llama(), LoraConfig { rank: 8, init: LoraInit::Gaussian, ..Reference::lora() });
+    let adapter = Adapter::initial(config, &reference.model(), 5).unwrap();
+    let a: Vec<f64> = adapter.modules().flat_map(|m| &adapter.values[m.a.range()]).map(|v| f64::from(*v)).collect();
+    let deviation = (a.iter().map(|v| v * v).sum::<f64>() / a.len() as f64).sqrt();
+    assert!((deviation - 0.125).abs() < 0.01, "{deviation}");
+    assert!(adapter.modules().all(|module| adapter.values[module.b.range()].iter().all(|v| *v == 0.0)));
+    assert!(adapter.config.to_json(&[]).contains("\"init_lora_weights\": \"gaussian\""));
+}
+
+#[test]
+fn singular_values_leave_the_model_as_it_is_and_are_written_for_the_base_as_it_was() {
+    for rslora in [false, true] {
+        let (reference, init) = (reference::llama(), LoraInit::Pissa);
+        let model = reference.model();
+        let initial = Adapter::initial(LoraConfig { init, rank: 3, rslora, ..Reference::lora() }, &model, 5).unwrap();
+        let residual = initial.residual(&model).unwrap();
+        let rows = reference.rows();
+        let losses = |model: &crate::Model| -> Vec<f64> {
+            model.row_losses(&rows, |_| {}).unwrap().iter().map(|row| row.loss).collect()
+        };
+        let same = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * b);
+        let before = losses(&model);
+        assert!(!same(&losses(&residual), &before), "the base has lost its largest singular values");
+        assert!(same(&losses(&residual.with(&initial).unwrap()), &before));
+
+        let mut trained = initial.clone();
+        trained.values.iter_mut().enumerate().for_each(|(at, value)| *value += ((at % 7) as f32 - 3.0) * 0.01);
+        let expected = losses(&residual.with(&trained).unwrap());
+        assert!(!same(&expected, &before));
+        let folder = tempfile::tempdir().unwrap();
+        save(&trained.for_original_base(&initial), folder.path()).unwrap();
+        let written = load(folder.path(), &reference.config).unwrap();
+        assert_eq!(written.config.rank, 6);
+        assert!(same(&losses(&model.with(&written).unwrap()), &expected));
+    }
 }
 
 #[test]

@@ -3,12 +3,12 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use refit_checkpoint::ModelConfig;
 
-use super::Adapter;
+use super::{Adapter, Part};
 use crate::{
     LlmError, Model,
     fused::Changes,
-    model::{LayerLora, LoraPair, LoraWeights},
-    train::Trainable,
+    model::{DoraRows, LayerLora, LoraPair, LoraWeights},
+    train::{TrainConfig, Trainable, ValueGroup},
 };
 
 impl Trainable for Adapter {
@@ -32,6 +32,15 @@ impl Trainable for Adapter {
         self.check_shapes(model)
     }
 
+    /// LoRA+ (<https://arxiv.org/abs/2402.12354>): what is not A moves faster, as in PEFT's `create_loraplus_optimizer`.
+    fn groups(&self, config: &TrainConfig) -> Vec<ValueGroup> {
+        if config.lora_plus_ratio == 1.0 {
+            return Vec::new();
+        }
+        let faster = self.tensors.iter().filter(|tensor| tensor.part != Part::A);
+        faster.map(|t| ValueGroup { values: t.range(), rate: config.lora_plus_ratio, decays: true }).collect()
+    }
+
     fn dropout(&self) -> f64 {
         self.config.dropout
     }
@@ -42,14 +51,20 @@ impl Trainable for Adapter {
         leaf: &mut dyn FnMut(Range<usize>, [usize; 2]) -> Tensor<2>,
     ) -> Result<Model, LlmError> {
         let mut layers: Vec<LayerLora> = (0..model.config.layers).map(|_| LayerLora::default()).collect();
-        for pair in self.tensors.chunks_exact(2) {
-            let [a, b] = [&pair[0], &pair[1]].map(|tensor| leaf(tensor.range(), tensor.shape));
-            layers[pair[0].layer][pair[0].module.index()] = Some(LoraPair { a, b });
+        let scale = self.config.scale();
+        for module in self.modules() {
+            let [a, b] = [module.a, module.b].map(|tensor| leaf(tensor.range(), tensor.shape));
+            let rows = module.magnitude.map(|magnitude| {
+                let weight = model.linear(module.layer, module.module).weight().tensor();
+                let [out, _] = magnitude.shape;
+                DoraRows::new(&weight, [&a, &b], scale, leaf(magnitude.range(), [1, out]))
+            });
+            layers[module.layer][module.module.index()] = Some(LoraPair { a, b, rows });
         }
-        Ok(Model { lora: LoraWeights { layers, scale: self.config.scale() }, ..model.clone() })
+        Ok(Model { lora: LoraWeights { layers, scale }, ..model.clone() })
     }
 
     fn changes<'a>(&'a self, model: &Model) -> Result<Changes<'a>, LlmError> {
-        Ok(Changes::of_adapter(self, model.config.layers))
+        Changes::of_adapter(self, model)
     }
 }

@@ -3,8 +3,8 @@ use refit_checkpoint::{HostTensor, ModelConfig};
 
 use crate::{
     LlmError, Model,
-    adapter::{Adapter, LoraConfig, TargetModules},
-    model::Row,
+    adapter::{Adapter, LoraConfig},
+    model::{Randomness, Row},
     random::{Purpose, stream, unit},
     train::{NamedRow, Workers, accumulate},
 };
@@ -45,7 +45,7 @@ struct Computed {
 
 fn gradient(device: &Device) -> Result<Computed, LlmError> {
     let model = tiny_model(device)?;
-    let mut adapter = Adapter::initial(tiny_adapter(), model.config(), 1)?;
+    let mut adapter = Adapter::initial(tiny_adapter(), &model, 1)?;
     // With B at its initial zero, A would have no gradient to compare.
     let mut random = stream(2, Purpose::Init, u64::MAX);
     for value in &mut adapter.values {
@@ -57,20 +57,13 @@ fn gradient(device: &Device) -> Result<Computed, LlmError> {
         NamedRow { row: Row { ids: &ids[1..6], mask: &mask[1..6] }, name: 1 },
     ];
     let mut gradient = vec![0.0; adapter.values.len()];
-    let loss = accumulate(&model, &adapter, &rows, 1.0, 0, &mut Workers::new(1), &mut gradient)?;
+    let loss = accumulate(&model, &adapter, &rows, 1.0, Randomness::default(), &mut Workers::new(1), &mut gradient)?;
     Ok(Computed { loss: loss.mean(), gradient })
 }
 
 /// An adapter on every linear layer of the tiny model.
 pub(crate) fn tiny_adapter() -> LoraConfig {
-    LoraConfig {
-        rank: 2,
-        alpha: 4.0,
-        dropout: 0.0,
-        rslora: false,
-        target_modules: TargetModules::AllLinear,
-        base_model: None,
-    }
+    LoraConfig { rank: 2, alpha: 4.0, ..LoraConfig::default() }
 }
 
 const TINY: &str = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,

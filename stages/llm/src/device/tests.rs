@@ -15,7 +15,7 @@ use crate::{
 /// The loss of each of a few optimizer steps on a device.
 fn losses(device: &Device) -> Vec<f64> {
     let model = tiny_model(device).unwrap();
-    let initial = Adapter::initial(tiny_adapter(), model.config(), 5).unwrap();
+    let initial = Adapter::initial(tiny_adapter(), &model, 5).unwrap();
     // Rows of one length, so that a software driver compiles its kernels once.
     let rows: OwnedRows =
         (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();

@@ -1,5 +1,5 @@
 use super::lora::Lora;
-use crate::adapter::Adapter;
+use crate::{LlmError, Model, adapter::Adapter};
 
 /// What the fused pass does otherwise than the model alone.
 pub struct Changes<'a> {
@@ -7,8 +7,8 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Those of an adapter of a model with so many layers.
-    pub(crate) fn of_adapter(adapter: &'a Adapter, layers: usize) -> Self {
-        Self { lora: Lora::new(adapter, layers) }
+    /// Those of an adapter.
+    pub(crate) fn of_adapter(adapter: &'a Adapter, model: &Model) -> Result<Self, LlmError> {
+        Ok(Self { lora: Lora::new(adapter, model.fused()?) })
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use refit_checkpoint::{Family, ModelConfig};
 use refit_kernels::Isa;
 
-use crate::{Model, device::is_cpu, train::Trainable};
+use crate::{Model, device::is_cpu};
 
 /// How losses and gradients of a training are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,10 @@ pub enum ComputePath {
 
 impl ComputePath {
     /// The path that a training takes on a model and a device.
-    pub fn of_training(model: &ModelConfig, dropout: f64, device: &Device) -> Self {
+    pub fn of_training(model: &ModelConfig, device: &Device) -> Self {
         let composed = |reason: &str| Self::Composed { reason: reason.into() };
         if !is_cpu(device) {
             return composed("the device is not a CPU");
-        }
-        if dropout > 0.0 {
-            return composed("dropout draws its masks on burn's path");
         }
         let isa = Isa::best();
         match model.family {
@@ -39,9 +36,9 @@ impl ComputePath {
         }
     }
 
-    /// The path that training this takes.
-    pub(crate) fn of(model: &Model, trained: &dyn Trainable) -> Self {
-        Self::of_training(model.config(), trained.dropout(), model.device())
+    /// The path that a training of this model takes.
+    pub(crate) fn of(model: &Model) -> Self {
+        Self::of_training(model.config(), model.device())
     }
 
     /// Whether it is the fused one.

@@ -10,6 +10,7 @@ mod changes;
 mod coverage;
 mod head;
 mod lora;
+mod mask;
 mod memory;
 mod pass;
 mod projection;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     LlmError, Model,
-    model::{Batch, SupervisedLoss},
+    model::{Batch, Noise, SupervisedLoss},
 };
 
 /// The loss of a batch; the gradient of the sum of its losses times `weight` is added to `gradient`, in the order of
@@ -16,14 +16,15 @@ pub(crate) fn gradient(
     model: &Model,
     changes: &Changes<'_>,
     batch: &Batch,
+    noise: Option<&Noise>,
     weight: f64,
     memory: &mut Memory,
     gradient: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, changes, batch);
+    let shared = shared(weights, changes, batch, noise);
     memory.tapes.resize_with(weights.blocks.len(), Tape::default);
-    embed(model, batch, &mut memory.tapes[0].x)?;
+    embed(model, batch, noise, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
     let keep = |layer: usize| (layer == last).then_some(batch.sources());
     for (layer, block) in weights.blocks.iter().enumerate() {
@@ -55,12 +56,12 @@ pub(crate) fn supervised_loss(
     memory: &mut Memory,
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, changes, batch);
+    let shared = shared(weights, changes, batch, None);
     if memory.tapes.is_empty() {
         memory.tapes.push(Tape::default());
     }
     let tape = &mut memory.tapes[0];
-    embed(model, batch, &mut tape.x)?;
+    embed(model, batch, None, &mut tape.x)?;
     let last = weights.blocks.len() - 1;
     for (layer, block) in weights.blocks.iter().enumerate() {
         let keep = (layer == last).then_some(batch.sources());
@@ -74,7 +75,7 @@ pub(crate) fn supervised_loss(
     Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
 }
 
-fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch) -> Shared<'a> {
+fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch, noise: Option<&'a Noise>) -> Shared<'a> {
     let stride = Lanes::zeros(0, batch.computed()).stride();
     Shared {
         isa: weights.isa,
@@ -82,13 +83,17 @@ fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch) -
         segments: batch.segments(),
         angles: Angles::new(&weights.frequencies, batch.positions(), stride),
         lora: &changes.lora,
+        noise,
     }
 }
 
 /// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.
-fn embed(model: &Model, batch: &Batch, x: &mut Lanes) -> Result<(), LlmError> {
+fn embed(model: &Model, batch: &Batch, noise: Option<&Noise>, x: &mut Lanes) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
-    let rows = model.embedding.rows(&batch.ids)?;
+    let mut rows = model.embedding.rows(&batch.ids)?;
+    if let Some(noise) = noise {
+        noise.disturb(&mut rows, hidden);
+    }
     x.reuse(hidden, batch.computed());
     let stride = x.stride();
     let tokens = rows.chunks_exact(hidden);

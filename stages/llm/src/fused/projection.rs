@@ -1,10 +1,13 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, product, token_products};
 
-use super::lora::Group;
-use crate::model::LinearModule;
+use super::{
+    lora::{Group, Pair},
+    mask::{add_masked, masked},
+};
+use crate::model::{LinearModule, Mask};
 
 /// A frozen linear layer.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub(super) struct Linear {
     pub(super) module: LinearModule,
     pub(super) weight: Arc<Weight>,
     pub(super) bias: Option<Vec<f32>>,
+    row_squares: OnceLock<Vec<f64>>,
 }
 
 /// Linear layers that share their input; the features of their outputs follow each other.
@@ -29,6 +33,21 @@ pub(super) struct Buffers {
     d_low: Lanes,
     /// Gradients by all A of a group, features first.
     d_a: Vec<f32>,
+    /// What dropout leaves of the input; also the gradient by that.
+    dropped: Lanes,
+    /// The gradient by the output before DoRA's factors.
+    d_plain: Lanes,
+}
+
+/// What a forward pass leaves for the backward pass, beside input and output.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// s·A·x.
+    low: Lanes,
+    /// In DoRA, the output before factors and bias.
+    plain: Lanes,
+    /// With dropout, one mask for each adapted layer.
+    masks: Vec<Mask>,
 }
 
 /// What the backward pass of a projection starts from.
@@ -36,10 +55,28 @@ pub(super) struct Buffers {
 pub(super) struct Past<'a> {
     /// The input.
     pub(super) x: &'a Lanes,
-    /// s·A·x, as the forward pass left it.
-    pub(super) low: &'a Lanes,
+    /// What the forward pass left.
+    pub(super) kept: &'a Kept,
     /// The gradient by the output.
     pub(super) dy: &'a Lanes,
+}
+
+impl Linear {
+    pub(super) fn new(module: LinearModule, weight: Arc<Weight>, bias: Option<Vec<f32>>) -> Self {
+        Self { module, weight, bias, row_squares: OnceLock::new() }
+    }
+
+    /// ‖W‖² of each row; computed once.
+    pub(super) fn row_squares(&self) -> &[f64] {
+        self.row_squares.get_or_init(|| {
+            let square = |row: usize| {
+                let mut numbers = vec![0f32; self.weight.width()];
+                self.weight.read_row(row, &mut numbers);
+                numbers.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
+            };
+            (0..self.weight.out()).into_par_iter().map(square).collect()
+        })
+    }
 }
 
 impl Projection {
@@ -47,28 +84,28 @@ impl Projection {
         Self { layers }
     }
 
+    /// The layers, in the order of their outputs.
+    pub(super) fn layers(&self) -> &[Linear] {
+        &self.layers
+    }
+
     /// What its layers compute, in order.
     pub(super) fn modules(&self) -> impl Iterator<Item = LinearModule> {
         self.layers.iter().map(|layer| layer.module)
     }
 
-    /// `y` = W·x + b + B·(s·A·x), and `low` = s·A·x.
+    /// `y` = W·x + b + B·(s·A·x), with m/n before the sum less b in DoRA.
     pub(super) fn forward(
         &self,
         isa: Isa,
         lora: &Group<'_>,
         x: &Lanes,
         buffers: &mut Buffers,
-        low: &mut Lanes,
+        kept: &mut Kept,
         y: &mut Lanes,
     ) {
         let stride = x.stride();
-        low.reuse(lora.rows(), x.tokens());
-        if lora.rows() > 0 {
-            let right = Right::Lanes { rows: x.values(), stride };
-            product(isa, low.values_mut(), stride, false, &[Term { left: Left::matrix(&lora.a, lora.rows()), right }]);
-            scale(low, lora.scale);
-        }
+        lower(isa, lora, x, buffers, kept);
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
         let input = buffers.panels[0].pack(isa, self.layers[0].weight.precision(), x.values(), stride);
         let mut first = 0;
@@ -78,19 +115,29 @@ impl Projection {
             let frozen = Term { left: Left::Weight(&layer.weight), right: input };
             match pair {
                 Some(pair) => {
-                    let right = Right::Lanes { rows: low.rows(pair.rows.clone()), stride };
+                    let right = Right::Lanes { rows: kept.low.rows(pair.rows.clone()), stride };
                     product(isa, y, stride, false, &[frozen, Term { left: Left::matrix(pair.b, out), right }]);
                 }
                 None => product(isa, y, stride, false, &[frozen]),
             }
+            first += out;
+        }
+        if lora.is_dora() {
+            kept.plain.copy_from(y);
+            self.multiply_rows(lora, y);
+        }
+        let mut first = 0;
+        for layer in &self.layers {
+            let out = layer.weight.out();
             if let Some(bias) = &layer.bias {
+                let y = y.rows_mut(first..first + out);
                 y.par_chunks_mut(stride).zip(bias).for_each(|(row, bias)| row.iter_mut().for_each(|v| *v += bias));
             }
             first += out;
         }
     }
 
-    /// Adds the gradients by A and B at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
+    /// Adds the gradients by A, B and m at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
     pub(super) fn backward(
         &self,
         isa: Isa,
@@ -100,8 +147,17 @@ impl Projection {
         dx: Option<&mut Lanes>,
         gradient: &mut [f32],
     ) {
-        let Past { x, low, dy } = past;
+        let Past { x, kept, dy } = past;
         let stride = x.stride();
+        let mut d_plain = std::mem::take(&mut buffers.d_plain);
+        let dy = if lora.is_dora() {
+            self.magnitude_gradients(lora, &kept.plain, dy, gradient);
+            d_plain.copy_from(dy);
+            self.multiply_rows(lora, &mut d_plain);
+            &d_plain
+        } else {
+            dy
+        };
         buffers.d_low.reuse(lora.rows(), x.tokens());
         let mut first = 0;
         for (layer, pair) in self.layers.iter().zip(&lora.pairs) {
@@ -111,46 +167,118 @@ impl Projection {
                 let right = Right::Lanes { rows: dy, stride };
                 let d_low = buffers.d_low.rows_mut(pair.rows.clone());
                 product(isa, d_low, stride, false, &[Term { left: Left::transposed(pair.b, out), right }]);
-                token_products(isa, dy, low.rows(pair.rows.clone()), stride, &mut gradient[pair.b_at.clone()]);
+                token_products(isa, dy, kept.low.rows(pair.rows.clone()), stride, &mut gradient[pair.b_at.clone()]);
             }
             first += out;
         }
         scale(&mut buffers.d_low, lora.scale);
-        a_gradients(isa, lora, x, buffers, gradient);
-        let Some(dx) = dx else { return };
-        dx.reuse(x.features(), x.tokens());
-        let mut terms = Vec::with_capacity(self.layers.len() + 1);
+        a_gradients(isa, lora, x, kept, buffers, gradient);
+        if let Some(dx) = dx {
+            dx.reuse(x.features(), x.tokens());
+            let mut terms = Vec::with_capacity(self.layers.len() + 1);
+            let mut first = 0;
+            for (layer, panels) in self.layers.iter().zip(&mut buffers.panels) {
+                let out = layer.weight.out();
+                let right = panels.pack(isa, layer.weight.precision(), dy.rows(first..first + out), stride);
+                terms.push(Term { left: Left::Transposed(&layer.weight), right });
+                first += out;
+            }
+            if lora.rows() > 0 && lora.dropout.is_none() {
+                let right = Right::Lanes { rows: buffers.d_low.values(), stride };
+                terms.push(Term { left: Left::transposed(&lora.a, lora.rows()), right });
+            }
+            product(isa, dx.values_mut(), stride, false, &terms);
+            for (pair, mask) in lora.pairs.iter().flatten().zip(&kept.masks) {
+                let right = Right::Lanes { rows: buffers.d_low.rows(pair.rows.clone()), stride };
+                buffers.dropped.reuse(x.features(), x.tokens());
+                let back = Term { left: Left::transposed(pair.a, lora.rank), right };
+                product(isa, buffers.dropped.values_mut(), stride, false, &[back]);
+                add_masked(mask, &buffers.dropped, dx);
+            }
+        }
+        buffers.d_plain = d_plain;
+    }
+
+    /// Multiplies the output of each layer with DoRA by its factors.
+    fn multiply_rows(&self, lora: &Group<'_>, y: &mut Lanes) {
+        let stride = y.stride();
         let mut first = 0;
-        for (layer, panels) in self.layers.iter().zip(&mut buffers.panels) {
+        for (layer, pair) in self.layers.iter().zip(&lora.pairs) {
             let out = layer.weight.out();
-            let right = panels.pack(isa, layer.weight.precision(), dy.rows(first..first + out), stride);
-            terms.push(Term { left: Left::Transposed(&layer.weight), right });
+            if let Some(Pair { dora: Some(rows), .. }) = pair {
+                let y = y.rows_mut(first..first + out).par_chunks_mut(stride);
+                y.zip(&rows.factor).for_each(|(row, factor)| row.iter_mut().for_each(|value| *value *= factor));
+            }
             first += out;
         }
-        if lora.rows() > 0 {
-            let right = Right::Lanes { rows: buffers.d_low.values(), stride };
-            terms.push(Term { left: Left::transposed(&lora.a, lora.rows()), right });
+    }
+
+    /// Adds the gradients by DoRA's magnitudes: with y = m/n · z + b, Σ dy · z / n.
+    fn magnitude_gradients(&self, lora: &Group<'_>, plain: &Lanes, dy: &Lanes, gradient: &mut [f32]) {
+        let mut first = 0;
+        for (layer, pair) in self.layers.iter().zip(&lora.pairs) {
+            if let Some(Pair { dora: Some(rows), .. }) = pair {
+                gradient[rows.at.clone()].par_iter_mut().zip(&rows.norm).enumerate().for_each(|(row, (to, norm))| {
+                    let (dy, plain) = (dy.row(first + row), plain.row(first + row));
+                    *to += dy.iter().zip(plain).map(|(d, z)| d * z).sum::<f32>() / norm;
+                });
+            }
+            first += layer.weight.out();
         }
-        product(isa, dx.values_mut(), stride, false, &terms);
     }
 }
 
-/// The gradients by all A of the group: one reading of the input serves them all.
-fn a_gradients(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, gradient: &mut [f32]) {
-    let rows = lora.rows();
-    if rows == 0 {
+/// s·A·x of all adapted layers, in one product unless each has a mask of its own.
+fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mut Kept) {
+    let stride = x.stride();
+    kept.low.reuse(lora.rows(), x.tokens());
+    kept.masks.clear();
+    if lora.rows() == 0 {
         return;
     }
-    let width = x.features();
-    buffers.d_a.clear();
-    buffers.d_a.resize(width * rows, 0.0);
-    token_products(isa, x.values(), buffers.d_low.values(), x.stride(), &mut buffers.d_a);
-    for pair in lora.pairs.iter().flatten() {
-        for (row, to) in pair.rows.clone().zip(gradient[pair.a_at.clone()].chunks_exact_mut(width)) {
-            for (to, from) in to.iter_mut().zip(buffers.d_a.chunks_exact(rows)) {
-                *to += from[row];
+    if let Some(dropout) = lora.dropout {
+        for pair in lora.pairs.iter().flatten() {
+            let mask = dropout.mask(pair.module, x.features());
+            masked(&mask, x, &mut buffers.dropped);
+            let right = Right::Lanes { rows: buffers.dropped.values(), stride };
+            let left = Left::matrix(pair.a, lora.rank);
+            product(isa, kept.low.rows_mut(pair.rows.clone()), stride, false, &[Term { left, right }]);
+            kept.masks.push(mask);
+        }
+    } else {
+        let (left, right) = (Left::matrix(&lora.a, lora.rows()), Right::Lanes { rows: x.values(), stride });
+        product(isa, kept.low.values_mut(), stride, false, &[Term { left, right }]);
+    }
+    scale(&mut kept.low, lora.scale);
+}
+
+/// The gradients by all A of the group: one reading of the input serves them all, unless each has a mask of its own.
+fn a_gradients(isa: Isa, lora: &Group<'_>, x: &Lanes, kept: &Kept, buffers: &mut Buffers, gradient: &mut [f32]) {
+    let stride = x.stride();
+    let mut add = |x: &Lanes, d_low: &[f32], pairs: &[&Pair<'_>], d_a: &mut Vec<f32>| {
+        let (width, rows) = (x.features(), d_low.len() / stride);
+        d_a.clear();
+        d_a.resize(width * rows, 0.0);
+        token_products(isa, x.values(), d_low, stride, d_a);
+        let first = pairs[0].rows.start;
+        for pair in pairs {
+            for (row, to) in pair.rows.clone().zip(gradient[pair.a_at.clone()].chunks_exact_mut(width)) {
+                for (to, from) in to.iter_mut().zip(d_a.chunks_exact(rows)) {
+                    *to += from[row - first];
+                }
             }
         }
+    };
+    let pairs: Vec<&Pair<'_>> = lora.pairs.iter().flatten().collect();
+    if kept.masks.is_empty() {
+        if !pairs.is_empty() {
+            add(x, buffers.d_low.values(), &pairs, &mut buffers.d_a);
+        }
+        return;
+    }
+    for (pair, mask) in pairs.iter().zip(&kept.masks) {
+        masked(mask, x, &mut buffers.dropped);
+        add(&buffers.dropped, buffers.d_low.rows(pair.rows.clone()), &[pair], &mut buffers.d_a);
     }
 }
 

@@ -5,8 +5,8 @@ use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling, Rotary};
 use super::ComputePath;
 use crate::{
     Device, Model, Precision,
-    adapter::{Adapter, LoraConfig, TargetModules},
-    model::{Batch, OwnedRows, Row, Rows, SupervisedLoss, WeightForm},
+    adapter::{Adapter, LoraConfig, Part, TargetModules},
+    model::{Batch, OwnedRows, Randomness, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
     train::{NamedRow, Trainable, Workers, accumulate, composed_gradient},
@@ -70,7 +70,7 @@ fn random_model(config: ModelConfig) -> Model {
 /// An adapter whose B is not zero, so that both matrices have a gradient.
 fn adapter(model: &Model, targets: TargetModules) -> Adapter {
     let config = LoraConfig { target_modules: targets, rank: 3, ..Reference::lora() };
-    let mut adapter = Adapter::initial(config, model.config(), 1).unwrap();
+    let mut adapter = Adapter::initial(config, model, 1).unwrap();
     let mut random = stream(2, Purpose::Init, u64::MAX);
     adapter.values.iter_mut().for_each(|value| *value += (unit(&mut random) - 0.5) * 0.2);
     adapter
@@ -80,19 +80,24 @@ fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
     (0..rows.len()).map(|index| NamedRow { row: rows.row(index), name: index as u64 }).collect()
 }
 
+fn randomness(adapter: &Adapter) -> Randomness {
+    Randomness { seed: 5, dropout: adapter.config.dropout, neftune_alpha: 0.0 }
+}
+
 type Gradients = fn(
     &Model,
     &dyn Trainable,
     &[NamedRow<'_>],
     f64,
-    u64,
+    Randomness,
     &mut Workers,
     &mut [f32],
 ) -> Result<SupervisedLoss, crate::LlmError>;
 
 fn computed(by: Gradients, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; adapter.values.len()];
-    let loss = by(model, adapter, &named(rows), 0.05, 0, &mut Workers::new(threads), &mut gradient).unwrap();
+    let loss =
+        by(model, adapter, &named(rows), 0.05, randomness(adapter), &mut Workers::new(threads), &mut gradient).unwrap();
     (loss.mean(), gradient)
 }
 
@@ -108,7 +113,7 @@ fn loss_and_gradient_are_those_of_burn_operations() {
     for (name, model) in models() {
         for targets in [TargetModules::AllLinear, some.clone(), value_alone.clone()] {
             let adapter = adapter(&model, targets);
-            assert!(ComputePath::of(&model, &adapter).is_fused());
+            assert!(ComputePath::of(&model).is_fused());
             for count in [1, 7] {
                 let rows = learnable_rows(count);
                 let (loss, found) = computed(accumulate, &model, &adapter, &rows, 2);
@@ -154,6 +159,77 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
+fn assert_same(name: &str, adapter: &Adapter, found: &(f64, Vec<f32>), expected: &(f64, Vec<f32>)) {
+    let (off, size) = ((found.0 - expected.0).abs(), expected.0);
+    assert!(off < 1e-4 * size, "{name}: {} {size}", found.0);
+    for tensor in &adapter.tensors {
+        let (found, expected) = (&found.1[tensor.range()], &expected.1[tensor.range()]);
+        let off = norm(found.iter().zip(expected).map(|(a, b)| a - b));
+        assert!(off < 1e-4 * norm(expected.iter().copied()), "{name}, {}: off by {off}", tensor.name());
+    }
+}
+
+#[test]
+fn dora_dropout_and_noise_are_those_of_burn_operations_and_any_number_of_threads() {
+    let some: TargetModules = r".*\.0\.mlp\..*|.*\.(q|o)_proj".to_owned().into();
+    for (name, model) in models() {
+        for targets in [TargetModules::AllLinear, some.clone()] {
+            let plain = adapter(&model, targets.clone());
+            let mut dropped = plain.clone();
+            dropped.config.dropout = 0.3;
+            let cases = [(dora(&model, targets), 0.0), (plain, 4.0), (dropped, 3.0)];
+            for (adapter, neftune_alpha) in cases {
+                let name = format!("{name}, dora {}, noise {neftune_alpha}", adapter.config.dora);
+                let rows = learnable_rows(7);
+                let with = |by: Gradients, threads: usize| {
+                    let mut gradient = vec![0f32; adapter.values.len()];
+                    let randomness = Randomness { neftune_alpha, ..randomness(&adapter) };
+                    let mut workers = Workers::new(threads);
+                    let loss = by(&model, &adapter, &named(&rows), 0.05, randomness, &mut workers, &mut gradient);
+                    (loss.unwrap().mean(), gradient)
+                };
+                let found = with(accumulate, 1);
+                assert_same(&name, &adapter, &found, &with(composed_gradient, 2));
+                for threads in [2, 3] {
+                    assert_eq!(found, with(accumulate, threads), "{name}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+/// An adapter with rows of other lengths than the weights have.
+fn dora(model: &Model, targets: TargetModules) -> Adapter {
+    let config = LoraConfig { target_modules: targets, rank: 3, dora: true, ..Reference::lora() };
+    let mut adapter = Adapter::initial(config, model, 1).unwrap();
+    let mut random = stream(2, Purpose::Init, u64::MAX);
+    adapter.values.iter_mut().for_each(|value| *value += (unit(&mut random) - 0.5) * 0.2);
+    adapter
+}
+
+#[test]
+fn the_gradient_by_lengths_of_rows_agrees_with_finite_differences() {
+    for (name, model) in models() {
+        let (adapter, rows) = (dora(&model, TargetModules::AllLinear), learnable_rows(6));
+        let (_, mut slope) = computed(accumulate, &model, &adapter, &rows, 1);
+        // To the gradient by A and B the lengths of the rows are constants, which a difference cannot hold still.
+        for tensor in adapter.tensors.iter().filter(|tensor| tensor.part != Part::Magnitude) {
+            slope[tensor.range()].fill(0.0);
+        }
+        let length = norm(slope.iter().copied());
+        let supervised: usize = (0..rows.len()).map(|row| rows.row(row).supervised()).sum();
+        let at = |step: f64| {
+            let mut moved = adapter.clone();
+            for (value, slope) in moved.values.iter_mut().zip(&slope) {
+                *value += (step * f64::from(*slope) / length) as f32;
+            }
+            computed(accumulate, &model, &moved, &rows, 1).0 * supervised as f64 * 0.05
+        };
+        let measured = (at(5e-3) - at(-5e-3)) / 1e-2;
+        assert!((measured - length).abs() < 5e-3 * length, "{name}: {measured} {length}");
+    }
+}
+
 /// The head works on blocks of targets, a training on pieces of rows, and both on what an earlier pass left in memory.
 #[test]
 fn blocks_pieces_and_used_memory_change_nothing() {
@@ -168,12 +244,12 @@ fn blocks_pieces_and_used_memory_change_nothing() {
     let mut alone = vec![0f32; adapter.values.len()];
     let mut workers = Workers::new(2);
     for row in named(&rows) {
-        accumulate(&model, &adapter, &[row], 0.05, 0, &mut workers, &mut alone).unwrap();
+        accumulate(&model, &adapter, &[row], 0.05, Randomness::default(), &mut workers, &mut alone).unwrap();
     }
     let off = norm(together.iter().zip(&alone).map(|(a, b)| a - b)) / norm(alone.iter().copied());
     assert!(off < 1e-5, "{off}");
     let mut again = vec![0f32; adapter.values.len()];
-    accumulate(&model, &adapter, &named(&rows), 0.05, 0, &mut workers, &mut again).unwrap();
+    accumulate(&model, &adapter, &named(&rows), 0.05, Randomness::default(), &mut workers, &mut again).unwrap();
     assert_eq!(together, again);
 }
 
@@ -187,7 +263,7 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
         let mut computed = |share: bool| {
             let batch = Batch::new(&rows, share);
             let mut gradient = vec![0f32; adapter.values.len()];
-            let loss = super::gradient(&model, &changes, &batch, 0.05, &mut memory, &mut gradient).unwrap();
+            let loss = super::gradient(&model, &changes, &batch, None, 0.05, &mut memory, &mut gradient).unwrap();
             let by_itself = super::supervised_loss(&model, &changes, &batch, &mut memory).unwrap();
             assert_eq!(loss, by_itself, "{name}");
             (batch.computed(), loss.mean(), gradient)
@@ -198,18 +274,6 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
         let off = norm(shared.2.iter().zip(&apart.2).map(|(a, b)| a - b)) / norm(apart.2.iter().copied());
         assert!(off < 1e-5, "{name}: {off}");
     }
-}
-
-#[test]
-fn what_it_does_not_cover_is_said() {
-    let model = reference::llama().model();
-    let mut adapter = adapter(&model, TargetModules::AllLinear);
-    assert!(ComputePath::of(&model, &adapter).to_string().starts_with("fused kernels ("));
-    adapter.config.dropout = 0.1;
-    assert_eq!(
-        ComputePath::of(&model, &adapter).to_string(),
-        "burn operations, because dropout draws its masks on burn's path"
-    );
 }
 
 /// bf16 has 8 binary digits; the sums are f32.

@@ -31,7 +31,7 @@ impl FusedWeights {
         let projection = |layers: &[model::Linear]| -> Result<Projection, LlmError> {
             let linear = |layer: &model::Linear| -> Result<Linear, LlmError> {
                 let bias = layer.bias().map(values).transpose()?;
-                Ok(Linear { module: layer.module(), weight: layer.weight().tiles()?, bias })
+                Ok(Linear::new(layer.module(), layer.weight().tiles()?, bias))
             };
             Ok(Projection::new(layers.iter().map(linear).collect::<Result<_, _>>()?))
         };

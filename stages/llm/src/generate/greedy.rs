@@ -157,7 +157,7 @@ impl Model {
     }
 
     fn pass<'a>(&'a self, layer: usize, rope: &'a crate::model::RopeRows) -> DecoderPass<'a> {
-        DecoderPass { layer, lora: &self.lora.layers[layer], scale: self.lora.scale, dropout: None, rope, keep: None }
+        DecoderPass { layer, lora: &self.lora.layers[layer], scale: self.lora.scale, noise: None, rope, keep: None }
     }
 
     /// The head's choice for each hidden state `[rows, hidden]`.

@@ -1,7 +1,7 @@
 use burn::tensor::{Int, Tensor, activation};
 
 use super::{
-    AttentionShape, Dropout, LayerLora,
+    AttentionShape, LayerLora, Noise,
     linear::{Linear, LoraInLayer, apart, project, project_by_one},
     norm::RmsNorm,
     rope::RopeRows,
@@ -23,6 +23,20 @@ pub(crate) struct DecoderLayer {
     pub(crate) wide: usize,
 }
 
+impl DecoderLayer {
+    /// Its linear layers, in the order of computation.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let after_attention = std::iter::once(&mut self.output).chain(&mut self.feed_forward_inputs);
+        self.attention_inputs.iter_mut().chain(after_attention).chain(std::iter::once(&mut self.down))
+    }
+
+    /// The same, to be read.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let after_attention = std::iter::once(&self.output).chain(&self.feed_forward_inputs);
+        self.attention_inputs.iter().chain(after_attention).chain(std::iter::once(&self.down))
+    }
+}
+
 /// What one block needs beside its weights and its input.
 #[derive(Clone, Copy)]
 pub(crate) struct DecoderPass<'a> {
@@ -32,8 +46,8 @@ pub(crate) struct DecoderPass<'a> {
     pub(crate) lora: &'a LayerLora,
     /// The adapter's scale.
     pub(crate) scale: f64,
-    /// In training, with dropout.
-    pub(crate) dropout: Option<&'a Dropout>,
+    /// In training, what is random in it.
+    pub(crate) noise: Option<&'a Noise>,
     /// Angles of the tokens.
     pub(crate) rope: &'a RopeRows,
     /// Tokens whose output is wanted, in this order; all if absent. Only the last block may leave some out.
@@ -51,7 +65,12 @@ pub(crate) fn decoder_layer(
     x: Tensor<2>,
     attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<2>,
 ) -> Tensor<2> {
-    let lora = LoraInLayer { pairs: pass.lora, scale: pass.scale, dropout: pass.dropout.map(|d| (d, pass.layer)) };
+    let lora = LoraInLayer {
+        pairs: pass.lora,
+        scale: pass.scale,
+        layer: pass.layer,
+        dropout: pass.noise.filter(|n| n.drops()),
+    };
     let normed = layer.attention_norm.forward(x.clone());
     let AttentionShape { heads, key_heads, head_dim } = layer.shape;
     let inputs = project(normed, &layer.attention_inputs, lora);

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::{
-    Batch, Dropout, Model, Row, Rows,
+    Batch, Model, Noise, Row, Rows,
     attention::attend,
     batch::{DeviceBatch, check_row},
     decoder::{DecoderPass, decoder_layer},
@@ -94,23 +94,26 @@ impl Model {
 
     /// Normed hidden states at the places that predict a target, `[targets, hidden]`; tracked if some of the model's
     /// tensors are.
-    pub(crate) fn supervised_hidden(&self, batch: &DeviceBatch, dropout: Option<&Dropout>) -> Tensor<2> {
+    pub(crate) fn supervised_hidden(&self, batch: &DeviceBatch, noise: Option<&Noise>) -> Tensor<2> {
         let mut hidden = self.embed(batch.ids.clone());
+        if let Some(noise) = noise {
+            hidden = noise.disturbed(hidden, &self.device);
+        }
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
-            // Of the last block only what the head needs is computed. Dropout draws its masks for all tokens of a row.
-            let keep = (index == last && dropout.is_none()).then_some(&batch.sources);
+            // Of the last block only what the head needs is computed. Masks are drawn for all tokens of a row.
+            let keep = (index == last && noise.is_none()).then_some(&batch.sources);
             let pass = DecoderPass {
                 layer: index,
                 lora: &self.lora.layers[index],
                 scale: self.lora.scale,
-                dropout,
+                noise,
                 rope: &batch.rope,
                 keep,
             };
             hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention));
         }
-        if dropout.is_some() {
+        if noise.is_some() {
             hidden = hidden.select(0, batch.sources.clone());
         }
         self.norm.forward(hidden)
@@ -131,7 +134,7 @@ impl Model {
                 layer: index,
                 lora: &model.lora.layers[index],
                 scale: model.lora.scale,
-                dropout: None,
+                noise: None,
                 rope: &batch.rope,
                 keep: None,
             };

@@ -50,6 +50,12 @@ impl Frozen {
         Self(Arc::new(forms))
     }
 
+    /// Another matrix, kept as this one is.
+    pub(crate) fn like(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
+        let form = WeightForm { precision: self.0.precision, tiles: self.0.tensor.get().is_none() };
+        Self::new(values, shape, form, &self.0.device)
+    }
+
     /// As a tensor on the device.
     pub(crate) fn tensor(&self) -> Tensor<2> {
         let from_tiles = || {

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use super::{Dropout, LinearModule, frozen::Frozen};
+use super::{LinearModule, Noise, frozen::Frozen};
 
 /// A frozen linear layer as the files hold it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,11 @@ impl Linear {
         &self.weight
     }
 
+    /// The same layer with another weight.
+    pub(crate) fn with_weight(&self, weight: Frozen) -> Self {
+        Self { module: self.module, weight, bias: self.bias.clone() }
+    }
+
     /// `[out]`.
     pub(crate) fn bias(&self) -> Option<Tensor<1>> {
         self.bias.clone().map(|bias| bias.squeeze_dim(0))
@@ -33,7 +38,15 @@ impl Linear {
 
     /// x · Wᵀ + b.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.weight.tensor().transpose());
+        self.with_bias(self.product(x))
+    }
+
+    /// x · Wᵀ.
+    fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        x.matmul(self.weight.tensor().transpose())
+    }
+
+    fn with_bias(&self, y: Tensor<2>) -> Tensor<2> {
         match &self.bias {
             Some(bias) => y + bias.clone(),
             None => y,
@@ -48,6 +61,26 @@ pub struct LoraPair {
     pub a: Tensor<2>,
     /// `[out, rank]`.
     pub b: Tensor<2>,
+    /// In DoRA, the length of each row of W + s·B·A apart from its direction.
+    pub rows: Option<DoraRows>,
+}
+
+/// DoRA's lengths: y = m/n · (W + s·B·A)·x + b, row by row (<https://arxiv.org/abs/2402.09353>).
+#[derive(Debug, Clone)]
+pub struct DoraRows {
+    /// m, trained, `[1, out]`.
+    pub magnitude: Tensor<2>,
+    /// n, the lengths of the rows of W + s·B·A, a constant to the gradient, `[1, out]`.
+    pub norm: Tensor<2>,
+}
+
+impl DoraRows {
+    /// Rows of a frozen W and of B and A as they are now.
+    pub(crate) fn new(weight: &Tensor<2>, pair: [&Tensor<2>; 2], scale: f64, magnitude: Tensor<2>) -> Self {
+        let [a, b] = pair.map(|tensor| tensor.clone().detach());
+        let turned = weight.clone() + b.matmul(a) * scale;
+        Self { magnitude, norm: turned.square().sum_dim(1).sqrt().transpose() }
+    }
 }
 
 /// The pairs of one layer, by [`LinearModule::index`].
@@ -74,7 +107,10 @@ impl LoraWeights {
 pub(crate) struct LoraInLayer<'a> {
     pub(crate) pairs: &'a LayerLora,
     pub(crate) scale: f64,
-    pub(crate) dropout: Option<(&'a Dropout, usize)>,
+    /// Which layer it is.
+    pub(crate) layer: usize,
+    /// In training, if entries of the input are dropped.
+    pub(crate) dropout: Option<&'a Noise>,
 }
 
 /// y = x·Wᵀ + b + s·(dropout(x)·Aᵀ)·Bᵀ for linear layers that share their input `[tokens, in]`.
@@ -90,9 +126,10 @@ pub(crate) fn project(x: Tensor<2>, group: &[Linear], lora: LoraInLayer<'_>) -> 
         .filter_map(|(place, linear)| Some((place, linear.module, lora.pairs[linear.module.index()].as_ref()?)))
         .collect();
     match lora.dropout {
-        Some((dropout, layer)) => {
+        Some(noise) => {
             for (place, module, pair) in &adapted {
-                let dropped = dropout.apply(x.clone(), layer, *module);
+                let mask = noise.mask(lora.layer, *module, x.dims()[1], None).tensor(&x.device());
+                let dropped = x.clone() * mask;
                 lowered[*place] = Some(dropped.matmul(pair.a.clone().transpose()) * lora.scale);
             }
         }
@@ -112,12 +149,15 @@ pub(crate) fn project(x: Tensor<2>, group: &[Linear], lora: LoraInLayer<'_>) -> 
             }
         }
     }
-    let outputs = group.iter().zip(lowered).map(|(linear, low)| {
-        let y = linear.forward(x.clone());
-        match (low, &lora.pairs[linear.module.index()]) {
-            (Some(low), Some(pair)) => y + low.matmul(pair.b.clone().transpose()),
-            _ => y,
+    let outputs = group.iter().zip(lowered).map(|(linear, low)| match (low, &lora.pairs[linear.module.index()]) {
+        (Some(low), Some(LoraPair { b, rows: None, .. })) => {
+            linear.forward(x.clone()) + low.matmul(b.clone().transpose())
         }
+        (Some(low), Some(LoraPair { b, rows: Some(rows), .. })) => {
+            let y = linear.product(x.clone()) + low.matmul(b.clone().transpose());
+            linear.with_bias(y * (rows.magnitude.clone() / rows.norm.clone()))
+        }
+        _ => linear.forward(x.clone()),
     });
     outputs.collect()
 }

@@ -3,21 +3,20 @@
 mod attention;
 mod batch;
 mod decoder;
-mod dropout;
 mod forward;
 mod frozen;
 mod head;
 mod linear;
+mod noise;
 mod norm;
 mod rope;
 mod rows;
 mod weights;
 
 pub use batch::{Batch, Row};
-pub use dropout::Dropout;
 pub use forward::{RowLoss, SupervisedLoss};
 pub use frozen::WeightForm;
-pub use linear::{LayerLora, LoraPair, LoraWeights};
+pub use linear::{DoraRows, LayerLora, LoraPair, LoraWeights};
 pub use refit_checkpoint::LinearModule;
 pub use rows::{OwnedRows, Rows};
 pub use weights::Model;
@@ -29,6 +28,7 @@ pub(crate) use forward::{portions, values};
 pub(crate) use frozen::Frozen;
 pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;
+pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeRows;
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::{Batch, Dropout, HeadOutput, LinearModule, LoraWeights, Model, Row, Rows, lm_head_loss, values};
+use super::{Batch, HeadOutput, LinearModule, LoraWeights, Model, Noise, Randomness, Row, Rows, lm_head_loss, values};
 use crate::{
     Device, LlmError,
     reference::{self, Reference, learnable_rows},
@@ -105,22 +105,46 @@ fn an_impossible_target_has_a_finite_loss() {
     assert!((values(loss.losses).unwrap()[0] - 300.0).abs() < 1e-3);
 }
 
+fn noise_of(randomness: Randomness, rows: &[(u64, usize)]) -> Noise {
+    let ids: Vec<Vec<u32>> = rows.iter().map(|(_, tokens)| vec![1; tokens + 1]).collect();
+    let masks: Vec<Vec<u8>> = rows.iter().map(|(_, tokens)| [vec![0; *tokens], vec![1]].concat()).collect();
+    let batch: Vec<Row<'_>> = ids.iter().zip(&masks).map(|(ids, mask)| Row { ids, mask }).collect();
+    Noise::of(randomness, &Batch::new(&batch, false), |row| (rows[row].0, ids[row].len())).unwrap()
+}
+
 #[test]
 fn dropout_keeps_the_mean_and_belongs_to_the_row_not_to_the_batch() {
-    use burn::tensor::Tensor;
-    let device = Device::flex();
-    let drop = |rows: Vec<(u64, usize)>| {
-        let tokens = rows.iter().map(|(_, tokens)| tokens).sum::<usize>();
-        let dropout = Dropout::new(0.25, 7, rows, device.clone());
-        values(dropout.apply(Tensor::ones([tokens, 64], &device), 1, LinearModule::Down)).unwrap()
+    let drop = |rows: &[(u64, usize)], some: Option<&[u32]>| {
+        let noise = noise_of(Randomness { seed: 7, dropout: 0.25, ..Randomness::default() }, rows);
+        values(noise.mask(1, LinearModule::Down, 64, some).tensor(&Device::flex())).unwrap()
     };
-    let both = drop(vec![(3, 50), (8, 70)]);
-    assert_eq!(both[50 * 64..], drop(vec![(8, 70)]));
-    assert_ne!(both[..50 * 64], drop(vec![(4, 50)]));
+    // Rows are laid out by length.
+    let both = drop(&[(3, 50), (8, 70)], None);
+    assert_eq!(both[..70 * 64], drop(&[(8, 70)], None));
+    assert_ne!(both[70 * 64..], drop(&[(4, 50)], None));
+    assert_eq!(drop(&[(3, 50), (8, 70)], Some(&[71, 3])), [&both[71 * 64..72 * 64], &both[3 * 64..4 * 64]].concat());
     let zero = both.iter().filter(|v| **v == 0.0).count() as f64 / both.len() as f64;
     assert!((zero - 0.25).abs() < 0.02, "{zero}");
     let mean = both.iter().sum::<f32>() / both.len() as f32;
     assert!((mean - 1.0).abs() < 0.02, "{mean}");
+}
+
+#[test]
+fn noise_on_embeddings_is_bounded_by_the_size_of_its_row() {
+    let disturb = |rows: &[(u64, usize)]| {
+        let tokens = rows.iter().map(|(_, tokens)| tokens).sum::<usize>();
+        let mut values = vec![0f32; tokens * 32];
+        noise_of(Randomness { seed: 7, neftune_alpha: 5.0, ..Randomness::default() }, rows).disturb(&mut values, 32);
+        values
+    };
+    let both = disturb(&[(3, 99), (8, 49)]);
+    assert_eq!(both[99 * 32..], disturb(&[(8, 49)]));
+    for (part, length) in [(&both[..99 * 32], 100.0f32), (&both[99 * 32..], 50.0)] {
+        let bound = 5.0 / (length * 32.0).sqrt();
+        assert!(part.iter().all(|v| v.abs() <= bound) && part.iter().any(|v| v.abs() > 0.95 * bound));
+        let mean = part.iter().sum::<f32>() / part.len() as f32;
+        assert!(mean.abs() < 0.05 * bound, "{mean} {bound}");
+    }
 }
 
 #[test]
@@ -141,7 +165,7 @@ fn the_first_part_that_is_not_finite_is_named() {
 fn an_adapter_without_values_changes_nothing() {
     let reference = reference::qwen2();
     let (model, rows) = (reference.model(), reference.rows());
-    let zero = crate::adapter::Adapter::initial(Reference::lora(), &reference.config, 3).unwrap();
+    let zero = crate::adapter::Adapter::initial(Reference::lora(), &model, 3).unwrap();
     let with = model.with(&zero).unwrap().row_losses(&rows, |_| {}).unwrap();
     assert_eq!(with, model.row_losses(&rows, |_| {}).unwrap());
     assert_eq!(LoraWeights::none(2).layers.len(), 2);

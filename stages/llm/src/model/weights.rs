@@ -151,6 +151,12 @@ impl Model {
         is_cpu(&self.device)
     }
 
+    /// A linear layer of a block, which a model of this kind has.
+    pub(crate) fn linear(&self, layer: usize, module: LinearModule) -> &Linear {
+        let found = self.layers[layer].linears().find(|linear| linear.module() == module);
+        found.expect("invariant: modules are those of the model")
+    }
+
     /// The head's weight `[vocabulary, hidden]`.
     pub(crate) fn head(&self) -> Tensor<2> {
         self.head.tensor()

@@ -48,8 +48,12 @@ pub struct TrainConfig {
     pub epsilon: f64,
     /// Global norm the gradient is clipped to; 0 leaves it.
     pub max_grad_norm: f64,
-    /// Decides the order of rows and dropout.
+    /// Decides the order of rows, dropout and noise.
     pub seed: u64,
+    /// LoRA+: the learning rate of B is this times that of A.
+    pub lora_plus_ratio: f64,
+    /// NEFTune: noise on the embeddings in training, uniform in ±α/√(tokens of the row · width); 0 for none.
+    pub neftune_alpha: f64,
     /// A new order of rows each epoch; otherwise that of the file.
     pub shuffle: bool,
     /// Optimizer steps between validations; absent: at the end of each epoch.
@@ -73,6 +77,8 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             max_grad_norm: 1.0,
             seed: 0,
+            lora_plus_ratio: 1.0,
+            neftune_alpha: 0.0,
             shuffle: true,
             evaluate_every: None,
             early_stopping_patience: None,

@@ -10,10 +10,10 @@ use super::{
 use crate::{
     LlmError, Model,
     fused::{self, ComputePath},
-    model::{Batch, Dropout, HeadOutput, Row, SupervisedLoss, common_prefix, lm_head_loss, values},
+    model::{Batch, HeadOutput, Noise, Randomness, Row, SupervisedLoss, common_prefix, lm_head_loss, values},
 };
 
-/// A row of a batch and what names it in the whole training, for dropout.
+/// A row of a batch and what names it in the whole training, for what is random.
 #[derive(Clone, Copy)]
 pub(crate) struct NamedRow<'a> {
     pub(crate) row: Row<'a>,
@@ -34,14 +34,14 @@ pub(crate) fn accumulate(
     trained: &dyn Trainable,
     rows: &[NamedRow<'_>],
     weight: f64,
-    seed: u64,
+    randomness: Randomness,
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
-    if ComputePath::of(model, trained).is_fused() {
-        fused_gradient(model, trained, rows, weight, workers, total)
+    if ComputePath::of(model).is_fused() {
+        fused_gradient(model, trained, rows, weight, randomness, workers, total)
     } else {
-        composed_gradient(model, trained, rows, weight, seed, workers, total)
+        composed_gradient(model, trained, rows, weight, randomness, workers, total)
     }
 }
 
@@ -51,11 +51,11 @@ pub(crate) fn composed_gradient(
     trained: &dyn Trainable,
     rows: &[NamedRow<'_>],
     weight: f64,
-    seed: u64,
+    randomness: Randomness,
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
-    let share = trained.dropout() == 0.0;
+    let share = randomness.lets_rows_share();
     let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
     let parts = if model.on_cpu() {
         shards(&plain, if share { common_prefix(&plain) } else { 0 })
@@ -64,7 +64,7 @@ pub(crate) fn composed_gradient(
     };
     let gradients = workers.map(model, parts.len(), |part| {
         let rows: Vec<NamedRow<'_>> = parts[part].iter().map(|&index| rows[index]).collect();
-        shard_gradient(model, trained, &rows, weight, seed)
+        shard_gradient(model, trained, &rows, weight, randomness)
     })?;
     let mut loss = SupervisedLoss::default();
     for gradient in gradients {
@@ -83,21 +83,32 @@ fn fused_gradient(
     trained: &dyn Trainable,
     rows: &[NamedRow<'_>],
     weight: f64,
+    randomness: Randomness,
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
-    let rows: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    let share = randomness.lets_rows_share();
     workers.together(|memory| {
         let mut loss = SupervisedLoss::default();
         let changes = trained.changes(model)?;
-        for piece in pieces(&rows, common_prefix(&rows)) {
-            let batch = Batch::new(&piece.iter().map(|&row| rows[row]).collect::<Vec<_>>(), true);
-            let part = fused::gradient(model, &changes, &batch, weight, memory, total)?;
+        for piece in pieces(&plain, if share { common_prefix(&plain) } else { 0 }) {
+            let rows: Vec<NamedRow<'_>> = piece.iter().map(|&row| rows[row]).collect();
+            let (batch, noise) = lay_out(&rows, randomness);
+            let part = fused::gradient(model, &changes, &batch, noise.as_ref(), weight, memory, total)?;
             loss.sum += part.sum;
             loss.supervised += part.supervised;
         }
         Ok(loss)
     })
+}
+
+/// Rows laid out for one pass, with what is random in it.
+fn lay_out(rows: &[NamedRow<'_>], randomness: Randomness) -> (Batch, Option<Noise>) {
+    let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    let batch = Batch::new(&plain, randomness.lets_rows_share());
+    let noise = Noise::of(randomness, &batch, |row| (rows[row].name, rows[row].row.ids.len()));
+    (batch, noise)
 }
 
 /// Forward and backward of one shard. What is trained is tracked anew, so each shard records a graph of its own and
@@ -107,22 +118,17 @@ fn shard_gradient(
     trained: &dyn Trainable,
     rows: &[NamedRow<'_>],
     weight: f64,
-    seed: u64,
+    randomness: Randomness,
 ) -> Result<Gradient, LlmError> {
-    let probability = trained.dropout();
-    let batch = Batch::new(&rows.iter().map(|named| named.row).collect::<Vec<_>>(), probability == 0.0);
+    let (batch, noise) = lay_out(rows, randomness);
     let tables = model.tables(&batch);
-    let dropout = (probability > 0.0).then(|| {
-        let names = batch.order.iter().zip(&batch.own).map(|(&row, &tokens)| (rows[row].name, tokens)).collect();
-        Dropout::new(probability as f32, seed, names, model.device().clone())
-    });
     let mut leaves: Vec<(Range<usize>, Tensor<2>)> = Vec::new();
     let tracked = trained.place(model, &mut |range, shape| {
         let leaf = model.leaf(trained, range.clone(), shape).autodiff().require_grad();
         leaves.push((range, leaf.clone()));
         leaf
     })?;
-    let hidden = tracked.supervised_hidden(&tables, dropout.as_ref());
+    let hidden = tracked.supervised_hidden(&tables, noise.as_ref());
     let head = lm_head_loss(hidden.clone().inner(), &model.head(), &tables.targets, HeadOutput::Gradient);
     // The head's gradient is known in closed form; this product has exactly that gradient.
     let towards = head.gradient.expect("invariant: it was asked for") * weight;

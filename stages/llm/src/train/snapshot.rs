@@ -78,18 +78,17 @@ impl SnapshotPolicy {
 
     /// Replaces the snapshot in one move: a kill at any moment leaves the old or the new one.
     pub(crate) fn save(&self, values: &[f32], state: &State) -> Result<(), LlmError> {
-        let header = Header {
-            fingerprint: self.fingerprint.clone(),
-            values: values.len(),
-            progress: state.progress.clone(),
-        };
+        let header =
+            Header { fingerprint: self.fingerprint.clone(), values: values.len(), progress: state.progress.clone() };
         let header = serde_json::to_string(&header).map_err(std::io::Error::from)?;
         let temporary = self.folder.join(format!("{SNAPSHOT_FILE}.new"));
         let mut file = fs_err::File::create(&temporary)?;
         let mut hasher = blake3::Hasher::new();
         let mut out = BufWriter::new(&mut file);
-        let vectors = [Some(values), Some(&state.optimizer.first), Some(&state.optimizer.second), state.best.as_deref()];
-        let parts = [header.as_bytes(), b"\n"].into_iter().chain(vectors.into_iter().flatten().map(bytemuck::cast_slice));
+        let vectors =
+            [Some(values), Some(&state.optimizer.first), Some(&state.optimizer.second), state.best.as_deref()];
+        let parts =
+            [header.as_bytes(), b"\n"].into_iter().chain(vectors.into_iter().flatten().map(bytemuck::cast_slice));
         for part in parts {
             hasher.update(part);
             out.write_all(part)?;

@@ -2,22 +2,29 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, Workers, accumulate, train,
 };
 use crate::{
     Model,
-    adapter::Adapter,
-    model::{OwnedRows, Rows},
+    adapter::{Adapter, LoraConfig},
+    model::{OwnedRows, Randomness, Rows},
     reference::{self, Reference, learnable_rows},
 };
+
+fn randomness(adapter: &Adapter) -> Randomness {
+    Randomness { seed: 7, dropout: adapter.config.dropout, neftune_alpha: 0.0 }
+}
 
 fn gradient(model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let named: Vec<NamedRow<'_>> = (0..rows.len()).map(|i| NamedRow { row: rows.row(i), name: i as u64 }).collect();
     let supervised: usize = named.iter().map(|n| n.row.supervised()).sum();
     let mut total = vec![0f32; adapter.values.len()];
     let weight = 1.0 / supervised as f64;
-    let loss = accumulate(model, adapter, &named, weight, 7, &mut Workers::new(threads), &mut total).unwrap();
+    let loss = accumulate(model, adapter, &named, weight, randomness(adapter), &mut Workers::new(threads), &mut total)
+        .unwrap();
     (loss.mean(), total)
 }
 
@@ -70,6 +77,81 @@ fn the_gradient_agrees_with_finite_differences_also_under_dropout() {
     }
 }
 
+/// What transformers and PEFT computed: `tests/reference/methods.py`.
+fn methods() -> Value {
+    serde_json::from_str(include_str!("../../tests/reference/methods.json")).unwrap()
+}
+
+/// DoRA over the reference adapter's A and B, with lengths of rows as in `methods.py`.
+fn dora(reference: &Reference) -> Adapter {
+    let config = LoraConfig { dora: true, ..Reference::lora() };
+    let mut adapter = Adapter::initial(config, &reference.model(), 0).unwrap();
+    let plain = reference.adapter();
+    for tensor in adapter.tensors.clone() {
+        let values = &mut adapter.values[tensor.range()];
+        match plain.tensors.iter().find(|other| other.name() == tensor.name()) {
+            Some(same) => values.copy_from_slice(&plain.values[same.range()]),
+            None => values.iter_mut().enumerate().for_each(|(row, value)| *value *= 1.0 + 0.1 * (row as f32).sin()),
+        }
+    }
+    adapter
+}
+
+#[test]
+fn gradients_of_dora_equal_peft() {
+    let reference = reference::llama();
+    let (adapter, expected) = (dora(&reference), &methods()["dora"]);
+    let (loss, found) = gradient(&reference.model(), &adapter, &reference.rows(), 2);
+    let expected_loss = expected["loss"].as_f64().unwrap();
+    assert!((loss - expected_loss).abs() < 1e-5 * expected_loss, "{loss} {expected_loss}");
+    for tensor in &adapter.tensors {
+        let found = &found[tensor.range()];
+        let numbers = expected["gradients"][tensor.name()].as_array().unwrap();
+        let [size, along] = [0, 1].map(|at| numbers[at].as_f64().unwrap());
+        let found_along: f64 = found.iter().enumerate().map(|(at, g)| f64::from(*g) * (at as f64 + 1.0).sin()).sum();
+        let off = (norm(found.iter().copied()) - size).abs().max((found_along - along).abs());
+        assert!(off < 1e-4 * size, "{}: {off} of {size}", tensor.name());
+    }
+}
+
+#[test]
+fn training_follows_peft_step_by_step() {
+    let reference = reference::llama();
+    let with = |change: fn(&mut LoraConfig)| {
+        let mut adapter = reference.adapter();
+        change(&mut adapter.config);
+        adapter
+    };
+    for (method, adapter, lora_plus_ratio) in [
+        ("lora", with(|_| {}), 1.0),
+        ("rslora", with(|config| config.rslora = true), 1.0),
+        ("lora_plus", with(|_| {}), 4.0),
+        ("dora", dora(&reference), 1.0),
+    ] {
+        let config = TrainConfig {
+            max_steps: Some(8),
+            learning_rate: 0.01,
+            schedule: Schedule::Constant,
+            shuffle: false,
+            lora_plus_ratio,
+            ..TrainConfig::default()
+        };
+        let (model, rows) = (reference.model(), reference.rows());
+        let trained =
+            train(&model, adapter, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();
+        let expected = methods();
+        for (row, expected) in trained.history.iter().zip(expected[method]["steps"].as_array().unwrap()) {
+            let expected = expected.as_f64().unwrap();
+            assert!(
+                (row.loss - expected).abs() < 1e-3 * expected,
+                "{method}, step {}: {} {expected}",
+                row.step,
+                row.loss
+            );
+        }
+    }
+}
+
 fn config() -> TrainConfig {
     TrainConfig { epochs: 3, batch_size: 4, learning_rate: 0.01, seed: 11, ..TrainConfig::default() }
 }
@@ -108,9 +190,17 @@ fn accumulation_equals_a_larger_batch() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let one = run(&config(), with_dropout(0.0), &settings(1));
-    for threads in [2, 5] {
-        assert_eq!(one.last.values, run(&config(), with_dropout(0.0), &settings(threads)).last.values);
+    let noisy = TrainConfig { neftune_alpha: 5.0, lora_plus_ratio: 4.0, ..config() };
+    for (config, adapter) in [
+        (config(), with_dropout(0.0)),
+        (config(), with_dropout(0.2)),
+        (noisy, with_dropout(0.0)),
+        (config(), dora(&reference::llama())),
+    ] {
+        let one = run(&config, adapter.clone(), &settings(1));
+        for threads in [2, 5] {
+            assert_eq!(one.last.values, run(&config, adapter.clone(), &settings(threads)).last.values);
+        }
     }
 }
 
@@ -146,16 +236,16 @@ fn run_until(stop: u64, adapter: Adapter, settings: &TrainSettings) -> (Trained<
 
 #[test]
 fn a_resumed_training_equals_one_that_was_never_stopped() {
-    for dropout in [0.0, 0.2] {
-        let whole = run(&config(), with_dropout(dropout), &settings(2));
+    for adapter in [with_dropout(0.0), with_dropout(0.2), dora(&reference::llama())] {
+        let whole = run(&config(), adapter.clone(), &settings(2));
         let folder = tempfile::tempdir().unwrap();
         let settings = snapshots(folder.path(), "same");
         for (stop, first) in [(2, 1), (5, 3)] {
-            let (part, steps, _) = run_until(stop, with_dropout(dropout), &settings);
+            let (part, steps, _) = run_until(stop, adapter.clone(), &settings);
             assert!(part.interrupted);
             assert_eq!(steps[0], first);
         }
-        let (rest, steps, told) = run_until(u64::MAX, with_dropout(dropout), &settings);
+        let (rest, steps, told) = run_until(u64::MAX, adapter, &settings);
         assert_eq!(told, ["resumed after 5"]);
         assert_eq!(steps, [6, 7, 8, 9]);
         assert_eq!(rest.last.values, whole.last.values);

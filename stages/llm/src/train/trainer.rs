@@ -19,7 +19,7 @@ use super::{
 use crate::{
     LlmError, Model,
     fused::ComputePath,
-    model::{Row, Rows, SupervisedLoss, check_row, common_prefix},
+    model::{Randomness, Row, Rows, SupervisedLoss, check_row, common_prefix},
     random::{self, Purpose},
 };
 
@@ -116,11 +116,7 @@ pub fn train<T: Trainable>(
         rows,
         config,
         total: config.total_steps(rows.len()),
-        state: State {
-            progress: Progress::default(),
-            optimizer: AdamW::new(initial.values().len()),
-            best: None,
-        },
+        state: State { progress: Progress::default(), optimizer: AdamW::new(initial.values().len()), best: None },
         groups: initial.groups(config),
         gradient: vec![0.0; initial.values().len()],
         trained: initial,
@@ -140,7 +136,7 @@ pub fn train<T: Trainable>(
             }
         }
     }
-    let path = ComputePath::of(model, &run.trained);
+    let path = ComputePath::of(model);
     let sharing = run.sharing(&path);
     let _ = on_event(TrainEvent::Started { path, sharing });
     let mut interrupted = false;
@@ -205,6 +201,7 @@ impl<'a, T: Trainable> Training<'a, T> {
         let supervised: usize = chosen.iter().map(|named| named.row.supervised()).sum();
 
         self.gradient.fill(0.0);
+        let randomness = self.randomness();
         let mut loss = SupervisedLoss::default();
         for batch in chosen.chunks(self.config.batch_size) {
             let part = accumulate(
@@ -212,7 +209,7 @@ impl<'a, T: Trainable> Training<'a, T> {
                 &self.trained,
                 batch,
                 1.0 / supervised as f64,
-                self.config.seed,
+                randomness,
                 &mut self.workers,
                 &mut self.gradient,
             )?;
@@ -270,10 +267,15 @@ impl<'a, T: Trainable> Training<'a, T> {
             .collect()
     }
 
-    /// What the batches of the first epoch compute once for several rows. Dropout draws its masks row by row: there,
+    fn randomness(&self) -> Randomness {
+        let TrainConfig { seed, neftune_alpha, .. } = *self.config;
+        Randomness { seed, dropout: self.trained.dropout(), neftune_alpha }
+    }
+
+    /// What the batches of the first epoch compute once for several rows. Dropout and noise are drawn row by row: there,
     /// nothing is shared.
     fn sharing(&mut self, path: &ComputePath) -> Option<Sharing> {
-        if self.trained.dropout() > 0.0 {
+        if !self.randomness().lets_rows_share() {
             return None;
         }
         let all: Vec<Row<'_>> = (0..self.rows.len()).map(|row| self.rows.row(row)).collect();

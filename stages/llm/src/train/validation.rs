@@ -13,7 +13,7 @@ pub(crate) fn validate(
     workers: &mut Workers,
 ) -> Result<f64, LlmError> {
     let parts = portions(rows);
-    let losses = if ComputePath::of(model, trained).is_fused() {
+    let losses = if ComputePath::of(model).is_fused() {
         workers.together(|memory| {
             let changes = trained.changes(model)?;
             parts

@@ -58,7 +58,8 @@ def build(name, model):
     save_file(tensors, os.path.join(HERE, f"tiny-{name}.safetensors"))
 
 
-torch.manual_seed(0)
-scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
-build("llama", LlamaForCausalLM(LlamaConfig(**SHAPE, rope_scaling=scaling, tie_word_embeddings=False)))
-build("qwen2", Qwen2ForCausalLM(Qwen2Config(**SHAPE, tie_word_embeddings=True)))
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    build("llama", LlamaForCausalLM(LlamaConfig(**SHAPE, rope_scaling=scaling, tie_word_embeddings=False)))
+    build("qwen2", Qwen2ForCausalLM(Qwen2Config(**SHAPE, tie_word_embeddings=True)))
