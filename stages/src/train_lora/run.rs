@@ -44,7 +44,7 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
         self_check(&device).map_err(|error| llm_error(&error))?;
     }
     let lora = params.lora(&checkpoint.config().name);
-    let path = ComputePath::of_training(checkpoint.config(), &device);
+    let path = ComputePath::of_training(&device);
     if params.precision() == Precision::Bf16 {
         warn_of_no_gain(&path, step);
     }

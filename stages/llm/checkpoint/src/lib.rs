@@ -26,7 +26,10 @@ mod tokenizer;
 mod write;
 
 pub use checkpoint::Checkpoint;
-pub use config::{LinearForm, LinearModule, ModelConfig, NormForm, NormPlace, PartNames, RopeScaling, Rotary};
+pub use config::{
+    Activation, AttentionForm, LayerForm, LinearForm, LinearModule, ModelConfig, NormForm, NormPlace, PartNames,
+    RopeScaling, Rotary, RotaryPairs,
+};
 pub use error::CheckpointError;
 pub use family::Family;
 pub use map::MappedFile;

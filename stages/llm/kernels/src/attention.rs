@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Lanes,
+    cap::{Bend, Cap},
     lanes::PAD,
     simd::{Kernel, Simd, exp},
     tile::{Strip, Walk},
@@ -48,15 +49,35 @@ impl Shape {
     }
 }
 
+/// What becomes of the scores before the softmax. By default nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scores<'a> {
+    /// How many tokens a token sees, itself among them; all before it if absent.
+    pub window: Option<usize>,
+    /// They are held in ± this: c · tanh(score / c).
+    pub cap: Option<f32>,
+    /// Per query head: what each token of distance takes off.
+    pub slopes: Option<&'a [f32]>,
+}
+
 /// The attention's output for each token, and ln Σ exp of the scores of each head and token, which the gradient needs.
 ///
 /// `qkv` holds queries (turned and scaled), keys (turned) and values, `output` one row per feature of the query heads.
-pub fn forward(isa: Isa, shape: Shape, segments: &[Segment], qkv: &Lanes, output: &mut Lanes) -> Vec<f32> {
+pub fn forward(
+    isa: Isa,
+    shape: Shape,
+    of_scores: Scores<'_>,
+    segments: &[Segment],
+    qkv: &Lanes,
+    output: &mut Lanes,
+) -> Vec<f32> {
     let stride = qkv.stride();
     output.reshape(shape.heads * shape.width, qkv.tokens());
     let tasks = tasks(shape, segments);
-    let parts: Vec<(Vec<f32>, Vec<f32>)> =
-        tasks.par_iter().map(|&(head, segment)| Row::new(isa, shape, head, segment, qkv).forward()).collect();
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = tasks
+        .par_iter()
+        .map(|&(head, segment)| Row::new(isa, shape, of_scores, head, segment, qkv).forward())
+        .collect();
     let mut log_sums = vec![0f32; shape.heads * stride];
     for (&(head, segment), (_, sums)) in tasks.iter().zip(&parts) {
         let Segment { start, length, .. } = segment;
@@ -90,12 +111,21 @@ pub struct Past<'a> {
 }
 
 /// The gradient by queries, keys and values.
-pub fn backward(isa: Isa, shape: Shape, segments: &[Segment], past: Past<'_>, d_qkv: &mut Lanes) {
+pub fn backward(
+    isa: Isa,
+    shape: Shape,
+    of_scores: Scores<'_>,
+    segments: &[Segment],
+    past: Past<'_>,
+    d_qkv: &mut Lanes,
+) {
     let stride = past.qkv.stride();
     d_qkv.reshape(shape.features(), past.qkv.tokens());
     let tasks = tasks(shape, segments);
-    let parts: Vec<Gradient> =
-        tasks.par_iter().map(|&(head, segment)| Row::new(isa, shape, head, segment, past.qkv).backward(past)).collect();
+    let parts: Vec<Gradient> = tasks
+        .par_iter()
+        .map(|&(head, segment)| Row::new(isa, shape, of_scores, head, segment, past.qkv).backward(past))
+        .collect();
     let (width, stack) = (shape.width, shape.stack());
     d_qkv.values_mut().par_chunks_mut(stride).enumerate().for_each(|(feature, row)| {
         let queries = shape.heads * width;
@@ -147,6 +177,7 @@ struct Gradient {
 struct Row<'a> {
     isa: Isa,
     shape: Shape,
+    of_scores: Scores<'a>,
     head: usize,
     segment: Segment,
     qkv: &'a Lanes,
@@ -174,7 +205,7 @@ impl Block {
 }
 
 impl<'a> Row<'a> {
-    fn new(isa: Isa, shape: Shape, head: usize, segment: Segment, qkv: &'a Lanes) -> Self {
+    fn new(isa: Isa, shape: Shape, of_scores: Scores<'a>, head: usize, segment: Segment, qkv: &'a Lanes) -> Self {
         let Segment { start, length, before } = segment;
         let stride = (before + length).next_multiple_of(PAD);
         let gather = |first: usize| {
@@ -188,7 +219,7 @@ impl<'a> Row<'a> {
         };
         let keys = gather(shape.heads * shape.width);
         let values = gather((shape.heads + shape.key_heads) * shape.width);
-        Self { isa, shape, head, segment, qkv, keys, values, stride }
+        Self { isa, shape, of_scores, head, segment, qkv, keys, values, stride }
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block> {
@@ -229,9 +260,34 @@ impl<'a> Row<'a> {
         );
     }
 
-    /// Whether the query in a lane of a block may not see an own key of the row.
+    /// Takes off the scores of a block what distance costs.
+    fn take_off(&self, block: Block, scores: &mut [f32]) {
+        let Some(slopes) = self.of_scores.slopes else { return };
+        let (stack, before) = (self.shape.stack(), self.segment.before);
+        for (key, row) in scores.chunks_exact_mut(block.lanes).enumerate() {
+            let heads = row.chunks_exact_mut(block.queries()).zip(&slopes[self.head * stack..(self.head + 1) * stack]);
+            for (queries, slope) in heads {
+                for (query, score) in queries.iter_mut().enumerate() {
+                    // A key after the query is hidden, whatever comes out here.
+                    *score -= slope * ((before + block.first + query) as f32 - key as f32);
+                }
+            }
+        }
+    }
+
+    /// Replaces what a query of a block may not see: own keys of the row after it, and what is beyond the window.
     fn hide(&self, block: Block, scores: &mut [f32], hidden: f32) {
         let before = self.segment.before;
+        if let Some(window) = self.of_scores.window {
+            // The key at `key` is beyond the window for own queries from this one on.
+            let beyond = |key: usize| (key + window).saturating_sub(before).max(block.first);
+            for key in (0..block.keys).take_while(|key| beyond(*key) < block.end) {
+                let row = &mut scores[key * block.lanes..(key + 1) * block.lanes];
+                for stacked in row.chunks_exact_mut(block.queries()).take(self.shape.stack()) {
+                    stacked[beyond(key) - block.first..].fill(hidden);
+                }
+            }
+        }
         for key in block.first + 1..block.end {
             let row = &mut scores[(before + key) * block.lanes..(before + key + 1) * block.lanes];
             for stacked in row.chunks_exact_mut(block.queries()).take(self.shape.stack()) {
@@ -248,6 +304,10 @@ impl<'a> Row<'a> {
         for block in self.blocks() {
             self.stacked(self.qkv, block, &mut queries);
             self.met(&self.keys, &queries, block, &mut scores);
+            if let Some(cap) = self.of_scores.cap {
+                self.isa.run(Cap { values: &mut scores, cap });
+            }
+            self.take_off(block, &mut scores);
             self.hide(block, &mut scores, f32::MIN);
             let (mut largest, mut sums) = (vec![f32::MIN; block.lanes], vec![0f32; block.lanes]);
             self.isa.run(Exponents { scores: &mut scores, largest: &mut largest, sums: &mut sums });
@@ -282,8 +342,8 @@ impl<'a> Row<'a> {
             values: vec![0f32; width * self.stride],
             stride: self.stride,
         };
-        let [mut queries, mut towards, mut output, mut scores, mut slopes, mut turned, mut met] =
-            [(); 7].map(|()| Vec::new());
+        let [mut queries, mut towards, mut output, mut scores, mut slopes, mut turned, mut met, mut capped] =
+            [(); 8].map(|()| Vec::new());
         let tokens = past.qkv.stride();
         for block in self.blocks() {
             let count = block.queries();
@@ -302,10 +362,18 @@ impl<'a> Row<'a> {
             }
             self.met(&self.keys, &queries, block, &mut scores);
             self.met(&self.values, &towards, block, &mut slopes);
+            if let Some(cap) = self.of_scores.cap {
+                self.isa.run(Cap { values: &mut scores, cap });
+                capped.clone_from(&scores);
+            }
+            self.take_off(block, &mut scores);
             let (scores_of, slopes_of) = (&mut scores, &mut slopes);
             self.isa.run(Slopes { scores: scores_of, towards: slopes_of, log_sums: &log_sums, along: &along });
             self.hide(block, &mut scores, 0.0);
             self.hide(block, &mut slopes, 0.0);
+            if let Some(cap) = self.of_scores.cap {
+                self.isa.run(Bend { capped: &capped, cap, d: &mut slopes });
+            }
 
             met.resize(width * block.lanes, 0.0);
             let a = Strided { values: &self.keys, row: self.stride, step: 1 };

@@ -8,7 +8,9 @@
 
 pub mod attention;
 mod bf16;
+pub mod cap;
 pub mod cross_entropy;
+pub mod geglu;
 mod lanes;
 pub mod norm;
 mod packed;

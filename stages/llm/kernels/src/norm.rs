@@ -52,6 +52,35 @@ pub fn backward(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], dy: &Lanes
     });
 }
 
+/// Norms each head of `x`, which lie in lanes, to `y`, and returns 1 / √(mean(x²) + ε) of each head and token.
+pub fn heads_forward(isa: Isa, x: &[f32], stride: usize, weight: &[f32], epsilon: f64, y: &mut [f32]) -> Vec<f32> {
+    let head = weight.len() * stride;
+    let mut inverse = vec![0f32; x.len() / weight.len()];
+    let parts = x.par_chunks(head).zip(y.par_chunks_mut(head)).zip(inverse.par_chunks_mut(stride));
+    parts.for_each(|((x, y), inverse)| {
+        isa.run(Squares { x, stride, sums: inverse });
+        for value in inverse.iter_mut() {
+            *value = (1.0 / (f64::from(*value) / weight.len() as f64 + epsilon).sqrt()) as f32;
+        }
+        isa.run(Scale { x, weight, inverse, y });
+    });
+    inverse
+}
+
+/// Adds to `dx` the gradient by what [`heads_forward`] took, from `dy`, that by what it gave.
+pub fn heads_backward(isa: Isa, x: &[f32], stride: usize, weight: &[f32], inverse: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let head = weight.len() * stride;
+    let parts = x.par_chunks(head).zip(dy.par_chunks(head)).zip(inverse.par_chunks(stride));
+    parts.zip(dx.par_chunks_mut(head)).for_each(|(((x, dy), inverse), dx)| {
+        let mut along = vec![0f32; stride];
+        isa.run(Weighted { x, dy, weight, sums: &mut along });
+        for (sum, r) in along.iter_mut().zip(inverse) {
+            *sum *= r * r * r / weight.len() as f32;
+        }
+        isa.run(Backward { x, dy, weight, inverse, along: &along, dx });
+    });
+}
+
 fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = values
         .par_chunks(stride * FEATURES_PER_TASK)

@@ -1,7 +1,8 @@
+use refit_checkpoint::Activation;
 use refit_kernels::{
     Isa, Lanes,
-    attention::{self, Segment, Shape},
-    norm,
+    attention::{self, Scores, Segment, Shape},
+    geglu, norm,
     rotary::{Angles, rotate},
     swiglu,
 };
@@ -17,10 +18,19 @@ use crate::model::{LinearModule, Noise};
 pub(super) struct Block {
     pub(super) attention_norm: Norm,
     pub(super) qkv: Projection,
+    /// On each head of queries and keys, before they turn.
+    pub(super) head_norms: Option<[Norm; 2]>,
     pub(super) output: Projection,
+    /// On what the attention adds.
+    pub(super) after_attention: Option<Norm>,
     pub(super) feed_forward_norm: Norm,
     pub(super) gate_up: Projection,
     pub(super) down: Projection,
+    /// On what the feed-forward part adds.
+    pub(super) after_feed_forward: Option<Norm>,
+    pub(super) activation: Activation,
+    /// How many tokens a token sees; all before it if absent.
+    pub(super) window: Option<usize>,
 }
 
 /// A root-mean-square norm.
@@ -35,7 +45,14 @@ pub(super) struct Shared<'a> {
     pub(super) isa: Isa,
     pub(super) shape: Shape,
     pub(super) segments: Vec<Segment>,
-    pub(super) angles: Angles,
+    /// For each form of block.
+    pub(super) angles: Vec<Angles>,
+    /// Scores are held in ± this.
+    pub(super) cap: Option<f32>,
+    /// Per query head: what each token of distance takes off the score.
+    pub(super) slopes: Option<&'a [f32]>,
+    /// Queries are multiplied by it.
+    pub(super) scale: f32,
     pub(super) lora: &'a Lora<'a>,
     /// In training, what is random.
     pub(super) noise: Option<&'a Noise>,
@@ -48,6 +65,9 @@ pub(super) struct Tape {
     pub(super) x: Lanes,
     inverse: Vec<f32>,
     of_qkv: Kept,
+    /// Queries and keys before their heads are normed, and 1 / √(mean(x²) + ε) of both.
+    heads: Lanes,
+    head_inverse: [Vec<f32>; 2],
     /// Queries (turned and scaled), keys (turned) and values.
     qkv: Lanes,
     attended: Lanes,
@@ -55,12 +75,18 @@ pub(super) struct Tape {
     /// What was kept of `attended`, if the block goes on with some tokens only.
     kept: Lanes,
     of_output: Kept,
+    /// What the attention adds before it is normed.
+    attention_output: Lanes,
+    attention_output_inverse: Vec<f32>,
     /// The input of the feed-forward part's norm.
     middle: Lanes,
     middle_inverse: Vec<f32>,
     of_gate_up: Kept,
     gate_up: Lanes,
     of_down: Kept,
+    /// What the feed-forward part adds before it is normed.
+    feed_forward_output: Lanes,
+    feed_forward_output_inverse: Vec<f32>,
 }
 
 /// Buffers that all blocks use in turn.
@@ -73,6 +99,8 @@ pub(super) struct Scratch {
     d_normed: Lanes,
     d_attended: Lanes,
     d_qkv: Lanes,
+    d_heads: Lanes,
+    d_output: Lanes,
     /// Gradients of all tokens where a block went on with some.
     d_all: Lanes,
 }
@@ -109,8 +137,10 @@ impl Block {
         tape.inverse = self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
         let group = shared.group(layer, &self.qkv, None);
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_qkv, &mut tape.qkv);
-        shared.turn(&mut tape.qkv, false);
-        tape.log_sums = attention::forward(isa, shared.shape, &shared.segments, &tape.qkv, &mut tape.attended);
+        self.norm_heads(shared, tape);
+        shared.turn(layer, &mut tape.qkv, false);
+        let scores = self.scores(shared);
+        tape.log_sums = attention::forward(isa, shared.shape, scores, &shared.segments, &tape.qkv, &mut tape.attended);
         let group = shared.group(layer, &self.output, keep);
         let attended = match keep {
             Some(keep) => {
@@ -119,7 +149,14 @@ impl Block {
             }
             None => &tape.attended,
         };
-        self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, &mut tape.middle);
+        match &self.after_attention {
+            Some(norm) => {
+                let output = &mut tape.attention_output;
+                self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, output);
+                tape.attention_output_inverse = norm.forward(isa, output, &mut tape.middle);
+            }
+            None => self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, &mut tape.middle),
+        }
         match keep {
             Some(keep) => {
                 scratch.normed.gather(&tape.x, keep);
@@ -131,9 +168,16 @@ impl Block {
         tape.middle_inverse = self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
         let group = shared.group(layer, &self.gate_up, keep);
         self.gate_up.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_gate_up, &mut tape.gate_up);
-        swiglu::forward(isa, &tape.gate_up, &mut scratch.activated);
+        self.activate(isa, &tape.gate_up, &mut scratch.activated);
         let group = shared.group(layer, &self.down, keep);
-        self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y);
+        match &self.after_feed_forward {
+            Some(norm) => {
+                let output = &mut tape.feed_forward_output;
+                self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, output);
+                tape.feed_forward_output_inverse = norm.forward(isa, output, y);
+            }
+            None => self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y),
+        }
         y.add(&tape.middle);
     }
 
@@ -152,11 +196,23 @@ impl Block {
         gradient: &mut [f32],
     ) {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
-        swiglu::forward(isa, &tape.gate_up, &mut scratch.activated);
-        let past = Past { x: &scratch.activated, kept: &tape.of_down, dy: d };
+        self.activate(isa, &tape.gate_up, &mut scratch.activated);
+        let added = match &self.after_feed_forward {
+            Some(norm) => {
+                scratch.d_output.reshape(d.features(), d.tokens());
+                let inverse = &tape.feed_forward_output_inverse;
+                norm.backward(isa, &tape.feed_forward_output, inverse, d, &mut scratch.d_output);
+                &scratch.d_output
+            }
+            None => &*d,
+        };
+        let past = Past { x: &scratch.activated, kept: &tape.of_down, dy: added };
         let group = shared.group(layer, &self.down, keep);
         self.down.backward(isa, &group, past, buffers, Some(&mut scratch.d_activated), gradient);
-        swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated);
+        match self.activation {
+            Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
+            Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
+        }
         self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_gate_up, dy: &tape.gate_up };
         let group = shared.group(layer, &self.gate_up, keep);
@@ -164,7 +220,16 @@ impl Block {
         self.feed_forward_norm.backward(isa, &tape.middle, &tape.middle_inverse, &scratch.d_normed, d);
 
         let attended = if keep.is_some() { &tape.kept } else { &tape.attended };
-        let past = Past { x: attended, kept: &tape.of_output, dy: d };
+        let added = match &self.after_attention {
+            Some(norm) => {
+                scratch.d_output.reshape(d.features(), d.tokens());
+                let inverse = &tape.attention_output_inverse;
+                norm.backward(isa, &tape.attention_output, inverse, d, &mut scratch.d_output);
+                &scratch.d_output
+            }
+            None => &*d,
+        };
+        let past = Past { x: attended, kept: &tape.of_output, dy: added };
         let group = shared.group(layer, &self.output, keep);
         self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient);
         if let Some(keep) = keep {
@@ -181,8 +246,10 @@ impl Block {
             log_sums: &tape.log_sums,
             d_output: &scratch.d_attended,
         };
-        attention::backward(isa, shared.shape, &shared.segments, past, &mut scratch.d_qkv);
-        shared.turn(&mut scratch.d_qkv, true);
+        let scores = self.scores(shared);
+        attention::backward(isa, shared.shape, scores, &shared.segments, past, &mut scratch.d_qkv);
+        shared.turn(layer, &mut scratch.d_qkv, true);
+        self.norm_heads_back(shared, tape, &mut scratch.d_qkv, &mut scratch.d_heads);
         self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
@@ -194,17 +261,64 @@ impl Block {
     }
 }
 
+impl Block {
+    fn activate(&self, isa: Isa, gate_up: &Lanes, activated: &mut Lanes) {
+        match self.activation {
+            Activation::Silu => swiglu::forward(isa, gate_up, activated),
+            Activation::GeluTanh => geglu::forward(isa, gate_up, activated),
+        }
+    }
+
+    fn scores<'a>(&self, shared: &Shared<'a>) -> Scores<'a> {
+        Scores { window: self.window, cap: shared.cap, slopes: shared.slopes }
+    }
+
+    /// Norms the heads of queries and keys in `tape.qkv`, and keeps what they were.
+    fn norm_heads(&self, shared: &Shared<'_>, tape: &mut Tape) {
+        let Some(norms) = &self.head_norms else { return };
+        let (stride, parts) = (tape.qkv.stride(), shared.turned_parts());
+        tape.heads.reuse(parts[1].end, tape.qkv.tokens());
+        let count = tape.heads.values().len();
+        tape.heads.values_mut().copy_from_slice(&tape.qkv.values()[..count]);
+        for ((norm, part), inverse) in norms.iter().zip(parts).zip(&mut tape.head_inverse) {
+            let x = tape.heads.rows(part.clone());
+            let y = tape.qkv.rows_mut(part);
+            *inverse = norm::heads_forward(shared.isa, x, stride, &norm.weight, norm.epsilon, y);
+        }
+    }
+
+    /// Turns `d_qkv`, the gradient by normed heads, into that by what they were before.
+    fn norm_heads_back(&self, shared: &Shared<'_>, tape: &Tape, d_qkv: &mut Lanes, d_heads: &mut Lanes) {
+        let Some(norms) = &self.head_norms else { return };
+        let (stride, parts) = (tape.qkv.stride(), shared.turned_parts());
+        d_heads.reshape(tape.heads.features(), tape.heads.tokens());
+        for ((norm, part), inverse) in norms.iter().zip(parts).zip(&tape.head_inverse) {
+            let (x, dy) = (tape.heads.rows(part.clone()), d_qkv.rows(part.clone()));
+            let dx = d_heads.rows_mut(part);
+            norm::heads_backward(shared.isa, x, stride, &norm.weight, inverse, dy, dx);
+        }
+        let count = d_heads.values().len();
+        d_qkv.values_mut()[..count].copy_from_slice(d_heads.values());
+    }
+}
+
 impl<'a> Shared<'a> {
     /// What is trained of a projection, for some tokens of the pass or for all.
     fn group(&self, layer: usize, projection: &Projection, keep: Option<&'a [u32]>) -> Group<'a> {
         self.lora.group(layer, projection, self.noise, keep)
     }
 
-    /// Turns queries, by the attention's scale too, and keys; `back` does so with their gradients.
-    fn turn(&self, qkv: &mut Lanes, back: bool) {
+    /// Features of queries, and of keys.
+    fn turned_parts(&self) -> [std::ops::Range<usize>; 2] {
         let Shape { heads, key_heads, width } = self.shape;
-        let scale = 1.0 / (width as f32).sqrt();
-        rotate(self.isa, qkv.rows_mut(0..heads * width), &self.angles, scale, back);
-        rotate(self.isa, qkv.rows_mut(heads * width..(heads + key_heads) * width), &self.angles, 1.0, back);
+        [0..heads * width, heads * width..(heads + key_heads) * width]
+    }
+
+    /// Turns queries, by the attention's scale too, and keys; `back` does so with their gradients.
+    fn turn(&self, layer: usize, qkv: &mut Lanes, back: bool) {
+        let angles = &self.angles[layer % self.angles.len()];
+        for (part, scale) in self.turned_parts().into_iter().zip([self.scale, 1.0]) {
+            rotate(self.isa, qkv.rows_mut(part), angles, scale, back);
+        }
     }
 }

@@ -1,7 +1,6 @@
 use std::fmt;
 
 use burn::tensor::Device;
-use refit_checkpoint::{Family, ModelConfig};
 use refit_kernels::Isa;
 
 use crate::{Model, device::is_cpu};
@@ -24,21 +23,19 @@ pub enum ComputePath {
 }
 
 impl ComputePath {
-    /// The path that a training takes on a model and a device.
-    pub fn of_training(model: &ModelConfig, device: &Device) -> Self {
+    /// The path that a training takes on a device, whatever the model.
+    pub fn of_training(device: &Device) -> Self {
         let composed = |reason: &str| Self::Composed { reason: reason.into() };
         if !is_cpu(device) {
             return composed("the device is not a CPU");
         }
         let isa = Isa::best();
-        match model.family {
-            Family::Llama | Family::Qwen2 => Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() },
-        }
+        Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() }
     }
 
     /// The path that a training of this model takes.
     pub(crate) fn of(model: &Model) -> Self {
-        Self::of_training(model.config(), model.device())
+        Self::of_training(model.device())
     }
 
     /// Whether it is the fused one.

@@ -1,4 +1,4 @@
-use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, cross_entropy, product};
+use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, cap, cross_entropy, product};
 
 /// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
 const LOGITS_AT_ONCE: usize = 1 << 23;
@@ -7,6 +7,8 @@ const LOGITS_AT_ONCE: usize = 1 << 23;
 #[derive(Debug, Default)]
 pub(super) struct HeadBuffers {
     logits: Lanes,
+    /// The logits where they are capped, whose place their gradient takes.
+    capped: Lanes,
     hidden: Lanes,
     d_hidden: Lanes,
     panels: Bf16Panels,
@@ -20,10 +22,10 @@ pub(super) struct HeadGradient<'a> {
     pub(super) d_hidden: &'a mut Lanes,
 }
 
-/// −ln p(target) of each token of `hidden` (normed), in blocks of tokens.
+/// −ln p(target) of each token of `hidden` (normed), in blocks of tokens; logits are held in ± `cap`, if there is one.
 pub(super) fn head_losses(
     isa: Isa,
-    head: &Weight,
+    (head, cap): (&Weight, Option<f32>),
     hidden: &Lanes,
     targets: &[u32],
     buffers: &mut HeadBuffers,
@@ -34,7 +36,7 @@ pub(super) fn head_losses(
     if let Some(gradient) = &mut gradient {
         gradient.d_hidden.reshape(hidden.features(), hidden.tokens());
     }
-    let HeadBuffers { logits, hidden: some, d_hidden, panels } = buffers;
+    let HeadBuffers { logits, capped, hidden: some, d_hidden, panels } = buffers;
     for (block, targets) in targets.chunks(at_once).enumerate() {
         let first = (block * at_once) as u32;
         let tokens: Vec<u32> = (first..first + targets.len() as u32).collect();
@@ -43,9 +45,16 @@ pub(super) fn head_losses(
         logits.reuse(head.out(), targets.len());
         let right = panels.pack(isa, head.precision(), some.values(), stride);
         product(isa, logits.values_mut(), stride, false, &[Term { left: Left::Weight(head), right }]);
+        if let Some(cap) = cap {
+            cap::forward(isa, logits.values_mut(), cap);
+            capped.copy_from(logits);
+        }
         let weight = gradient.as_ref().map(|gradient| gradient.weight);
         losses.extend(cross_entropy::losses(isa, logits, targets, weight));
         if let Some(gradient) = &mut gradient {
+            if let Some(cap) = cap {
+                cap::backward(isa, capped.values(), cap, logits.values_mut());
+            }
             d_hidden.reuse(hidden.features(), targets.len());
             let right: Right<'_> = panels.pack(isa, head.precision(), logits.values(), stride);
             product(isa, d_hidden.values_mut(), stride, false, &[Term { left: Left::Transposed(head), right }]);

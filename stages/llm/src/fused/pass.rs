@@ -1,4 +1,8 @@
-use refit_kernels::{Lanes, rotary::Angles};
+use refit_checkpoint::{LayerForm, RotaryPairs};
+use refit_kernels::{
+    Lanes,
+    rotary::{Angles, Pairs},
+};
 
 use super::{
     Changes, FusedWeights, Memory,
@@ -22,7 +26,8 @@ pub(crate) fn gradient(
     gradient: &mut [f32],
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, changes, batch, noise);
+    let head_weights = (&*weights.head, model.config().logit_cap);
+    let shared = shared(model, weights, changes, batch, noise);
     memory.tapes.resize_with(weights.blocks.len(), Tape::default);
     embed(model, batch, noise, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
@@ -35,7 +40,7 @@ pub(crate) fn gradient(
     let inverse = weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
     let towards = HeadGradient { weight: weight as f32, d_hidden: &mut memory.d_normed };
     let head = &mut memory.head;
-    let losses = head_losses(weights.isa, &weights.head, &memory.normed, batch.targets(), head, Some(towards));
+    let losses = head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), head, Some(towards));
 
     if let Some(lowest) = shared.lora.lowest() {
         memory.d.reshape(memory.last.features(), memory.last.tokens());
@@ -56,7 +61,8 @@ pub(crate) fn supervised_loss(
     memory: &mut Memory,
 ) -> Result<SupervisedLoss, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(weights, changes, batch, None);
+    let head_weights = (&*weights.head, model.config().logit_cap);
+    let shared = shared(model, weights, changes, batch, None);
     if memory.tapes.is_empty() {
         memory.tapes.push(Tape::default());
     }
@@ -71,17 +77,41 @@ pub(crate) fn supervised_loss(
         }
     }
     weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
-    let losses = head_losses(weights.isa, &weights.head, &memory.normed, batch.targets(), &mut memory.head, None);
+    let losses = head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), &mut memory.head, None);
     Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
 }
 
-fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch, noise: Option<&'a Noise>) -> Shared<'a> {
+fn shared<'a>(
+    model: &'a Model,
+    weights: &FusedWeights,
+    changes: &'a Changes<'a>,
+    batch: &Batch,
+    noise: Option<&'a Noise>,
+) -> Shared<'a> {
+    let config = model.config();
     let stride = Lanes::zeros(0, batch.computed()).stride();
+    let angles = |form: &LayerForm| {
+        let (frequencies, magnitude, pairs) = match &form.rotary {
+            Some(rotary) => {
+                let pairs = match rotary.pairs {
+                    RotaryPairs::Halves => Pairs::Halves,
+                    RotaryPairs::Neighbours => Pairs::Neighbours,
+                };
+                (rotary.inverse_frequencies(batch.longest), rotary.magnitude(), pairs)
+            }
+            None => (Vec::new(), 1.0, Pairs::Halves),
+        };
+        let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
+        Angles::new(&frequencies, magnitude, (config.head_dim, pairs), batch.positions(), stride)
+    };
     Shared {
         isa: weights.isa,
         shape: weights.shape,
+        scale: weights.scale,
         segments: batch.segments(),
-        angles: Angles::new(&weights.frequencies, batch.positions(), stride),
+        angles: config.layer_forms.iter().map(angles).collect(),
+        cap: config.attention.cap,
+        slopes: config.attention.slopes.as_deref(),
         lora: &changes.lora,
         noise,
     }
@@ -91,6 +121,10 @@ fn shared<'a>(weights: &FusedWeights, changes: &'a Changes<'a>, batch: &Batch, n
 fn embed(model: &Model, batch: &Batch, noise: Option<&Noise>, x: &mut Lanes) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
     let mut rows = model.embedding.rows(&batch.ids)?;
+    let scale = model.config().embedding_scale;
+    if scale != 1.0 {
+        rows.iter_mut().for_each(|value| *value *= scale);
+    }
     if let Some(noise) = noise {
         noise.disturb(&mut rows, hidden);
     }

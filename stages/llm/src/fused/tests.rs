@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use refit_checkpoint::{HostTensor, ModelConfig, RopeScaling, Rotary};
+use refit_checkpoint::{AttentionForm, HostTensor, LayerForm, ModelConfig, RopeScaling, Rotary, RotaryPairs};
 
 use super::ComputePath;
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
     train::{NamedRow, Trainable, Workers, accumulate, composed_gradient},
 };
 
-/// Llama, Qwen2 (bias on q, k, v), and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
-fn models() -> Vec<(&'static str, Model)> {
+/// Every family, and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
+fn models() -> Vec<(String, Model)> {
     let llama = reference::llama();
     let odd = ModelConfig {
         hidden_size: 18,
@@ -24,7 +24,8 @@ fn models() -> Vec<(&'static str, Model)> {
         intermediate_size: 37,
         vocab_size: 53,
         tied_head: true,
-        rotary: Rotary { width: 10, base: 100.0, scaling: Some(RopeScaling::Linear { factor: 2.0 }) },
+        layer_forms: turning(10, Some(RopeScaling::Linear { factor: 2.0 })),
+        attention: AttentionForm::plain(10),
         ..llama.config.clone()
     };
     let one_head = ModelConfig {
@@ -33,17 +34,25 @@ fn models() -> Vec<(&'static str, Model)> {
         head_dim: 16,
         layers: 1,
         tied_head: false,
-        rotary: Rotary { width: 16, base: 100.0, scaling: None },
+        layer_forms: turning(16, None),
+        attention: AttentionForm::plain(16),
         ..odd.clone()
     };
     let no_groups = ModelConfig { kv_heads: 4, ..reference::qwen2().config };
-    vec![
-        ("llama", llama.model()),
-        ("qwen2", reference::qwen2().model()),
-        ("odd sizes", random_model(odd)),
-        ("one head", random_model(one_head)),
-        ("a key head for each query head", random_model(no_groups)),
-    ]
+    let mut models = vec![
+        ("llama".to_owned(), llama.model()),
+        ("qwen2".into(), reference::qwen2().model()),
+        ("odd sizes".into(), random_model(odd)),
+        ("one head".into(), random_model(one_head)),
+        ("a key head for each query head".into(), random_model(no_groups)),
+    ];
+    models.extend(reference::families().into_iter().map(|family| (family.name.clone(), family.model(&Device::flex()))));
+    models
+}
+
+fn turning(width: usize, scaling: Option<RopeScaling>) -> Vec<LayerForm> {
+    let rotary = Rotary { width, pairs: RotaryPairs::Halves, base: 100.0, scaling };
+    vec![LayerForm { rotary: Some(rotary), window: None }]
 }
 
 fn random_model(config: ModelConfig) -> Model {
@@ -109,9 +118,13 @@ fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
 fn loss_and_gradient_are_those_of_burn_operations() {
     let some: TargetModules =
         r"model\.layers\.[1-9]\.(self_attn\.[vo]_proj|mlp\.up_proj)|.*\.0\.mlp\.up_proj".to_owned().into();
-    let value_alone = TargetModules::Names(vec!["v_proj".into()]);
     for (name, model) in models() {
-        for targets in [TargetModules::AllLinear, some.clone(), value_alone.clone()] {
+        let value = model.config().linears.iter().rev().find(|linear| linear.module.is_attention_input()).unwrap();
+        let value_alone = TargetModules::Names(vec![value.short_name().into()]);
+        for targets in [TargetModules::AllLinear, some.clone(), value_alone] {
+            if targets.resolve(model.config()).is_err() {
+                continue;
+            }
             let adapter = adapter(&model, targets);
             assert!(ComputePath::of(&model).is_fused());
             for count in [1, 7] {

@@ -16,8 +16,8 @@ use crate::{
 pub(crate) struct FusedWeights {
     pub(super) isa: Isa,
     pub(super) shape: Shape,
-    /// Angle per position of each rotary pair.
-    pub(super) frequencies: Vec<f32>,
+    /// Queries are multiplied by it.
+    pub(super) scale: f32,
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
     /// `[vocabulary, hidden]`.
@@ -38,20 +38,29 @@ impl FusedWeights {
         let norm = |norm: &model::RmsNorm| -> Result<Norm, LlmError> {
             Ok(Norm { weight: values(norm.weight())?, epsilon: config.rms_eps })
         };
-        let blocks = model.layers.iter().map(|layer| {
+        let maybe = |of: &Option<model::RmsNorm>| of.as_ref().map(norm).transpose();
+        let blocks = model.layers.iter().enumerate().map(|(index, layer)| {
+            let of_heads = layer.head_norms.as_ref();
             Ok(Block {
                 attention_norm: norm(&layer.attention_norm)?,
                 qkv: projection(&layer.attention_inputs)?,
+                head_norms: of_heads
+                    .map(|[queries, keys]| Ok::<_, LlmError>([norm(queries)?, norm(keys)?]))
+                    .transpose()?,
                 output: projection(from_ref(&layer.output))?,
+                after_attention: maybe(&layer.after_attention)?,
                 feed_forward_norm: norm(&layer.feed_forward_norm)?,
                 gate_up: projection(&layer.feed_forward_inputs)?,
                 down: projection(from_ref(&layer.down))?,
+                after_feed_forward: maybe(&layer.after_feed_forward)?,
+                activation: layer.activation,
+                window: config.layer_form(index).window,
             })
         });
         Ok(Self {
             isa,
             shape: Shape { heads: config.heads, key_heads: config.kv_heads, width: config.head_dim },
-            frequencies: config.rotary.inverse_frequencies().into_iter().map(|f| f as f32).collect(),
+            scale: config.attention.scale,
             blocks: blocks.collect::<Result<_, LlmError>>()?,
             norm: norm(&model.norm)?,
             head: model.head.tiles()?,

@@ -1,6 +1,7 @@
 use burn::tensor::{Int, Tensor, TensorData, activation};
+use refit_checkpoint::{AttentionForm, ModelConfig};
 
-use crate::model::{AttentionShape, HIDDEN, indices};
+use crate::model::{AttentionShape, HIDDEN, bias, capped, indices};
 
 /// Keys and values of one layer: the prompts', which never change, and the answers', which grow by one a step.
 ///
@@ -19,14 +20,19 @@ pub(super) struct PromptLayout {
     at: Tensor<1, Int>,
     /// `[rows, 1, 1, longest prompt]`: hides what pads the shorter prompts.
     mask: Tensor<4>,
-    rows: usize,
+    /// Tokens of each row's prompt.
+    lengths: Vec<usize>,
     longest: usize,
     shape: AttentionShape,
+    form: AttentionForm,
+    /// The window of each form of block.
+    windows: Vec<Option<usize>>,
 }
 
 impl PromptLayout {
     /// `tokens[row]` are the packed places of a row's prompt, in order.
-    pub(super) fn new(tokens: &[Vec<usize>], shape: AttentionShape, device: &burn::tensor::Device) -> Self {
+    pub(super) fn new(tokens: &[Vec<usize>], config: &ModelConfig, device: &burn::tensor::Device) -> Self {
+        let shape = AttentionShape::of(config);
         let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
         let mut at = Vec::with_capacity(tokens.len() * shape.key_heads * longest);
         let mut mask = vec![0_f32; tokens.len() * longest];
@@ -40,9 +46,11 @@ impl PromptLayout {
         Self {
             at: indices(&at, device),
             mask: Tensor::from_data(TensorData::new(mask, [tokens.len(), 1, 1, longest]), device),
-            rows: tokens.len(),
+            lengths: tokens.iter().map(Vec::len).collect(),
             longest,
             shape,
+            form: config.attention.clone(),
+            windows: config.layer_forms.iter().map(|form| form.window).collect(),
         }
     }
 
@@ -52,15 +60,39 @@ impl PromptLayout {
         let dense = |x: Tensor<3>| {
             let tokens = x.dims()[0];
             let rows = x.reshape([tokens * key_heads, head_dim]).select(0, self.at.clone());
-            rows.reshape([self.rows, key_heads, self.longest, head_dim])
+            rows.reshape([self.lengths.len(), key_heads, self.longest, head_dim])
         };
         LayerCache { prompt: [dense(keys), dense(values)], answer: None }
     }
 
     /// The layout of the rows at `kept`.
-    pub(super) fn keep(&mut self, kept: &Tensor<1, Int>) {
-        self.mask = self.mask.clone().select(0, kept.clone());
-        self.rows = kept.dims()[0];
+    pub(super) fn keep(&mut self, kept: &[u32]) {
+        let device = self.mask.device();
+        self.mask = self.mask.clone().select(0, indices(kept, &device));
+        self.lengths = kept.iter().map(|row| self.lengths[*row as usize]).collect();
+    }
+
+    /// What is added to the scores of a block beside the mask, after `steps` tokens of the answers, the newest of which
+    /// asks: `[rows, 1 or key heads, 1 or heads per key head, longest prompt + steps]`; nothing where it sees everything.
+    fn bias(&self, layer: usize, steps: usize) -> Option<Tensor<4>> {
+        let window = self.windows[layer % self.windows.len()].filter(|window| *window < self.longest + steps);
+        if window.is_none() && self.form.slopes.is_none() {
+            return None;
+        }
+        let slopes = self.form.slopes.as_deref().unwrap_or(&[0.0]);
+        let keys = self.longest + steps;
+        let mut values = Vec::with_capacity(self.lengths.len() * slopes.len() * keys);
+        for length in &self.lengths {
+            let query = length + steps - 1;
+            for slope in slopes {
+                // What pads a prompt is hidden by the mask; it may stand at any position here.
+                values.extend((0..self.longest).map(|key| bias(query, key.min(query), window, *slope)));
+                values.extend((0..steps).map(|step| bias(query, length + step, window, *slope)));
+            }
+        }
+        let heads = if self.form.slopes.is_some() { self.shape.key_heads } else { 1 };
+        let shape = [self.lengths.len(), heads, slopes.len() / heads, keys];
+        Some(Tensor::from_data(TensorData::new(values, shape), &self.mask.device()))
     }
 }
 
@@ -70,6 +102,7 @@ impl LayerCache {
     pub(super) fn attend(
         &mut self,
         layout: &PromptLayout,
+        layer: usize,
         query: Tensor<3>,
         key: Tensor<3>,
         value: Tensor<3>,
@@ -83,10 +116,16 @@ impl LayerCache {
         };
         let query = query.reshape([rows, key_heads, heads / key_heads, head_dim]);
         let [prompt_keys, prompt_values] = &self.prompt;
-        let to_prompt = query.clone().matmul(prompt_keys.clone().swap_dims(2, 3)) + layout.mask.clone();
-        let to_answer = query.matmul(keys.clone().swap_dims(2, 3));
+        let cap = layout.form.cap;
+        let to_prompt = capped(query.clone().matmul(prompt_keys.clone().swap_dims(2, 3)), cap) + layout.mask.clone();
+        let to_answer = capped(query.matmul(keys.clone().swap_dims(2, 3)), cap);
         let steps = keys.dims()[2];
-        let weights = activation::softmax(Tensor::cat(vec![to_prompt, to_answer], 3), 3);
+        let scores = Tensor::cat(vec![to_prompt, to_answer], 3);
+        let scores = match layout.bias(layer, steps) {
+            Some(bias) => scores + bias,
+            None => scores,
+        };
+        let weights = activation::softmax(scores, 3);
         let of_prompt = weights.clone().narrow(3, 0, layout.longest).matmul(prompt_values.clone());
         let of_answer = weights.narrow(3, layout.longest, steps).matmul(values.clone());
         self.answer = Some([keys, values]);

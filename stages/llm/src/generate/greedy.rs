@@ -3,7 +3,7 @@ use burn::tensor::Tensor;
 use super::cache::{LayerCache, PromptLayout};
 use crate::{
     LlmError, Model,
-    model::{AttentionShape, Batch, DecoderPass, Row, attend, check_prompt, common_prefix, decoder_layer, indices},
+    model::{Batch, DecoderPass, Row, attend, capped, check_prompt, common_prefix, decoder_layer, indices},
 };
 
 /// Rows are dropped from the batch once at least this share of them is done.
@@ -61,8 +61,10 @@ impl Model {
     }
 
     fn answer(&self, prompts: &[&[u32]], options: GreedyOptions<'_>) -> Result<Vec<Answer>, LlmError> {
+        // Keys stay as they were turned, so all steps turn by the same frequencies: those of the longest answer there can be.
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0) + options.max_new_tokens;
         let mut answers = vec![Answer { ids: Vec::new(), cut_off: true }; prompts.len()];
-        let (mut layout, mut caches, mut next) = self.read_prompts(prompts)?;
+        let (mut layout, mut caches, mut next) = self.read_prompts(prompts, longest)?;
         // The rows still in the batch; those that are done stay in it until enough are.
         let mut rows: Vec<usize> = (0..prompts.len()).collect();
         for step in 0..options.max_new_tokens {
@@ -85,8 +87,8 @@ impl Model {
             }
             let done = rows.len() - going.len();
             if done > 0 && done as f64 >= DONE_BEFORE_COMPACTION * rows.len() as f64 {
+                layout.keep(&going);
                 let kept = indices(&going, self.device());
-                layout.keep(&kept);
                 for cache in &mut caches {
                     cache.keep(&kept);
                 }
@@ -94,13 +96,17 @@ impl Model {
                 next = going.iter().map(|&at| next[at as usize]).collect();
             }
             let positions: Vec<u32> = rows.iter().map(|&row| (prompts[row].len() + step) as u32).collect();
-            next = self.next_tokens(&next, &positions, &layout, &mut caches)?;
+            next = self.next_tokens(&next, &positions, longest, &layout, &mut caches)?;
         }
         Ok(answers)
     }
 
     /// One pass over the packed prompts: the cache, and each prompt's first answer token.
-    fn read_prompts(&self, prompts: &[&[u32]]) -> Result<(PromptLayout, Vec<LayerCache>, Vec<u32>), LlmError> {
+    fn read_prompts(
+        &self,
+        prompts: &[&[u32]],
+        longest: usize,
+    ) -> Result<(PromptLayout, Vec<LayerCache>, Vec<u32>), LlmError> {
         // A row's last token is only ever predicted, so a prompt is a row with one more, of which nothing is read.
         let rows: Vec<(Vec<u32>, Vec<u8>)> = prompts
             .iter()
@@ -119,16 +125,18 @@ impl Model {
             places[row] = (0..prefix).chain(start..start + own).collect();
             start += own;
         }
-        let layout = PromptLayout::new(&places, AttentionShape::of(self.config()), self.device());
-        let tables = self.tables(&batch);
+        let layout = PromptLayout::new(&places, self.config(), self.device());
+        let mut tables = self.tables(&batch);
+        tables.rope = self.rope.rows(batch.positions(), longest);
         let mut caches = Vec::with_capacity(self.layers.len());
         let mut hidden = self.embed(tables.ids.clone());
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
-            let pass = DecoderPass { keep: last.then_some(&tables.sources), ..self.pass(index, &tables.rope) };
+            let pass =
+                DecoderPass { keep: last.then_some(&tables.sources), ..self.pass(index, tables.rope.of_layer(index)) };
             hidden = decoder_layer(layer, pass, hidden, |query, key, value| {
                 caches.push(layout.cache(key.clone(), value.clone()));
-                attend(query, key, value, &tables.attention)
+                attend(query, key, value, &tables.attention, index)
             });
         }
         let said = self.most_likely(hidden)?;
@@ -143,26 +151,27 @@ impl Model {
         &self,
         tokens: &[u32],
         positions: &[u32],
+        longest: usize,
         layout: &PromptLayout,
         caches: &mut [LayerCache],
     ) -> Result<Vec<u32>, LlmError> {
-        let rope = self.rope.rows(positions);
+        let rope = self.rope.rows(positions, longest);
         let mut hidden = self.embed(indices(tokens, self.device()));
         for (index, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            hidden = decoder_layer(layer, self.pass(index, &rope), hidden, |query, key, value| {
-                cache.attend(layout, query, key, value)
+            hidden = decoder_layer(layer, self.pass(index, rope.of_layer(index)), hidden, |query, key, value| {
+                cache.attend(layout, index, query, key, value)
             });
         }
         self.most_likely(hidden)
     }
 
-    fn pass<'a>(&'a self, layer: usize, rope: &'a crate::model::RopeRows) -> DecoderPass<'a> {
+    fn pass<'a>(&'a self, layer: usize, rope: &'a crate::model::FormRows) -> DecoderPass<'a> {
         DecoderPass { layer, lora: &self.lora.layers[layer], scale: self.lora.scale, noise: None, rope, keep: None }
     }
 
     /// The head's choice for each hidden state `[rows, hidden]`.
     fn most_likely(&self, hidden: Tensor<2>) -> Result<Vec<u32>, LlmError> {
-        let logits = self.norm.forward(hidden).matmul(self.head().transpose());
+        let logits = capped(self.norm.forward(hidden).matmul(self.head().transpose()), self.config().logit_cap);
         let chosen = logits.argmax(1).try_into_vec_as::<i32>();
         let chosen = chosen.map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
         Ok(chosen.into_iter().map(|token| token as u32).collect())

@@ -41,6 +41,7 @@ pub(crate) struct AttentionPlan {
     heads: usize,
     key_heads: usize,
     head_dim: usize,
+    cap: Option<f32>,
 }
 
 struct GroupPlan {
@@ -51,8 +52,8 @@ struct GroupPlan {
     query_at: Tensor<1, Int>,
     /// Row of `[tokens · key heads, d]` for row, key head, key.
     key_at: Tensor<1, Int>,
-    /// `[1, 1, heads per key head · queries, keys]`.
-    mask: Tensor<4>,
+    /// For each form of block, added to the scores: `[1, 1 or key heads, heads per key head · queries, keys]`.
+    masks: Vec<Tensor<4>>,
 }
 
 impl AttentionPlan {
@@ -96,27 +97,64 @@ impl AttentionPlan {
                     keys,
                     query_at: indices(&query_at, device),
                     key_at: indices(&key_at, device),
-                    mask: causal_mask(stack, queries, group.before, device),
+                    masks: masks(config, queries, group.before, device),
                 }
             })
             .collect();
-        Self { groups, restore: indices(&restore, device), heads, key_heads, head_dim: config.head_dim }
+        Self {
+            groups,
+            restore: indices(&restore, device),
+            heads,
+            key_heads,
+            head_dim: config.head_dim,
+            cap: config.attention.cap,
+        }
     }
 }
 
-/// `[1, 1, stack · queries, before + queries]`: query i sees the keys before it all, and those up to `before + i`.
-fn causal_mask(stack: usize, queries: usize, before: usize, device: &Device) -> Tensor<4> {
-    let keys = before + queries;
-    let mut mask = vec![0f32; queries * keys];
-    for (query, row) in mask.chunks_mut(keys.max(1)).enumerate() {
-        row[before + query + 1..].fill(HIDDEN);
-    }
-    let stacked = mask.repeat(stack);
-    Tensor::from_data(TensorData::new(stacked, [1, 1, stack * queries, keys]), device)
+/// One for each form of block; those with the same window share theirs.
+fn masks(config: &ModelConfig, queries: usize, before: usize, device: &Device) -> Vec<Tensor<4>> {
+    let (stack, keys) = (config.heads / config.kv_heads, before + queries);
+    let mut made: Vec<(Option<usize>, Tensor<4>)> = Vec::new();
+    let forms = config.layer_forms.iter().map(|form| {
+        // A window that reaches over all of it hides nothing.
+        let window = form.window.filter(|window| *window < keys);
+        if let Some((_, mask)) = made.iter().find(|(known, _)| *known == window) {
+            return mask.clone();
+        }
+        let one = |slope: f32| {
+            (0..queries).flat_map(move |query| (0..keys).map(move |key| bias(before + query, key, window, slope)))
+        };
+        let (values, heads): (Vec<f32>, usize) = match &config.attention.slopes {
+            Some(slopes) => (slopes.iter().flat_map(|slope| one(*slope)).collect(), config.kv_heads),
+            None => (one(0.0).collect::<Vec<_>>().repeat(stack), 1),
+        };
+        let mask = Tensor::from_data(TensorData::new(values, [1, heads, stack * queries, keys]), device);
+        made.push((window, mask.clone()));
+        mask
+    });
+    forms.collect()
 }
 
-/// Attention of packed rows: queries `[tokens, heads, d]` (scaled), keys and values `[tokens, key heads, d]`, to `[tokens, heads · d]`.
-pub(crate) fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, plan: &AttentionPlan) -> Tensor<2> {
+/// What is added to the score of a key for a query, by their positions: a query sees itself and what is before it, within
+/// the window, and distance takes `slope` off for each token.
+pub(crate) fn bias(query: usize, key: usize, window: Option<usize>, slope: f32) -> f32 {
+    if key > query || window.is_some_and(|window| query - key >= window) {
+        HIDDEN
+    } else {
+        -slope * (query - key) as f32
+    }
+}
+
+/// Attention of packed rows in a block: queries `[tokens, heads, d]` (scaled), keys and values `[tokens, key heads, d]`, to
+/// `[tokens, heads · d]`.
+pub(crate) fn attend(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    value: Tensor<3>,
+    plan: &AttentionPlan,
+    layer: usize,
+) -> Tensor<2> {
     let (tokens, d) = (query.dims()[0], plan.head_dim);
     let stack = plan.heads / plan.key_heads;
     let query = query.reshape([tokens * plan.heads, d]);
@@ -135,15 +173,24 @@ pub(crate) fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, plan: &
             let [k, v] = [&key, &value].map(|x| {
                 x.clone().select(0, group.key_at.clone()).reshape([group.rows, plan.key_heads, group.keys, d])
             });
-            scored(q, k, v, group.mask.clone()).reshape([group.rows * plan.heads * group.queries, d])
+            let mask = group.masks[layer % group.masks.len()].clone();
+            scored(q, k, v, mask, plan.cap).reshape([group.rows * plan.heads * group.queries, d])
         })
         .collect();
     let joined = if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 0) };
     joined.select(0, plan.restore.clone()).reshape([tokens, plan.heads * d])
 }
 
-/// softmax(q·kᵀ + mask)·v over `[rows, key heads, queries or keys, d]`; the mask broadcasts over rows and heads.
-pub(crate) fn scored(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<4>) -> Tensor<4> {
-    let scores = q.matmul(k.swap_dims(2, 3)) + mask;
+/// softmax(cap(q·kᵀ) + mask)·v over `[rows, key heads, queries or keys, d]`; the mask broadcasts over rows and heads.
+fn scored(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<4>, cap: Option<f32>) -> Tensor<4> {
+    let scores = capped(q.matmul(k.swap_dims(2, 3)), cap) + mask;
     activation::softmax(scores, 3).matmul(v)
+}
+
+/// c · tanh(x / c), if there is a cap.
+pub(crate) fn capped<const D: usize>(x: Tensor<D>, cap: Option<f32>) -> Tensor<D> {
+    match cap {
+        Some(cap) => (x / cap).tanh() * cap,
+        None => x,
+    }
 }

@@ -50,6 +50,8 @@ pub struct Batch {
     pub(crate) order: Vec<usize>,
     /// Own tokens of each row, in that order.
     pub(crate) own: Vec<usize>,
+    /// Tokens of the longest row, those after its last target included.
+    pub(crate) longest: usize,
 }
 
 /// A row joins a group of rows padded to a common length for attention if it fills at least this share of it.
@@ -72,6 +74,7 @@ impl Batch {
             target_rows: Vec::new(),
             own: order.iter().map(|&row| needed[row].len() - prefix).collect(),
             order,
+            longest: rows.iter().map(|row| row.ids.len()).max().unwrap_or(0),
         };
         if prefix > 0 {
             batch.groups.push(AttentionGroup { before: 0, spans: vec![(0, prefix)] });
@@ -136,7 +139,7 @@ impl Batch {
     pub(crate) fn on_device(&self, config: &ModelConfig, rope: &Rope, device: &Device) -> DeviceBatch {
         DeviceBatch {
             ids: indices(&self.ids, device),
-            rope: rope.rows(&self.positions),
+            rope: rope.rows(&self.positions, self.longest),
             attention: AttentionPlan::new(&self.groups, self.ids.len(), config, device),
             sources: indices(&self.sources, device),
             targets: indices(&self.targets, device),

@@ -1,10 +1,11 @@
 use burn::tensor::{Int, Tensor, activation};
+use refit_checkpoint::Activation;
 
 use super::{
     AttentionShape, LayerLora, Noise,
     linear::{Linear, LoraInLayer, apart, project, project_by_one},
     norm::RmsNorm,
-    rope::RopeRows,
+    rope::FormRows,
 };
 
 /// The frozen weights of one decoder block.
@@ -13,11 +14,18 @@ pub(crate) struct DecoderLayer {
     pub(crate) attention_norm: RmsNorm,
     /// Queries, keys and values, apart or in one.
     pub(crate) attention_inputs: Vec<Linear>,
+    /// On each head of queries and keys, before they turn.
+    pub(crate) head_norms: Option<[RmsNorm; 2]>,
     pub(crate) output: Linear,
+    /// On what the attention adds.
+    pub(crate) after_attention: Option<RmsNorm>,
     pub(crate) feed_forward_norm: RmsNorm,
     /// Gate and up, apart or in one.
     pub(crate) feed_forward_inputs: Vec<Linear>,
     pub(crate) down: Linear,
+    /// On what the feed-forward part adds.
+    pub(crate) after_feed_forward: Option<RmsNorm>,
+    pub(crate) activation: Activation,
     pub(crate) shape: AttentionShape,
     /// Features of gate and of up.
     pub(crate) wide: usize,
@@ -49,12 +57,13 @@ pub(crate) struct DecoderPass<'a> {
     /// In training, what is random in it.
     pub(crate) noise: Option<&'a Noise>,
     /// Angles of the tokens.
-    pub(crate) rope: &'a RopeRows,
+    pub(crate) rope: &'a FormRows,
     /// Tokens whose output is wanted, in this order; all if absent. Only the last block may leave some out.
     pub(crate) keep: Option<&'a Tensor<1, Int>>,
 }
 
-/// One block: x + attention(norm(x)), then + feed-forward(norm(·)); `[tokens, hidden]` in and out.
+/// One block: x + attention(norm(x)), then + feed-forward(norm(·)), what is added being normed in some families;
+/// `[tokens, hidden]` in and out.
 ///
 /// `attend` takes queries `[tokens, heads, d]` (turned and scaled), keys (turned) and values `[tokens, key heads, d]` and
 /// returns `[tokens, heads · d]`. Training attends within packed rows; generation appends to a cache and attends to that.
@@ -78,14 +87,29 @@ pub(crate) fn decoder_layer(
         let [tokens, width] = y.dims();
         y.reshape([tokens, width / head_dim, head_dim])
     });
+    let (query, key) = match &layer.head_norms {
+        Some([of_queries, of_keys]) => (of_queries.forward_heads(query), of_keys.forward_heads(key)),
+        None => (query, key),
+    };
     let attended = attend(pass.rope.query(query), pass.rope.key(key), value);
     let (x, attended) = match pass.keep {
         Some(keep) => (x.select(0, keep.clone()), attended.select(0, keep.clone())),
         None => (x, attended),
     };
-    let x = project_by_one(attended, &layer.output, lora) + x;
+    let x = normed_by(layer.after_attention.as_ref(), project_by_one(attended, &layer.output, lora)) + x;
     let normed = layer.feed_forward_norm.forward(x.clone());
     let inputs = project(normed, &layer.feed_forward_inputs, lora);
     let [gate, up] = apart(inputs, [layer.wide; 2]);
-    project_by_one(activation::silu(gate) * up, &layer.down, lora) + x
+    let gate = match layer.activation {
+        Activation::Silu => activation::silu(gate),
+        Activation::GeluTanh => activation::gelu_approximate(gate),
+    };
+    normed_by(layer.after_feed_forward.as_ref(), project_by_one(gate * up, &layer.down, lora)) + x
+}
+
+fn normed_by(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
 }

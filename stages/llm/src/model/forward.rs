@@ -53,7 +53,7 @@ impl Model {
             let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
             let tables = self.tables(&batch);
             let hidden = self.supervised_hidden(&tables, None);
-            let head = lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Argmax);
+            let head = lm_head_loss(hidden, &self.head(), self.config.logit_cap, &tables.targets, HeadOutput::Argmax);
             let losses = values(head.losses)?;
             let argmax = head.argmax.expect("invariant: it was asked for");
             let argmax =
@@ -83,7 +83,9 @@ impl Model {
         let batch = Batch::new(&range.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
         let tables = self.tables(&batch);
         let hidden = self.supervised_hidden(&tables, None);
-        let losses = values(lm_head_loss(hidden, &self.head(), &tables.targets, HeadOutput::Losses).losses)?;
+        let losses = values(
+            lm_head_loss(hidden, &self.head(), self.config.logit_cap, &tables.targets, HeadOutput::Losses).losses,
+        )?;
         Ok(SupervisedLoss { sum: losses.iter().map(|l| f64::from(*l)).sum(), supervised: losses.len() })
     }
 
@@ -108,10 +110,10 @@ impl Model {
                 lora: &self.lora.layers[index],
                 scale: self.lora.scale,
                 noise,
-                rope: &batch.rope,
+                rope: batch.rope.of_layer(index),
                 keep,
             };
-            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention));
+            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index));
         }
         if noise.is_some() {
             hidden = hidden.select(0, batch.sources.clone());
@@ -135,10 +137,10 @@ impl Model {
                 lora: &model.lora.layers[index],
                 scale: model.lora.scale,
                 noise: None,
-                rope: &batch.rope,
+                rope: batch.rope.of_layer(index),
                 keep: None,
             };
-            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention));
+            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index));
             if values(hidden.clone())?.iter().any(|v| !v.is_finite()) {
                 return Ok(Some(format!("layer {index}")));
             }
@@ -146,6 +148,7 @@ impl Model {
         let head = lm_head_loss(
             model.norm.forward(hidden.select(0, batch.sources)),
             &model.head(),
+            model.config.logit_cap,
             &batch.targets,
             HeadOutput::Losses,
         );

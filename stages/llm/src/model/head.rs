@@ -1,5 +1,7 @@
 use burn::tensor::{Int, Tensor, activation};
 
+use super::capped;
+
 /// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
 const LOGITS_AT_ONCE: usize = 1 << 23;
 
@@ -24,7 +26,8 @@ pub(crate) enum HeadOutput {
     Argmax,
 }
 
-/// The head and the cross-entropy over `hidden` `[targets, hidden]` and `weight` `[vocabulary, hidden]`, in blocks of rows.
+/// The head and the cross-entropy over `hidden` `[targets, hidden]` and `weight` `[vocabulary, hidden]`, in blocks of rows;
+/// logits are held in ± `cap`, if there is one.
 ///
 /// The gradient is written down rather than recorded: with p = softmax(h·Wᵀ), d(−ln p(t))/dh = p·W − W[t], so the
 /// `[targets, vocabulary]` products exist for one block at a time and once instead of several times.
@@ -32,6 +35,7 @@ pub(crate) enum HeadOutput {
 pub(crate) fn lm_head_loss(
     hidden: Tensor<2>,
     weight: &Tensor<2>,
+    cap: Option<f32>,
     targets: &Tensor<1, Int>,
     want: HeadOutput,
 ) -> HeadLoss {
@@ -43,18 +47,28 @@ pub(crate) fn lm_head_loss(
         let rows = block.min(count - start);
         let hidden = hidden.clone().narrow(0, start, rows);
         let targets = targets.clone().narrow(0, start, rows);
-        let logits = hidden.matmul(weight.clone().transpose());
+        let logits = capped(hidden.matmul(weight.clone().transpose()), cap);
         let largest = logits.clone().max_dim(1);
         let aimed = logits.clone().gather(1, targets.clone().unsqueeze_dim(1));
         if want == HeadOutput::Argmax {
             argmaxes.push(logits.clone().argmax(1).squeeze_dim(1));
         }
+        // d(c·tanh(x/c))/dx = 1 − tanh².
+        let slopes = cap.map(|cap| (logits.clone() / cap).square().neg() + 1.0);
         let p = activation::softmax(logits, 1);
         // ln Σ exp = max − ln p(max), which stays finite however unlikely the target is.
         let log_sum = largest - p.clone().max_dim(1).log();
         losses.push((log_sum - aimed).squeeze_dim::<1>(1));
         if want == HeadOutput::Gradient {
-            gradients.push(p.matmul(weight.clone()) - weight.clone().select(0, targets));
+            gradients.push(match slopes {
+                // A target's own slope is not 1 here, so it cannot be taken off afterwards.
+                Some(slopes) => {
+                    let own = slopes.clone().gather(1, targets.clone().unsqueeze_dim(1));
+                    let aimed = own * weight.clone().select(0, targets);
+                    (p * slopes).matmul(weight.clone()) - aimed
+                }
+                None => p.matmul(weight.clone()) - weight.clone().select(0, targets),
+            });
         }
         start += rows;
     }

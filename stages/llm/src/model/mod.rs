@@ -21,7 +21,7 @@ pub use refit_checkpoint::LinearModule;
 pub use rows::{OwnedRows, Rows};
 pub use weights::Model;
 
-pub(crate) use attention::{AttentionShape, HIDDEN, attend};
+pub(crate) use attention::{AttentionShape, HIDDEN, attend, bias, capped};
 pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{portions, values};
@@ -30,7 +30,9 @@ pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
-pub(crate) use rope::RopeRows;
+pub(crate) use rope::FormRows;
 
+#[cfg(test)]
+mod family_tests;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,12 @@ impl RmsNorm {
         self.weight.clone().squeeze_dim(0)
     }
 
+    /// Norms each head: `[tokens, heads, d]` to the same shape.
+    pub(crate) fn forward_heads(&self, x: Tensor<3>) -> Tensor<3> {
+        let [tokens, heads, d] = x.dims();
+        self.forward(x.reshape([tokens * heads, d])).reshape([tokens, heads, d])
+    }
+
     /// `[tokens, hidden]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let scale = (x.clone().square().mean_dim(1) + self.epsilon).sqrt().recip();

@@ -15,7 +15,7 @@ fn close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 
 fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
     let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
-    values(hidden.matmul(model.head().transpose())).unwrap()
+    values(super::capped(hidden.matmul(model.head().transpose()), model.config.logit_cap)).unwrap()
 }
 
 fn assert_equals_transformers(reference: &Reference) {
@@ -60,7 +60,8 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
         let batch = Batch::new(rows, share);
         let tables = model.tables(&batch);
         let hidden = model.supervised_hidden(&tables, None);
-        values(lm_head_loss(hidden, &model.head(), &tables.targets, HeadOutput::Losses).losses).unwrap()
+        values(lm_head_loss(hidden, &model.head(), model.config.logit_cap, &tables.targets, HeadOutput::Losses).losses)
+            .unwrap()
     };
     // Targets come in the order the rows are laid out: longest first.
     let order = Batch::new(&all, false).order;
@@ -88,10 +89,10 @@ fn the_head_works_in_blocks() {
     let hidden = Tensor::<2>::from_data(TensorData::new(tensor(rows * width, 0.3), [rows, width]), &device);
     let weight = Tensor::<2>::from_data(TensorData::new(tensor(vocabulary * width, 0.1), [vocabulary, width]), &device);
     let targets = super::indices(&[5, 0, 4_194_304], &device);
-    let whole = lm_head_loss(hidden.clone(), &weight, &targets, HeadOutput::Gradient);
+    let whole = lm_head_loss(hidden.clone(), &weight, None, &targets, HeadOutput::Gradient);
     assert_eq!(whole.losses.dims(), [3]);
     assert_eq!(whole.gradient.unwrap().dims(), [3, 2]);
-    let alone = lm_head_loss(hidden.narrow(0, 2, 1), &weight, &targets.narrow(0, 2, 1), HeadOutput::Losses);
+    let alone = lm_head_loss(hidden.narrow(0, 2, 1), &weight, None, &targets.narrow(0, 2, 1), HeadOutput::Losses);
     close(&values(whole.losses).unwrap()[2..], &values(alone.losses).unwrap(), 1e-6, "last row");
 }
 
@@ -101,7 +102,7 @@ fn an_impossible_target_has_a_finite_loss() {
     let device = Device::flex();
     let hidden = Tensor::<2>::from_data(TensorData::new(vec![1.0f32], [1, 1]), &device);
     let weight = Tensor::<2>::from_data(TensorData::new(vec![0.0f32, 300.0], [2, 1]), &device);
-    let loss = lm_head_loss(hidden, &weight, &super::indices(&[0], &device), HeadOutput::Losses);
+    let loss = lm_head_loss(hidden, &weight, None, &super::indices(&[0], &device), HeadOutput::Losses);
     assert!((values(loss.losses).unwrap()[0] - 300.0).abs() < 1e-3);
 }
 

@@ -91,28 +91,39 @@ impl Model {
             let output = linears(|module| module == LinearModule::Output)?.remove(0);
             let feed_forward_inputs = linears(LinearModule::is_feed_forward_input)?;
             let down = linears(|module| module == LinearModule::Down)?.remove(0);
-            let mut norm = |place: NormPlace| -> Result<RmsNorm, LlmError> {
-                let found = config.norms.iter().find(|norm| norm.place == place);
-                let name = found.expect("invariant: every block has both").name;
-                let weight = read(&format!("{}.{index}.{name}.weight", names.layers), &[hidden])?;
-                Ok(RmsNorm::new(vector(weight), eps))
+            let mut norm = |place: NormPlace| -> Result<Option<RmsNorm>, LlmError> {
+                let Some(form) = config.norm(place) else { return Ok(None) };
+                let width = if place.is_of_heads() { config.head_dim } else { hidden };
+                let weight = shifted(read(&config.norm_weight(index, form), &[width])?, config.norm_offset);
+                Ok(Some(RmsNorm::new(vector(weight), eps)))
             };
+            let always = "invariant: every block has a norm there";
+            let of_heads = (norm(NormPlace::Queries)?, norm(NormPlace::Keys)?);
             layers.push(DecoderLayer {
-                attention_norm: norm(NormPlace::BeforeAttention)?,
+                attention_norm: norm(NormPlace::BeforeAttention)?.expect(always),
                 attention_inputs,
+                head_norms: of_heads.0.zip(of_heads.1).map(<[RmsNorm; 2]>::from),
                 output,
-                feed_forward_norm: norm(NormPlace::BeforeFeedForward)?,
+                after_attention: norm(NormPlace::AfterAttention)?,
+                feed_forward_norm: norm(NormPlace::BeforeFeedForward)?.expect(always),
                 feed_forward_inputs,
                 down,
+                after_feed_forward: norm(NormPlace::AfterFeedForward)?,
+                activation: config.activation,
                 shape: AttentionShape::of(&config),
                 wide: config.intermediate_size,
             });
         }
-        let norm = RmsNorm::new(vector(read(&format!("{}.weight", names.norm), &[hidden])?), eps);
+        let norm = shifted(read(&format!("{}.weight", names.norm), &[hidden])?, config.norm_offset);
+        let norm = RmsNorm::new(vector(norm), eps);
         let head = if config.tied_head {
             embedding.clone()
         } else {
-            Frozen::new(read(&format!("{}.weight", names.head), &shape)?, shape, form, device)
+            let mut rows = read(&format!("{}.weight", names.head), &shape)?;
+            if config.unit_head {
+                rows.chunks_exact_mut(hidden).for_each(to_unit_length);
+            }
+            Frozen::new(rows, shape, form, device)
         };
         Ok(Self {
             rope: Rope::new(&config, device),
@@ -164,6 +175,19 @@ impl Model {
 
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        self.embedding.tensor().select(0, ids)
+        let rows = self.embedding.tensor().select(0, ids);
+        if self.config.embedding_scale == 1.0 { rows } else { rows * self.config.embedding_scale }
     }
+}
+
+/// Weights of a norm of which the file holds what is above an offset.
+fn shifted(mut weight: Vec<f32>, offset: f32) -> Vec<f32> {
+    weight.iter_mut().for_each(|value| *value += offset);
+    weight
+}
+
+/// As `torch.nn.functional.normalize` does.
+fn to_unit_length(row: &mut [f32]) {
+    let length = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
+    row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
 }

@@ -129,7 +129,13 @@ fn shard_gradient(
         leaf
     })?;
     let hidden = tracked.supervised_hidden(&tables, noise.as_ref());
-    let head = lm_head_loss(hidden.clone().inner(), &model.head(), &tables.targets, HeadOutput::Gradient);
+    let head = lm_head_loss(
+        hidden.clone().inner(),
+        &model.head(),
+        model.config().logit_cap,
+        &tables.targets,
+        HeadOutput::Gradient,
+    );
     // The head's gradient is known in closed form; this product has exactly that gradient.
     let towards = head.gradient.expect("invariant: it was asked for") * weight;
     let mut gradients = (hidden * towards).sum().backward();

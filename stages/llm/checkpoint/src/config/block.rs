@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::Rotary;
+
 /// The linear layers of a decoder block by what they compute. A block has queries, keys and values apart or in one layer,
 /// and so with gate and up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,8 +89,23 @@ impl fmt::Display for LinearForm {
 pub enum NormPlace {
     /// On the input of the attention.
     BeforeAttention,
+    /// On each head of the queries, before they turn.
+    Queries,
+    /// On each head of the keys, before they turn.
+    Keys,
+    /// On the output of the attention, before it is added.
+    AfterAttention,
     /// On the input of the feed-forward part.
     BeforeFeedForward,
+    /// On the output of the feed-forward part, before it is added.
+    AfterFeedForward,
+}
+
+impl NormPlace {
+    /// Whether it norms heads; the others norm whole hidden states.
+    pub fn is_of_heads(self) -> bool {
+        matches!(self, Self::Queries | Self::Keys)
+    }
 }
 
 /// A norm of every block, and what the files call it.
@@ -100,6 +117,42 @@ pub struct NormForm {
     pub name: &'static str,
     /// The same in GGUF: `attn_norm`.
     pub gguf: &'static str,
+}
+
+/// What the gate goes through before it multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x · σ(x).
+    Silu,
+    /// x · Φ(x), Φ by its approximation with tanh: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+    GeluTanh,
+}
+
+/// How all blocks attend: softmax of the scores, which are a query times a key and what is said here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionForm {
+    /// Queries are multiplied by it.
+    pub scale: f32,
+    /// Scores are held in ± this: c · tanh(score / c).
+    pub cap: Option<f32>,
+    /// Per query head: what each token of distance takes off the score (`ALiBi`).
+    pub slopes: Option<Vec<f32>>,
+}
+
+impl AttentionForm {
+    /// 1 / √d and nothing else.
+    pub fn plain(head_dim: usize) -> Self {
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, slopes: None }
+    }
+}
+
+/// In what blocks may differ from each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerForm {
+    /// How positions enter queries and keys, if they do.
+    pub rotary: Option<Rotary>,
+    /// How many tokens a token sees, itself among them; all before it if absent.
+    pub window: Option<usize>,
 }
 
 /// What Hugging Face's files call the parts of a model.

@@ -1,9 +1,5 @@
-use super::{ModelConfig, PartNames, RopeScaling, Rotary};
-use crate::{
-    CheckpointError, Family,
-    family::{SEPARATE_LINEARS, TWO_NORMS},
-    gguf::GgufFile,
-};
+use super::{LayerForm, ModelConfig, RopeScaling, Rotary, RotaryPairs, hf::longrope_magnitude};
+use crate::{CheckpointError, Family, gguf::GgufFile};
 
 /// What the tensors of a GGUF file say about the model beside its metadata.
 pub(crate) struct GgufFacts {
@@ -13,6 +9,8 @@ pub(crate) struct GgufFacts {
     pub(crate) has_head: bool,
     /// `rope_freqs.weight`.
     pub(crate) rope_factors: Option<Vec<f64>>,
+    /// `rope_factors_short.weight` and `rope_factors_long.weight`.
+    pub(crate) longrope: Option<[Vec<f64>; 2]>,
 }
 
 /// The metadata of a GGUF file, of which a family takes the keys that it knows.
@@ -28,9 +26,8 @@ impl GgufFacts {
         let architecture = file
             .text("general.architecture")?
             .ok_or_else(|| CheckpointError::new("config::missing", "the metadata lacks `general.architecture`"))?;
-        let family = Family::from_gguf(architecture)?;
         refuse_other_forms(file, architecture)?;
-        family.read_gguf(&GgufConfig { file, architecture, facts: self })?.check()
+        Family::read_gguf(architecture, &GgufConfig { file, architecture, facts: self })?.check()
     }
 }
 
@@ -64,13 +61,6 @@ impl GgufConfig<'_> {
             Some(head_dim) => head_dim,
             None => hidden_size.checked_div(heads).unwrap_or(0),
         };
-        let rotated = self.size("rope.dimension_count")?.unwrap_or(head_dim);
-        if rotated != head_dim {
-            return Err(CheckpointError::new(
-                "config::unsupported",
-                format!("only {rotated} of {head_dim} values of a head are rotated, which is not supported"),
-            ));
-        }
         let vocab_size = self.facts.embedding.as_ref().and_then(|shape| shape.first().copied()).ok_or_else(|| {
             CheckpointError::new("weights::missing_tensor", "the embedding `token_embd.weight` is not in the file")
         })?;
@@ -93,24 +83,46 @@ impl GgufConfig<'_> {
             vocab_size,
             max_positions: self.need("context_length")?,
             rms_eps: self.number("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
-            rotary: Rotary {
-                width: rotated,
-                base: self.number("rope.freq_base")?.unwrap_or(10_000.0),
-                scaling: self.rope_scaling()?,
-            },
+            layer_forms: vec![LayerForm { rotary: Some(self.rotary(head_dim)?), window: None }],
             tied_head: !self.facts.has_head,
-            linears: SEPARATE_LINEARS.to_vec(),
-            norms: TWO_NORMS.to_vec(),
-            names: PartNames::LLAMA,
             name: name.unwrap_or_else(|| family.name().to_owned()),
             bos_id: id("tokenizer.ggml.bos_token_id")?,
             eos_ids,
+            ..ModelConfig::plain(family, head_dim)
+        })
+    }
+
+    /// Whether the file has a tensor of that name.
+    pub(crate) fn has_tensor(&self, name: &str) -> bool {
+        self.file.holds(name)
+    }
+
+    fn rotary(&self, head_dim: usize) -> Result<Rotary, CheckpointError> {
+        Ok(Rotary {
+            width: self.size("rope.dimension_count")?.unwrap_or(head_dim),
+            pairs: RotaryPairs::Halves,
+            base: self.number("rope.freq_base")?.unwrap_or(10_000.0),
+            scaling: self.rope_scaling()?,
         })
     }
 
     fn rope_scaling(&self) -> Result<Option<RopeScaling>, CheckpointError> {
         if let Some(factors) = &self.facts.rope_factors {
             return Ok(Some(RopeScaling::Factors(factors.clone())));
+        }
+        if let Some([short, long]) = &self.facts.longrope {
+            let positions = self.need("context_length")?;
+            let original = self.size("rope.scaling.original_context_length")?.unwrap_or(positions);
+            let magnitude = match self.number("rope.scaling.attn_factor")? {
+                Some(magnitude) => magnitude,
+                None => longrope_magnitude(positions as f64 / original.max(1) as f64, original),
+            };
+            return Ok(Some(RopeScaling::LongRope {
+                short: short.clone(),
+                long: long.clone(),
+                original_max_positions: original,
+                magnitude,
+            }));
         }
         let factor = self.number("rope.scaling.factor")?;
         let old_factor = self.number("rope.scale_linear")?;
@@ -123,7 +135,7 @@ impl GgufConfig<'_> {
                 "config::unsupported",
                 format!("the rotary scaling `{other}` is not supported"),
             )
-            .with_help("supported are `none`, `linear` and Llama 3's factors")),
+            .with_help("supported are `none`, `linear` and factors in tensors (Llama 3, Phi-3)")),
         }
     }
 }

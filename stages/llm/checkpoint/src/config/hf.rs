@@ -2,11 +2,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{ModelConfig, PartNames, RopeScaling, Rotary};
-use crate::{
-    CheckpointError, Family,
-    family::{SEPARATE_LINEARS, TWO_NORMS},
-};
+use super::{Activation, LayerForm, LinearModule, ModelConfig, RopeScaling, Rotary, RotaryPairs};
+use crate::{CheckpointError, Family, family::SEPARATE_LINEARS};
 
 /// `config.json`, of which a family takes the keys that it knows.
 #[derive(Debug)]
@@ -81,20 +78,66 @@ impl HfConfig {
         Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
     }
 
+    /// A number that `null` leaves out, and that is `absent` where the key is not there at all.
+    pub(crate) fn number_or(&self, key: &str, absent: Option<f64>) -> Result<Option<f64>, CheckpointError> {
+        if self.values.contains_key(key) { self.number(key) } else { Ok(absent) }
+    }
+
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.value(key)?.as_str()
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// A list of whole numbers.
+    pub(crate) fn sizes(&self, key: &str) -> Result<Option<Vec<usize>>, CheckpointError> {
+        self.typed(key, "a list of whole numbers", |value| {
+            value.as_array()?.iter().map(|size| usize::try_from(size.as_u64()?).ok()).collect()
+        })
+    }
+
+    /// A map within the configuration.
+    pub(crate) fn map(&self, key: &str) -> Option<&Map<String, Value>> {
+        self.value(key)?.as_object()
+    }
+
+    /// Refuses dropout in the model's own parts, which is not applied here: transformers does so in training.
+    pub(crate) fn refuse_dropout(&self) -> Result<(), CheckpointError> {
+        for key in ["attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout"] {
+            if let Some(dropout) = self.number(key)?.filter(|dropout| *dropout > 0.0) {
+                return Err(CheckpointError::new(
+                    "config::unsupported",
+                    format!("`{key}: {dropout}` is not supported: the model itself is computed without dropout"),
+                )
+                .with_help(format!("set `{key}` to 0 in config.json; adapters have a dropout of their own")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the gate goes through, by the first of these keys that is there; silu if none is.
+    pub(crate) fn activation(&self, keys: &[&str]) -> Result<Activation, CheckpointError> {
+        let Some((key, name)) = keys.iter().find_map(|key| Some((key, self.text(key)?))) else {
+            return Ok(Activation::Silu);
+        };
+        match name {
+            "silu" | "swish" => Ok(Activation::Silu),
+            "gelu_pytorch_tanh" | "gelu_new" => Ok(Activation::GeluTanh),
+            other => Err(CheckpointError::new(
+                "config::unsupported",
+                format!("the activation `{key}: {other}` is not supported"),
+            )
+            .with_help("supported are `silu` and `gelu_pytorch_tanh`")),
+        }
     }
 
     /// What Llama's configuration says, in the keys that most families took over; a family goes on from there.
     ///
     /// `positions` is `max_position_embeddings` where the file is silent.
     pub(crate) fn like_llama(&self, family: Family, positions: usize) -> Result<ModelConfig, CheckpointError> {
-        if let Some(activation) = self.text("hidden_act").filter(|act| *act != "silu" && *act != "swish") {
-            return Err(CheckpointError::new(
-                "config::unsupported",
-                format!("the activation `{activation}` is not supported; {family} models use `silu`"),
-            ));
-        }
+        self.refuse_dropout()?;
         let hidden_size = self.need("hidden_size")?;
         let heads = self.need("num_attention_heads")?;
         let head_dim = match self.size("head_dim")? {
@@ -107,13 +150,14 @@ impl HfConfig {
                 ));
             }
         };
-        let mut eos_ids = ids(self.value("eos_token_id"));
-        for id in ids(self.generation.as_ref().and_then(|generation| generation.get("eos_token_id"))) {
-            if !eos_ids.contains(&id) {
-                eos_ids.push(id);
-            }
+        let max_positions = self.size("max_position_embeddings")?.unwrap_or(positions);
+        let rotary = self.rotary(head_dim, max_positions)?;
+        let mut linears = SEPARATE_LINEARS.to_vec();
+        let (of_attention, of_feed_forward) = (self.flag("attention_bias")?, self.flag("mlp_bias")?);
+        for linear in &mut linears {
+            let in_attention = linear.module.is_attention_input() || linear.module == LinearModule::Output;
+            linear.bias = if in_attention { of_attention } else { of_feed_forward };
         }
-        let name = ["_name_or_path", "_model_name_or_path"].into_iter().find_map(|key| self.text(key));
         Ok(ModelConfig {
             family,
             hidden_size,
@@ -123,33 +167,94 @@ impl HfConfig {
             head_dim,
             intermediate_size: self.need("intermediate_size")?,
             vocab_size: self.need("vocab_size")?,
-            max_positions: self.size("max_position_embeddings")?.unwrap_or(positions),
+            max_positions,
             rms_eps: self.number("rms_norm_eps")?.unwrap_or(1e-6),
-            rotary: self.rotary(head_dim)?,
             tied_head: self.flag("tie_word_embeddings")?,
-            linears: SEPARATE_LINEARS.to_vec(),
-            norms: TWO_NORMS.to_vec(),
-            names: PartNames::LLAMA,
-            name: name.and_then(public_name).unwrap_or_else(|| family.name().to_owned()),
-            bos_id: ids(self.value("bos_token_id")).first().copied(),
-            eos_ids,
+            linears,
+            activation: self.activation(&["hidden_act"])?,
+            layer_forms: vec![LayerForm { rotary: Some(rotary), window: None }],
+            name: self.name().unwrap_or_else(|| family.name().to_owned()),
+            bos_id: self.bos_id(),
+            eos_ids: self.eos_ids(),
+            ..ModelConfig::plain(family, head_dim)
         })
     }
 
-    /// Base and scaling, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
-    fn rotary(&self, width: usize) -> Result<Rotary, CheckpointError> {
-        let maps = || ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| self.value(key)?.as_object());
-        let number = |key: &str| maps().find_map(|map| map.get(key)?.as_f64());
-        let base = match number("rope_theta") {
-            Some(base) => base,
-            None => self.number("rope_theta")?.unwrap_or(10_000.0),
+    pub(crate) fn name(&self) -> Option<String> {
+        ["_name_or_path", "_model_name_or_path"].into_iter().find_map(|key| self.text(key)).and_then(public_name)
+    }
+
+    pub(crate) fn bos_id(&self) -> Option<u32> {
+        ids(self.value("bos_token_id")).first().copied()
+    }
+
+    /// The tokens that end a text, by both files.
+    pub(crate) fn eos_ids(&self) -> Vec<u32> {
+        let mut found = ids(self.value("eos_token_id"));
+        for id in ids(self.generation.as_ref().and_then(|generation| generation.get("eos_token_id"))) {
+            if !found.contains(&id) {
+                found.push(id);
+            }
+        }
+        found
+    }
+
+    /// Which blocks attend within a window, by `layer_types`, if the file has it.
+    pub(crate) fn sliding_layers(&self, layers: usize) -> Result<Option<Vec<bool>>, CheckpointError> {
+        let kinds: Option<Vec<String>> = self.typed("layer_types", "a list of texts", |value| {
+            value.as_array()?.iter().map(|kind| kind.as_str().map(str::to_owned)).collect()
+        })?;
+        let Some(kinds) = kinds else { return Ok(None) };
+        if kinds.len() != layers {
+            return Err(CheckpointError::new(
+                "config::bad_value",
+                format!("`layer_types` has {} entries for {layers} layers", kinds.len()),
+            ));
+        }
+        let sliding = kinds.iter().map(|kind| match kind.as_str() {
+            "sliding_attention" => Ok(true),
+            "full_attention" => Ok(false),
+            other => Err(CheckpointError::new(
+                "config::unsupported",
+                format!("`layer_types` names `{other}`, which is not supported"),
+            )
+            .with_help("supported are `full_attention` and `sliding_attention`")),
+        });
+        sliding.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Positions by `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before).
+    fn rotary(&self, head_dim: usize, positions: usize) -> Result<Rotary, CheckpointError> {
+        let maps: Vec<_> = ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| self.map(key)).collect();
+        let base = self.number("rope_theta")?.unwrap_or(10_000.0);
+        self.rotary_by(&maps, base, head_dim, positions)
+    }
+
+    /// Positions by what maps say, the first that has a key deciding; `base` holds where they name none.
+    pub(crate) fn rotary_by(
+        &self,
+        maps: &[&Map<String, Value>],
+        base: f64,
+        head_dim: usize,
+        positions: usize,
+    ) -> Result<Rotary, CheckpointError> {
+        let number = |key: &str| maps.iter().find_map(|map| map.get(key)?.as_f64());
+        let base = number("rope_theta").unwrap_or(base);
+        let share = match number("partial_rotary_factor") {
+            Some(share) => share,
+            None => self.number("partial_rotary_factor")?.unwrap_or(1.0),
         };
-        let required = |key: &str| {
-            number(key).ok_or_else(|| {
-                CheckpointError::new("config::missing", format!("the rotary scaling in config.json lacks `{key}`"))
-            })
+        let missing = |key: &str| {
+            CheckpointError::new("config::missing", format!("the rotary scaling in config.json lacks `{key}`"))
         };
-        let kind = maps().find_map(|map| map.get("rope_type").or_else(|| map.get("type"))?.as_str());
+        let required = |key: &str| number(key).ok_or_else(|| missing(key));
+        let factors = |key: &str| {
+            let list = maps.iter().find_map(|map| map.get(key)?.as_array()).ok_or_else(|| missing(key))?;
+            let numbers: Option<Vec<f64>> = list.iter().map(Value::as_f64).collect();
+            numbers
+                .ok_or_else(|| CheckpointError::new("config::bad_value", format!("`{key}` holds other than numbers")))
+        };
+        let kind = maps.iter().find_map(|map| map.get("rope_type").or_else(|| map.get("type"))?.as_str());
         let scaling = match kind {
             None | Some("default") => None,
             Some("linear") => Some(RopeScaling::Linear { factor: required("factor")? }),
@@ -159,16 +264,35 @@ impl HfConfig {
                 high_freq_factor: required("high_freq_factor")?,
                 original_max_positions: required("original_max_position_embeddings")? as usize,
             }),
+            // Phi-3 called it `su` at first.
+            Some("longrope" | "su") => {
+                let original = match number("original_max_position_embeddings") {
+                    Some(original) => original as usize,
+                    None => self.size("original_max_position_embeddings")?.unwrap_or(positions),
+                };
+                let stretch = number("factor").unwrap_or(positions as f64 / original.max(1) as f64);
+                Some(RopeScaling::LongRope {
+                    short: factors("short_factor")?,
+                    long: factors("long_factor")?,
+                    original_max_positions: original,
+                    magnitude: number("attention_factor").unwrap_or_else(|| longrope_magnitude(stretch, original)),
+                })
+            }
             Some(other) => {
                 return Err(CheckpointError::new(
                     "config::unsupported",
                     format!("the rotary scaling `{other}` is not supported"),
                 )
-                .with_help("supported are `default`, `linear` and `llama3`"));
+                .with_help("supported are `default`, `linear`, `llama3` and `longrope`"));
             }
         };
-        Ok(Rotary { width, base, scaling })
+        Ok(Rotary { width: (head_dim as f64 * share) as usize, pairs: RotaryPairs::Halves, base, scaling })
     }
+}
+
+/// √(1 + ln stretch / ln original), or 1 where nothing is stretched.
+pub(super) fn longrope_magnitude(stretch: f64, original: usize) -> f64 {
+    if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() }
 }
 
 /// A token id, or a list of them.
@@ -217,7 +341,7 @@ mod tests {
         new["rope_parameters"] = json!({"rope_theta": 100_000.0, "rope_type": "default"});
         let (old, new) = (lower(&old).unwrap(), lower(&new).unwrap());
         assert_eq!(old, new);
-        assert!((old.rotary.base - 1e5).abs() < 1e-9);
+        assert!((old.layer_form(0).rotary.as_ref().unwrap().base - 1e5).abs() < 1e-9);
         assert_eq!((old.head_dim, old.bos_id, old.eos_ids), (64, Some(1), vec![2, 0]));
     }
 
@@ -226,21 +350,20 @@ mod tests {
         let mut config = smollm();
         config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
-        assert!(matches!(
-            lower(&config).unwrap().rotary.scaling,
-            Some(RopeScaling::Llama3 { original_max_positions: 8192, .. })
-        ));
+        let scaling = lower(&config).unwrap().layer_form(0).rotary.clone().unwrap().scaling;
+        assert!(matches!(scaling, Some(RopeScaling::Llama3 { original_max_positions: 8192, .. })));
     }
 
     #[test]
     fn what_is_not_supported_is_named() {
         let cases = [
-            ("model_type", json!("gemma2"), "gemma2"),
+            ("model_type", json!("gemma4"), "gemma4"),
+            ("attention_dropout", json!(0.1), "attention_dropout"),
             ("hidden_act", json!("gelu"), "gelu"),
             ("rope_scaling", json!({"type": "yarn", "factor": 4}), "yarn"),
             ("quantization_config", json!({"quant_method": "gptq"}), "gptq"),
             ("num_hidden_layers", json!(null), "num_hidden_layers"),
-            ("attention_bias", json!(true), "attention_bias"),
+            ("attention_bias", json!(1), "attention_bias"),
             ("hidden_size", json!("wide"), "hidden_size"),
         ];
         for (key, value, named) in cases {

@@ -7,9 +7,9 @@ mod model;
 mod rope;
 mod rotary;
 
-pub use block::{LinearForm, LinearModule, NormForm, NormPlace, PartNames};
+pub use block::{Activation, AttentionForm, LayerForm, LinearForm, LinearModule, NormForm, NormPlace, PartNames};
 pub(crate) use gguf::{GgufConfig, GgufFacts};
 pub(crate) use hf::HfConfig;
 pub use model::ModelConfig;
 pub use rope::RopeScaling;
-pub use rotary::Rotary;
+pub use rotary::{Rotary, RotaryPairs};

@@ -1,5 +1,8 @@
-use super::{HfConfig, LinearForm, LinearModule, NormForm, PartNames, Rotary};
-use crate::{CheckpointError, Family};
+use super::{Activation, AttentionForm, HfConfig, LayerForm, LinearForm, LinearModule, NormForm, NormPlace, PartNames};
+use crate::{
+    CheckpointError, Family,
+    family::{SEPARATE_LINEARS, TWO_NORMS, expected_tensors},
+};
 
 /// The shape of a model, and what its decoder blocks are made of, as its family's file says it. Sizes are counts of elements.
 ///
@@ -17,7 +20,7 @@ pub struct ModelConfig {
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of one head; even.
+    /// Width of one head.
     pub head_dim: usize,
     /// Width of the feed-forward part.
     pub intermediate_size: usize,
@@ -27,8 +30,20 @@ pub struct ModelConfig {
     pub max_positions: usize,
     /// Added under the root of `RMSNorm`.
     pub rms_eps: f64,
-    /// How positions enter the attention.
-    pub rotary: Rotary,
+    /// Hidden states are multiplied by it before the first block.
+    pub embedding_scale: f32,
+    /// How all blocks attend.
+    pub attention: AttentionForm,
+    /// In what blocks differ: block `i` has the form `i` modulo their number.
+    pub layer_forms: Vec<LayerForm>,
+    /// What the gate of the feed-forward part goes through.
+    pub activation: Activation,
+    /// Added to the weights of all norms: 1 where files hold what is above it.
+    pub norm_offset: f32,
+    /// Whether the rows of the head are brought to length 1 first.
+    pub unit_head: bool,
+    /// Logits are held in ± this: c · tanh(logit / c).
+    pub logit_cap: Option<f32>,
     /// Whether the head is the embedding matrix.
     pub tied_head: bool,
     /// The linear layers of a block, in the order of computation.
@@ -49,12 +64,57 @@ pub struct ModelConfig {
 const LIMIT: usize = 1 << 30;
 
 impl ModelConfig {
+    /// What a family has where nothing else is said, without sizes; a family's file fills in the rest.
+    pub(crate) fn plain(family: Family, head_dim: usize) -> Self {
+        Self {
+            family,
+            hidden_size: 0,
+            layers: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_dim,
+            intermediate_size: 0,
+            vocab_size: 0,
+            max_positions: 0,
+            rms_eps: 1e-6,
+            embedding_scale: 1.0,
+            attention: AttentionForm::plain(head_dim),
+            layer_forms: vec![LayerForm { rotary: None, window: None }],
+            activation: Activation::Silu,
+            norm_offset: 0.0,
+            unit_head: false,
+            logit_cap: None,
+            tied_head: false,
+            linears: SEPARATE_LINEARS.to_vec(),
+            norms: TWO_NORMS.to_vec(),
+            names: PartNames::LLAMA,
+            name: family.name().to_owned(),
+            bos_id: None,
+            eos_ids: Vec::new(),
+        }
+    }
+
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
     /// What is missing, contradictory or not supported, by its key.
     pub fn from_json(text: &str) -> Result<Self, CheckpointError> {
         HfConfig::parse(text)?.lower(None)
+    }
+
+    /// In what a block differs from others.
+    pub fn layer_form(&self, layer: usize) -> &LayerForm {
+        &self.layer_forms[layer % self.layer_forms.len()]
+    }
+
+    /// The norm of a block at this place, if there is one.
+    pub fn norm(&self, place: NormPlace) -> Option<&NormForm> {
+        self.norms.iter().find(|norm| norm.place == place)
+    }
+
+    /// The full name of a norm's weight: `model.layers.3.input_layernorm.weight`.
+    pub fn norm_weight(&self, layer: usize, norm: &NormForm) -> String {
+        format!("{}.{layer}.{}.weight", self.names.layers, norm.name)
     }
 
     /// The linear layer of a block that computes this, if there is one.
@@ -65,6 +125,12 @@ impl ModelConfig {
     /// Every linear layer of every block, in the order of computation.
     pub fn linear_modules(&self) -> impl Iterator<Item = (usize, LinearModule)> + '_ {
         (0..self.layers).flat_map(|layer| self.linears.iter().map(move |linear| (layer, linear.module)))
+    }
+
+    /// Every tensor that the model has, by Hugging Face names, with its shape: `[out, in]` for a projection. Lazy: a file
+    /// that claims a billion layers costs nothing until its first missing one.
+    pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+        expected_tensors(self)
     }
 
     /// The full name of a linear layer: `model.layers.3.self_attn.q_proj`.
@@ -129,8 +195,22 @@ impl ModelConfig {
         if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
             return bad(format!("the RMSNorm epsilon is {}", self.rms_eps));
         }
-        if let Some(problem) = self.rotary.problem() {
+        let rotaries = self.layer_forms.iter().filter_map(|form| form.rotary.as_ref());
+        if let Some(problem) = rotaries.into_iter().find_map(|rotary| rotary.problem(self.head_dim)) {
             return bad(problem);
+        }
+        if self.layer_forms.iter().any(|form| form.window == Some(0)) {
+            return bad("the sliding window is 0, so that no token would see anything".into());
+        }
+        for (what, value) in [
+            ("the scale of the attention", Some(self.attention.scale)),
+            ("the cap of attention scores", self.attention.cap),
+            ("the cap of logits", self.logit_cap),
+            ("the scale of the embedding", Some(self.embedding_scale)),
+        ] {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return bad(format!("{what} is {value}"));
+            }
         }
         Ok(self)
     }
@@ -140,7 +220,7 @@ impl ModelConfig {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::RopeScaling;
+    use crate::{RopeScaling, Rotary};
 
     fn config() -> ModelConfig {
         let text = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -148,9 +228,17 @@ mod tests {
         ModelConfig::from_json(text).unwrap()
     }
 
+    fn rotary() -> Rotary {
+        config().layer_form(0).rotary.clone().unwrap()
+    }
+
+    fn with_rotary(rotary: Rotary) -> ModelConfig {
+        ModelConfig { layer_forms: vec![LayerForm { rotary: Some(rotary), window: None }], ..config() }
+    }
+
     #[test]
     fn plain_frequencies_fall_from_one() {
-        let frequencies = config().rotary.inverse_frequencies();
+        let frequencies = rotary().inverse_frequencies(1);
         assert_eq!(frequencies.len(), 8);
         assert!((frequencies[0] - 1.0).abs() < 1e-12);
         assert!((frequencies[4] - 0.01).abs() < 1e-12);
@@ -158,14 +246,15 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
-        let rotary = || config().rotary;
         assert!(config().check().is_ok());
         assert!(ModelConfig { kv_heads: 3, ..config() }.check().is_err());
-        assert!(ModelConfig { rotary: Rotary { width: 15, ..rotary() }, ..config() }.check().is_err());
+        assert!(with_rotary(Rotary { width: 15, ..rotary() }).check().is_err());
+        assert!(with_rotary(Rotary { width: 18, ..rotary() }).check().is_err());
         assert!(ModelConfig { layers: 0, ..config() }.check().is_err());
-        assert!(ModelConfig { rotary: Rotary { base: f64::NAN, ..rotary() }, ..config() }.check().is_err());
+        assert!(with_rotary(Rotary { base: f64::NAN, ..rotary() }).check().is_err());
         let scaling = Some(RopeScaling::Factors(vec![1.0; 3]));
-        assert!(ModelConfig { rotary: Rotary { scaling, ..rotary() }, ..config() }.check().is_err());
+        assert!(with_rotary(Rotary { scaling, ..rotary() }).check().is_err());
+        assert!(ModelConfig { logit_cap: Some(0.0), ..config() }.check().is_err());
     }
 
     #[test]

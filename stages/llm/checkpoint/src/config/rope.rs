@@ -20,14 +20,29 @@ pub enum RopeScaling {
         /// Positions before stretching.
         original_max_positions: usize,
     },
+    /// Phi-3's rule: one divisor for each frequency, of which there are two sets; cosines and sines grow as well.
+    /// Formula: `transformers/modeling_rope_utils.py`, `_compute_longrope_parameters`.
+    LongRope {
+        /// Divisors where no row of a pass is longer than `original_max_positions`, `[width / 2]`.
+        short: Vec<f64>,
+        /// Divisors otherwise, `[width / 2]`.
+        long: Vec<f64>,
+        /// Positions before stretching.
+        original_max_positions: usize,
+        /// What cosines and sines are multiplied by.
+        magnitude: f64,
+    },
     /// One divisor for each frequency, `[width / 2]`: what a GGUF file keeps of Llama 3's rule (`rope_freqs.weight`).
     Factors(Vec<f64>),
 }
 
 impl RopeScaling {
-    /// The stretched form of the inverse frequency at index `i`.
-    pub(super) fn apply(&self, i: usize, frequency: f64) -> f64 {
+    /// The stretched form of the inverse frequency at index `i`, where the longest row of a pass has `longest` tokens.
+    pub(super) fn apply(&self, i: usize, frequency: f64, longest: usize) -> f64 {
         match self {
+            Self::LongRope { short, long, original_max_positions, .. } => {
+                frequency / if longest > *original_max_positions { long[i] } else { short[i] }
+            }
             Self::Linear { factor } => frequency / factor,
             Self::Factors(factors) => frequency / factors[i],
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
@@ -45,6 +60,13 @@ impl RopeScaling {
         }
     }
 
+    pub(super) fn magnitude(&self) -> f32 {
+        match self {
+            Self::LongRope { magnitude, .. } => *magnitude as f32,
+            _ => 1.0,
+        }
+    }
+
     /// What is wrong with the numbers, if anything is.
     pub(super) fn problem(&self, width: usize) -> Option<String> {
         let positive = |x: f64| x.is_finite() && x > 0.0;
@@ -58,6 +80,13 @@ impl RopeScaling {
                     && *original_max_positions > 0) =>
             {
                 Some("the numbers of the llama3 rotary scaling contradict each other".into())
+            }
+            Self::LongRope { short, long, original_max_positions, magnitude }
+                if [short, long].iter().any(|f| f.len() != width / 2 || !f.iter().all(|f| positive(*f)))
+                    || !positive(*magnitude)
+                    || *original_max_positions == 0 =>
+            {
+                Some(format!("the factors of the longrope scaling are not {} positive numbers each", width / 2))
             }
             Self::Factors(factors) if factors.len() != width / 2 || !factors.iter().all(|f| positive(*f)) => {
                 Some(format!("the rotary factors are not {} positive numbers", width / 2))
@@ -82,7 +111,7 @@ mod tests {
         };
         let at = |i: usize| {
             let plain = 500_000f64.powf(-2.0 * i as f64 / 64.0);
-            scaling.apply(i, plain) / plain
+            scaling.apply(i, plain, 1) / plain
         };
         assert!((at(0) - 1.0).abs() < 1e-12);
         assert!((at(31) - 1.0 / 32.0).abs() < 1e-12);

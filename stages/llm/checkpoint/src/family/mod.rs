@@ -3,16 +3,27 @@
 //! A family is added by its file, which reads configurations into the one description that everything is computed from
 //! ([`ModelConfig`]), and its line in the list below.
 
+mod baichuan;
+mod chatglm;
+mod gemma2;
+mod gemma3;
+mod glm;
+mod glm4;
 mod llama;
+mod mistral;
 mod parts;
+mod phi3;
 mod qwen2;
+mod qwen3;
+mod smollm3;
 mod tensors;
 
 use std::fmt;
 
-use parts::with_attention_bias;
+use serde_json::{Value, json};
+
 pub(crate) use parts::{SEPARATE_LINEARS, TWO_NORMS};
-pub(crate) use tensors::{expected_tensors, gguf_name};
+pub(crate) use tensors::{expected_tensors, gguf_name, is_norm};
 
 use crate::{
     CheckpointError, ModelConfig,
@@ -21,15 +32,26 @@ use crate::{
 
 /// What a family's file says.
 pub(crate) struct Definition {
-    /// `model_type` in `config.json`, `general.architecture` in GGUF.
+    /// `model_type` in `config.json`.
     name: &'static str,
     /// transformers' class, by which a configuration without `model_type` is known.
     class: &'static str,
     /// Reads `config.json`, and refuses what is not supported.
     read_hf: fn(&HfConfig) -> Result<ModelConfig, CheckpointError>,
-    /// Reads the metadata of a GGUF file.
-    read_gguf: fn(&GgufConfig<'_>) -> Result<ModelConfig, CheckpointError>,
-    gguf_rows: GgufRows,
+    /// What `config.json` says of a model beside what [`HfConfig::like_llama`] reads of it.
+    own_keys: fn(&ModelConfig) -> Value,
+    /// GGUF files of the family, if they are read.
+    gguf: Option<GgufDefinition>,
+}
+
+/// What a family's file says of GGUF.
+pub(crate) struct GgufDefinition {
+    /// `general.architecture`.
+    name: &'static str,
+    /// Reads the metadata.
+    read: fn(&GgufConfig<'_>) -> Result<ModelConfig, CheckpointError>,
+    /// How the rows of q and k lie.
+    rows: GgufRows,
 }
 
 /// How the rows of q and k lie in GGUF.
@@ -65,12 +87,32 @@ macro_rules! families {
 families! {
     /// Llama and what is built like it (`SmolLM2`, `TinyLlama`, Yi …).
     Llama => llama,
+    /// Mistral: Llama, some with a sliding window.
+    Mistral => mistral,
+    /// `SmolLM3`: Llama with some layers that know no positions.
+    SmolLm3 => smollm3,
     /// Qwen2 and Qwen2.5: Llama with a bias on q, k and v.
     Qwen2 => qwen2,
+    /// Qwen3: Llama with norms on queries and keys.
+    Qwen3 => qwen3,
+    /// Phi-3, Phi-3.5 and Phi-4: Llama with fused projections and positions stretched by `longrope`.
+    Phi3 => phi3,
+    /// Gemma 2.
+    Gemma2 => gemma2,
+    /// Gemma 3, the models for text alone.
+    Gemma3 => gemma3,
+    /// Baichuan and Baichuan 2: 7B turns by positions, 13B takes distances off the scores.
+    Baichuan => baichuan,
+    /// `ChatGLM2`, `ChatGLM3` and GLM-4 in the layout of their own code.
+    ChatGlm => chatglm,
+    /// GLM-4 in the layout of transformers.
+    Glm => glm,
+    /// GLM-4 of April 2025.
+    Glm4 => glm4,
 }
 
 impl Family {
-    /// The name in `config.json` (`model_type`) and in GGUF (`general.architecture`).
+    /// The name in `config.json` (`model_type`).
     pub fn name(self) -> &'static str {
         self.definition().name
     }
@@ -78,6 +120,11 @@ impl Family {
     /// The class in `config.json` (`architectures`).
     pub(crate) fn class(self) -> &'static str {
         self.definition().class
+    }
+
+    /// The keys of `config.json` that only this family has, for a model that came in a GGUF file.
+    pub(crate) fn own_keys(self, config: &ModelConfig) -> Value {
+        (self.definition().own_keys)(config)
     }
 
     pub(crate) fn from_model_type(name: Option<&str>, classes: &[&str]) -> Result<Self, CheckpointError> {
@@ -88,8 +135,11 @@ impl Family {
         found.ok_or_else(|| unsupported(name.or(classes.first().copied())))
     }
 
-    pub(crate) fn from_gguf(architecture: &str) -> Result<Self, CheckpointError> {
-        Self::find(|family| family.name == architecture).ok_or_else(|| unsupported(Some(architecture)))
+    /// Reads the metadata of a GGUF file of some architecture.
+    pub(crate) fn read_gguf(architecture: &str, config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+        let of_gguf = |family: &Self| family.definition().gguf.as_ref().filter(|gguf| gguf.name == architecture);
+        let found = Self::ALL.iter().find_map(of_gguf).ok_or_else(|| unsupported(Some(architecture)))?;
+        (found.read)(config)
     }
 
     fn find(wanted: impl Fn(&Definition) -> bool) -> Option<Self> {
@@ -100,12 +150,8 @@ impl Family {
         (self.definition().read_hf)(config)
     }
 
-    pub(crate) fn read_gguf(self, config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-        (self.definition().read_gguf)(config)
-    }
-
     pub(crate) fn gguf_rows(self) -> GgufRows {
-        self.definition().gguf_rows
+        self.definition().gguf.as_ref().map_or(GgufRows::AsTheyAre, |gguf| gguf.rows)
     }
 }
 
@@ -115,13 +161,17 @@ impl fmt::Display for Family {
     }
 }
 
+/// The keys of a family that has none of its own.
+fn no_own_keys(_: &ModelConfig) -> Value {
+    json!({})
+}
+
 fn unsupported(name: Option<&str>) -> CheckpointError {
     let names: Vec<String> = Family::ALL.iter().map(|family| format!("`{family}`")).collect();
-    let supported = names.join(" and ");
+    let supported = names.join(", ");
     let message = match name {
         Some(name) => format!("the architecture `{name}` is not supported"),
         None => "the model does not say which architecture it is".to_owned(),
     };
-    CheckpointError::new("config::unsupported_architecture", message)
-        .with_help(format!("supported are {supported}: SmolLM2, TinyLlama, Llama 2 and 3, Yi, Qwen2, Qwen2.5 …"))
+    CheckpointError::new("config::unsupported_architecture", message).with_help(format!("supported are {supported}"))
 }

@@ -1,22 +1,45 @@
-use super::{Definition, Family, GgufRows, with_attention_bias};
+use super::{Definition, Family, GgufDefinition, GgufRows, no_own_keys, parts::in_turn};
 use crate::{
     CheckpointError, ModelConfig,
-    config::{GgufConfig, HfConfig},
+    config::{GgufConfig, HfConfig, LayerForm},
 };
 
-pub(super) const DEFINITION: Definition =
-    Definition { name: "qwen2", class: "Qwen2ForCausalLM", read_hf, read_gguf, gguf_rows: GgufRows::AsTheyAre };
+pub(super) const DEFINITION: Definition = Definition {
+    name: "qwen2",
+    class: "Qwen2ForCausalLM",
+    read_hf,
+    own_keys: no_own_keys,
+    gguf: Some(GgufDefinition { name: "qwen2", read: read_gguf, rows: GgufRows::AsTheyAre }),
+};
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
-    if config.flag("use_sliding_window")? {
-        return Err(CheckpointError::new(
-            "config::unsupported",
-            "`use_sliding_window: true` is not supported: attention always sees the whole text",
-        ));
-    }
-    Ok(with_attention_bias(config.like_llama(Family::Qwen2, 32_768)?))
+    with_windows(with_bias(config.like_llama(Family::Qwen2, 32_768)?), config)
 }
 
 fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-    Ok(with_attention_bias(config.like_llama(Family::Qwen2)?))
+    Ok(with_bias(config.like_llama(Family::Qwen2)?))
+}
+
+fn with_bias(mut model: ModelConfig) -> ModelConfig {
+    for linear in &mut model.linears {
+        linear.bias |= linear.module.is_attention_input();
+    }
+    model
+}
+
+/// The upper layers attend within a window, if that is switched on.
+pub(super) fn with_windows(mut model: ModelConfig, config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+    if !config.flag("use_sliding_window")? {
+        return Ok(model);
+    }
+    let below = config.size("max_window_layers")?.unwrap_or(28);
+    let sliding = match config.sliding_layers(model.layers)? {
+        Some(listed) => listed,
+        None if below >= model.layers => vec![false],
+        None => (0..model.layers).map(|layer| layer >= below).collect(),
+    };
+    let full = model.layer_forms.remove(0);
+    let window = config.number_or("sliding_window", Some(4096.0))?.map(|window| window as usize);
+    model.layer_forms = in_turn(&sliding, &LayerForm { window, ..full.clone() }, &full);
+    Ok(model)
 }

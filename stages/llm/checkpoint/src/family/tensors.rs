@@ -18,6 +18,13 @@ pub(crate) fn gguf_name(config: &ModelConfig, name: &str) -> Option<String> {
     Some(format!("blk.{layer}.{gguf}.{suffix}"))
 }
 
+/// Whether the tensor that Hugging Face calls `name` is the weight of a norm.
+pub(crate) fn is_norm(config: &ModelConfig, name: &str) -> bool {
+    let Some(part) = name.strip_suffix(".weight") else { return false };
+    let in_layer = || config.in_layer(part).is_some_and(|(_, part)| config.norms.iter().any(|norm| norm.name == part));
+    part == config.names.norm || in_layer()
+}
+
 /// Every tensor a model of this shape has, by Hugging Face names, with its shape `[out, in]`.
 ///
 /// Lazy on purpose: a file that claims a billion layers fails at the first missing one.
@@ -29,7 +36,10 @@ pub(crate) fn expected_tensors(config: &ModelConfig) -> impl Iterator<Item = (St
         .map(|(part, shape)| (format!("{part}.weight"), shape));
     let layers = (0..config.layers).flat_map(move |layer| {
         let at = move |part: &str, suffix: &str| format!("{}.{layer}.{part}.{suffix}", names.layers);
-        let norms = config.norms.iter().map(move |norm| (at(norm.name, "weight"), vec![hidden]));
+        let norms = config.norms.iter().map(move |norm| {
+            let width = if norm.place.is_of_heads() { config.head_dim } else { hidden };
+            (at(norm.name, "weight"), vec![width])
+        });
         let linears = config.linears.iter().flat_map(move |linear| {
             let shape = config.linear_shape(linear.module);
             let bias = linear.bias.then(|| (at(linear.name, "bias"), vec![shape[0]]));

@@ -90,6 +90,11 @@ impl GgufFile {
         self.file.path()
     }
 
+    /// Whether the file has a tensor of that name.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.entry(name).is_some()
+    }
+
     pub(super) fn entry(&self, name: &str) -> Option<&TensorEntry> {
         self.tensors.get(name)
     }

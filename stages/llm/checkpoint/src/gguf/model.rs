@@ -6,7 +6,7 @@ use super::{GgufFile, file::TensorEntry};
 use crate::{
     CheckpointError, HostTensor, ModelConfig, PackedTensor, StoredTensor,
     config::{GgufFacts, LinearModule},
-    family::{GgufRows, gguf_name},
+    family::{GgufRows, gguf_name, is_norm},
     numbers::NumberFormat,
 };
 
@@ -20,10 +20,14 @@ impl GgufModel {
     pub(crate) fn open(path: &Path) -> Result<(Self, ModelConfig), CheckpointError> {
         let file = GgufFile::open(path)?;
         let values = |entry: &TensorEntry| entry.format.decode(file.bytes(entry)).into_iter().map(f64::from).collect();
+        let factors = |name: &str| file.entry(name).map(values);
         let facts = GgufFacts {
             embedding: file.entry("token_embd.weight").map(|entry| entry.shape.clone()),
             has_head: file.entry("output.weight").is_some(),
-            rope_factors: file.entry("rope_freqs.weight").map(values),
+            rope_factors: factors("rope_freqs.weight"),
+            longrope: factors("rope_factors_short.weight")
+                .zip(factors("rope_factors_long.weight"))
+                .map(|(short, long)| [short, long]),
         };
         let config = facts.lower(&file).map_err(|error| error.at(path))?;
         Ok((Self { file }, config))
@@ -48,6 +52,10 @@ impl GgufModel {
         self.file.release(entry);
         if let Some(heads) = rotary_heads(name, config) {
             values = half_split_rows(&values, entry.shape[0], heads);
+        }
+        if config.norm_offset != 0.0 && is_norm(config, name) {
+            // llama.cpp's converter adds the offset; Hugging Face's files are without it.
+            values.iter_mut().for_each(|value| *value -= config.norm_offset);
         }
         let tensor = HostTensor { shape: entry.shape.clone(), values };
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.file.path()))

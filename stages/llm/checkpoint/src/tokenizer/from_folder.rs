@@ -8,12 +8,17 @@ use crate::{CheckpointError, ModelConfig, folder::HfFolder};
 pub(crate) fn from_folder(folder: &HfFolder, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
     let path = folder.path().join("tokenizer.json");
     let text = folder.read("tokenizer.json")?.ok_or_else(|| {
-        CheckpointError::new("tokenizer::missing", "the folder holds no tokenizer.json")
-            .with_help(
-                "save the tokenizer once with transformers: \
-                 `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` writes tokenizer.json",
-            )
-            .at(folder.path())
+        let missing = CheckpointError::new("tokenizer::missing", "the folder holds no tokenizer.json");
+        let help = if folder.path().join("tokenizer.model").exists() {
+            "SentencePiece's tokenizer.model is there; write tokenizer.json of it once with transformers: \
+             `LlamaTokenizerFast.from_pretrained(FOLDER).save_pretrained(FOLDER)`. Tokens that a model's own code adds \
+             (ChatGLM3's `[gMASK]`, `sop`, `<|user|>` …) have to be among its added tokens, and a chat template in \
+             chat_template.jinja"
+        } else {
+            "save the tokenizer once with transformers: \
+             `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` writes tokenizer.json"
+        };
+        missing.with_help(help).at(folder.path())
     })?;
     let inner = parse(&text).map_err(|error| error.at(&path))?;
     let id = |key: &str, fallback: Option<u32>| -> Result<Option<u32>, CheckpointError> {

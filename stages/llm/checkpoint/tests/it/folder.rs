@@ -115,7 +115,7 @@ fn what_is_no_model_is_told_so() {
     write(other.path(), "config.json", "{\"model_type\": \"gpt_neox\"}");
     let error = refused(other.path());
     assert_eq!(error.code(), "config::unsupported_architecture");
-    assert!(error.help().unwrap().contains("`llama` and `qwen2`"));
+    assert!(error.help().unwrap().contains("`llama`"));
     write(other.path(), "config.json", b"\xff\xfe");
     assert_eq!(refused(other.path()).code(), "model::not_utf8");
 }
@@ -170,6 +170,10 @@ fn a_missing_or_broken_tokenizer_is_told() {
     assert_eq!(model.tokenizer().unwrap_err().code(), "tokenizer::malformed");
     fs_err::remove_file(folder.path().join("tokenizer.json")).unwrap();
     assert_eq!(model.tokenizer().unwrap_err().code(), "tokenizer::missing");
+    write(folder.path(), "tokenizer.model", "pieces");
+    let error = model.tokenizer().unwrap_err();
+    assert_eq!(error.code(), "tokenizer::missing");
+    assert!(error.help().unwrap().contains("LlamaTokenizerFast"));
     write(folder.path(), "tokenizer.json", tokenizer_json().to_string());
     assert!(model.tokenizer().is_ok());
 }

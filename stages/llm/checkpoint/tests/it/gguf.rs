@@ -30,8 +30,8 @@ fn rope_factors_are_taken_from_their_tensor() {
     file.tensor("rope_freqs.weight", &[2], &[1.0, 32.0]);
     let (_guard, path) = file.write();
     let config = Checkpoint::open(&path).unwrap().config().clone();
-    assert_eq!(config.rotary.scaling, Some(RopeScaling::Factors(vec![1.0, 32.0])));
-    assert!((config.rotary.inverse_frequencies()[1] - 0.01 / 32.0).abs() < 1e-12);
+    assert_eq!(config.layer_form(0).rotary.as_ref().unwrap().scaling, Some(RopeScaling::Factors(vec![1.0, 32.0])));
+    assert!((config.layer_form(0).rotary.as_ref().unwrap().inverse_frequencies(1)[1] - 0.01 / 32.0).abs() < 1e-12);
 }
 
 fn code(change: impl FnOnce(&mut Gguf)) -> String {

@@ -13,7 +13,7 @@ fn exercise(path: &Path) {
     for name in shapes().keys() {
         let _ = model.tensor(name);
     }
-    let _ = model.config().rotary.inverse_frequencies();
+    let _ = model.config().layer_form(0).rotary.as_ref().map(|rotary| rotary.inverse_frequencies(1));
     if let Ok(tokenizer) = model.tokenizer() {
         let _ = tokenizer.encode("hello 42 <s> 中文 🙂").and_then(|ids| tokenizer.decode(&ids));
         if let Ok(template) = model.chat_template() {

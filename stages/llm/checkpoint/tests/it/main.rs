@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and say when they are skipped")]
 
 mod conversation;
+mod families;
 mod folder;
 mod gguf;
 mod hostile;

@@ -243,7 +243,7 @@ impl Gguf {
 }
 
 /// The rows of q and k as llama.cpp's converter reorders them.
-fn interleaved(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+pub(crate) fn interleaved(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
     let width = values.len() / rows;
     let dim = rows / heads;
     let mut out = vec![0.0; values.len()];

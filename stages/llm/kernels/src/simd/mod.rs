@@ -9,6 +9,7 @@ mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod tanh;
 
 /// What only x86 has.
 #[cfg(target_arch = "x86_64")]
@@ -19,6 +20,7 @@ pub(crate) mod x86 {
 pub(crate) use exp::exp;
 pub use isa::Isa;
 pub(crate) use isa::Kernel;
+pub(crate) use tanh::tanh;
 
 /// Vector instructions of one kind. A value exists only where the processor has them, so its methods need no `unsafe`.
 pub(crate) trait Simd: Copy + Send + Sync {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{assert_close, lanes, numbers};
 use crate::{
     Isa, Lanes,
-    attention::{Past, Segment, Shape, backward, forward},
+    attention::{Past, Scores, Segment, Shape, backward, forward},
 };
 
 /// Rows with a shared beginning: it first, and each row sees it and itself.
@@ -20,14 +20,17 @@ fn layout(before: usize, lengths: &[usize]) -> (Vec<Segment>, usize) {
     (segments, start)
 }
 
-/// What a token sees.
-fn seen(segments: &[Segment], token: usize) -> Vec<usize> {
+/// What a token sees, and how far off each is.
+fn seen(segments: &[Segment], token: usize, window: Option<usize>) -> Vec<(usize, usize)> {
     let own = segments.iter().find(|s| (s.start..s.start + s.length).contains(&token)).unwrap();
-    (0..own.before).chain(own.start..=token).collect()
+    let all: Vec<usize> = (0..own.before).chain(own.start..=token).collect();
+    let last = all.len() - 1;
+    let far = all.into_iter().enumerate().map(|(place, key)| (key, last - place));
+    far.filter(|(_, distance)| window.is_none_or(|window| *distance < window)).collect()
 }
 
 /// Output and the gradient by queries, keys and values, by the definition.
-fn plainly(shape: Shape, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f64>, Vec<f64>) {
+fn plainly(shape: Shape, of_scores: Scores<'_>, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f64>, Vec<f64>) {
     let (width, stride) = (shape.width, qkv.stride());
     let (mut output, mut slopes) = (vec![0f64; shape.heads * width * stride], vec![0f64; shape.features() * stride]);
     let at = |feature: usize, token: usize| f64::from(qkv.row(feature)[token]);
@@ -36,10 +39,14 @@ fn plainly(shape: Shape, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f
         let [q, k, v] =
             [head, shape.heads + key_head, shape.heads + shape.key_heads + key_head].map(|head| head * width);
         for token in 0..qkv.tokens() {
-            let keys = seen(segments, token);
-            let scores: Vec<f64> = keys
-                .iter()
-                .map(|key| (0..width).map(|f| at(q + f, token) * at(k + f, *key)).sum::<f64>().exp())
+            let (keys, distances): (Vec<usize>, Vec<usize>) =
+                seen(segments, token, of_scores.window).into_iter().unzip();
+            let cap = of_scores.cap.map(f64::from);
+            let meet = |key: &usize| (0..width).map(|f| at(q + f, token) * at(k + f, *key)).sum::<f64>();
+            let tanhs: Vec<f64> = keys.iter().map(|key| cap.map_or(0.0, |cap| (meet(key) / cap).tanh())).collect();
+            let takes = |distance: usize| of_scores.slopes.map_or(0.0, |s| f64::from(s[head]) * distance as f64);
+            let scores: Vec<f64> = (0..keys.len())
+                .map(|i| (cap.map_or_else(|| meet(&keys[i]), |cap| cap * tanhs[i]) - takes(distances[i])).exp())
                 .collect();
             let sum: f64 = scores.iter().sum();
             let p: Vec<f64> = scores.iter().map(|score| score / sum).collect();
@@ -51,8 +58,8 @@ fn plainly(shape: Shape, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f
                 .map(|key| (0..width).map(|f| f64::from(d.row(q + f)[token]) * at(v + f, *key)).sum())
                 .collect();
             let mean: f64 = towards.iter().zip(&p).map(|(t, p)| t * p).sum();
-            for ((key, p), towards) in keys.iter().zip(&p).zip(&towards) {
-                let slope = p * (towards - mean);
+            for (((key, p), towards), tanh) in keys.iter().zip(&p).zip(&towards).zip(&tanhs) {
+                let slope = p * (towards - mean) * (1.0 - tanh * tanh);
                 for f in 0..width {
                     slopes[(q + f) * stride + token] += slope * at(k + f, *key);
                     slopes[(k + f) * stride + key] += slope * at(q + f, token);
@@ -64,17 +71,17 @@ fn plainly(shape: Shape, segments: &[Segment], qkv: &Lanes, d: &Lanes) -> (Vec<f
     (output, slopes)
 }
 
-fn assert_is_attention(shape: Shape, before: usize, lengths: &[usize], seed: u64) {
+fn assert_is_attention(shape: Shape, of_scores: Scores<'_>, before: usize, lengths: &[usize], seed: u64) {
     let (segments, tokens) = layout(before, lengths);
     let qkv = lanes(shape.features(), tokens, seed);
     let d = lanes(shape.heads * shape.width, tokens, seed + 1);
-    let (expected, slopes) = plainly(shape, &segments, &qkv, &d);
+    let (expected, slopes) = plainly(shape, of_scores, &segments, &qkv, &d);
     for isa in Isa::available() {
         let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
-        let log_sums = forward(isa, shape, &segments, &qkv, &mut output);
+        let log_sums = forward(isa, shape, of_scores, &segments, &qkv, &mut output);
         assert_close(output.values(), &expected, 1e-5, isa.name());
         let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
-        backward(isa, shape, &segments, past, &mut gradient);
+        backward(isa, shape, of_scores, &segments, past, &mut gradient);
         assert_close(gradient.values(), &slopes, 1e-5, isa.name());
     }
 }
@@ -86,15 +93,21 @@ proptest! {
     fn attention_and_its_gradient_are_the_definition(
         key_heads in 1usize..4, stack in 1usize..4, half in 1usize..6, before in 0usize..20,
         lengths in prop::collection::vec(1usize..40, 1..5), seed in 1u64..1000,
+        window in prop::option::of(1usize..30), cap in prop::option::of(0.3f32..4.0), slope in prop::option::of(0.01f32..0.5),
     ) {
-        assert_is_attention(Shape { heads: key_heads * stack, key_heads, width: 2 * half }, before, &lengths, seed);
+        let shape = Shape { heads: key_heads * stack, key_heads, width: 2 * half };
+        let slopes: Option<Vec<f32>> = slope.map(|slope| (1..=shape.heads).map(|head| slope / head as f32).collect());
+        assert_is_attention(shape, Scores { window, cap, slopes: slopes.as_deref() }, before, &lengths, seed);
     }
 }
 
 #[test]
 fn long_rows_go_in_blocks() {
-    assert_is_attention(Shape { heads: 3, key_heads: 1, width: 8 }, 17, &[150, 70], 3);
-    assert_is_attention(Shape { heads: 2, key_heads: 2, width: 4 }, 0, &[401], 4);
+    let plain = Scores::default();
+    assert_is_attention(Shape { heads: 3, key_heads: 1, width: 8 }, plain, 17, &[150, 70], 3);
+    assert_is_attention(Shape { heads: 2, key_heads: 2, width: 4 }, plain, 0, &[401], 4);
+    let all = Scores { window: Some(50), cap: Some(1.5), slopes: Some(&[0.1, 0.02, 0.3]) };
+    assert_is_attention(Shape { heads: 3, key_heads: 1, width: 8 }, all, 17, &[150, 70], 5);
 }
 
 #[test]
@@ -108,9 +121,9 @@ fn the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
-            let log_sums = forward(Isa::best(), shape, &segments, &qkv, &mut output);
+            let log_sums = forward(Isa::best(), shape, Scores::default(), &segments, &qkv, &mut output);
             let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
-            backward(Isa::best(), shape, &segments, past, &mut gradient);
+            backward(Isa::best(), shape, Scores::default(), &segments, past, &mut gradient);
             (output.values().to_vec(), gradient.values().to_vec())
         })
     };

@@ -1,7 +1,7 @@
 use super::{assert_close, lanes, numbers, slope};
 use crate::{
-    Isa, Lanes, cross_entropy, norm,
-    rotary::{Angles, rotate},
+    Isa, Lanes, cap, cross_entropy, geglu, norm,
+    rotary::{Angles, Pairs, rotate},
     swiglu,
 };
 
@@ -78,26 +78,135 @@ fn swiglu_and_its_gradient() {
 
 #[test]
 fn turning_back_undoes_a_turn_and_a_turn_is_the_formula() {
-    let (heads, width, tokens) = (3, 6, 10);
+    let (heads, width, tokens) = (3, 8, 10);
     let positions: Vec<u32> = (0..tokens as u32).map(|t| t * 7 % 9).collect();
     let x = lanes(heads * width, tokens, 1);
-    let frequencies = [1.0, 0.3, 0.01];
-    let angles = Angles::new(&frequencies, &positions, x.stride());
-    for isa in Isa::available() {
-        let mut turned = x.clone();
-        rotate(isa, turned.values_mut(), &angles, 0.5, false);
-        for head in 0..heads {
-            for (pair, frequency) in frequencies.iter().enumerate() {
+    let frequencies = [1.0, 0.3, 0.01, 0.5];
+    for (count, pairs) in [(4, Pairs::Halves), (3, Pairs::Halves), (2, Pairs::Neighbours), (0, Pairs::Halves)] {
+        let frequencies = &frequencies[..count];
+        let angles = Angles::new(frequencies, 1.25, (width, pairs), &positions, x.stride());
+        for isa in Isa::available() {
+            let mut turned = x.clone();
+            rotate(isa, turned.values_mut(), &angles, 0.5, false);
+            for head in 0..heads {
+                let at = |lanes: &Lanes, feature: usize, token: usize| lanes.row(head * width + feature)[token];
                 for (token, position) in positions.iter().enumerate() {
-                    let [a, b] = [pair, pair + width / 2].map(|f| f64::from(x.row(head * width + f)[token]));
-                    let (sin, cos) = (f64::from(*position) * f64::from(*frequency)).sin_cos();
-                    let found = [pair, pair + width / 2].map(|f| turned.row(head * width + f)[token]);
-                    assert_close(&found, &[0.5 * (a * cos - b * sin), 0.5 * (b * cos + a * sin)], 1e-6, isa.name());
+                    for (pair, frequency) in frequencies.iter().enumerate() {
+                        let places = match pairs {
+                            Pairs::Halves => [pair, pair + count],
+                            Pairs::Neighbours => [2 * pair, 2 * pair + 1],
+                        };
+                        let [a, b] = places.map(|f| f64::from(at(&x, f, token)));
+                        let (sin, cos) = (f64::from(*position) * f64::from(*frequency)).sin_cos();
+                        let expected = [0.625 * (a * cos - b * sin), 0.625 * (b * cos + a * sin)];
+                        assert_close(&places.map(|f| at(&turned, f, token)), &expected, 1e-6, isa.name());
+                    }
+                    for feature in 2 * count..width {
+                        assert!((at(&turned, feature, token) - 0.5 * at(&x, feature, token)).abs() < 1e-7);
+                    }
+                }
+            }
+            rotate(isa, turned.values_mut(), &angles, 2.0, true);
+            // A turn and its way back are the magnitude squared.
+            for head in 0..heads {
+                for feature in 0..width {
+                    let times = if feature < 2 * count { 1.25 * 1.25 } else { 1.0 };
+                    let row = head * width + feature;
+                    let expected: Vec<f64> = x.row(row)[..tokens].iter().map(|v| f64::from(*v) * times).collect();
+                    assert_close(&turned.row(row)[..tokens], &expected, 1e-6, isa.name());
                 }
             }
         }
-        rotate(isa, turned.values_mut(), &angles, 2.0, true);
-        assert_close(turned.values(), &x.values().iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), 1e-6, isa.name());
+    }
+}
+
+#[test]
+fn norms_of_heads_and_their_gradient() {
+    let (heads, width, tokens) = (3, 10, 21);
+    let mut x = lanes(heads * width, tokens, 1);
+    let (weight, dy, stride) = (numbers(width, 2), lanes(heads * width, tokens, 3), x.stride());
+    for isa in Isa::available() {
+        let normed = |x: &Lanes| {
+            let mut y = Lanes::zeros(heads * width, tokens);
+            let inverse = norm::heads_forward(isa, x.values(), stride, &weight, 1e-5, y.values_mut());
+            (y, inverse)
+        };
+        let (y, inverse) = normed(&x);
+        for head in 0..heads {
+            for token in 0..tokens {
+                let of =
+                    |lanes: &Lanes| -> Vec<f32> { (0..width).map(|f| lanes.row(head * width + f)[token]).collect() };
+                let square: f64 = of(&x).iter().map(|v| f64::from(*v).powi(2)).sum();
+                let scale = 1.0 / (square / width as f64 + 1e-5).sqrt();
+                let expected: Vec<f64> =
+                    of(&x).iter().zip(&weight).map(|(v, w)| f64::from(*v) * scale * f64::from(*w)).collect();
+                assert_close(&of(&y), &expected, 1e-6, isa.name());
+            }
+        }
+        let mut dx = Lanes::zeros(heads * width, tokens);
+        norm::heads_backward(isa, x.values(), stride, &weight, &inverse, dy.values(), dx.values_mut());
+        for at in [0, 5, 13 * stride + 20, 29 * stride + 7] {
+            let expected = slope(&mut x, at, |x| dot(&normed(x).0, &dy));
+            let found = f64::from(dx.values()[at]);
+            assert!((found - expected).abs() < 1e-3, "{}: {found} {expected}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn geglu_and_its_gradient() {
+    let (features, tokens) = (34, 19);
+    let mut both = lanes(features, tokens, 1);
+    both.values_mut().iter_mut().for_each(|x| *x *= 6.0);
+    let dy = lanes(features / 2, tokens, 2);
+    for isa in Isa::available() {
+        let mut y = Lanes::default();
+        geglu::forward(isa, &both, &mut y);
+        for feature in 0..features / 2 {
+            let expected: Vec<f64> = (0..tokens)
+                .map(|token| {
+                    let x = f64::from(both.row(feature)[token]);
+                    let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                    0.5 * x * (1.0 + inner.tanh()) * f64::from(both.row(features / 2 + feature)[token])
+                })
+                .collect();
+            assert_close(&y.row(feature)[..tokens], &expected, 1e-6, isa.name());
+        }
+        let mut gradient = both.clone();
+        geglu::backward(isa, &mut gradient, &dy);
+        for at in [3, 11 * both.stride() + 18, 20 * both.stride() + 1, 33 * both.stride()] {
+            let expected = slope(&mut both, at, |both| {
+                let mut y = Lanes::default();
+                geglu::forward(isa, both, &mut y);
+                dot(&y, &dy)
+            });
+            let found = f64::from(gradient.values()[at]);
+            assert!((found - expected).abs() < 2e-3, "{}: {found} {expected}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn capped_numbers_and_their_gradient() {
+    let x: Vec<f32> = (-160..160).map(|i| i as f32 * 0.1).chain([1e-4, -3e30, 1e30, 0.0]).cycle().take(336).collect();
+    for isa in Isa::available() {
+        let mut y = x.clone();
+        cap::forward(isa, &mut y, 2.5);
+        let expected: Vec<f64> = x.iter().map(|x| 2.5 * (f64::from(*x) / 2.5).tanh()).collect();
+        for (found, expected) in y.iter().zip(&expected) {
+            assert!(
+                (f64::from(*found) - expected).abs() <= 4e-7 * expected.abs(),
+                "{}: {found} {expected}",
+                isa.name()
+            );
+        }
+        let mut d = vec![0.5f32; x.len()];
+        cap::backward(isa, &y, 2.5, &mut d);
+        let expected: Vec<f64> = x.iter().map(|x| 0.5 * (1.0 - (f64::from(*x) / 2.5).tanh().powi(2))).collect();
+        assert_close(&d, &expected, 1e-6, isa.name());
+        let mut bad = vec![f32::NAN; 16];
+        cap::forward(isa, &mut bad, 1.0);
+        assert!(bad.iter().all(|value| value.is_nan()), "{}", isa.name());
     }
 }
 

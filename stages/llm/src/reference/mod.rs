@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests use this")]
 
+mod families;
+
 use refit_checkpoint::{HostTensor, ModelConfig};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ use crate::{
     adapter::{Adapter, LoraConfig},
     model::{OwnedRows, WeightForm},
 };
+
+pub(crate) use families::{FamilyReference, families};
 
 pub(crate) struct Reference {
     file: SafeTensors<'static>,
@@ -22,13 +26,13 @@ pub(crate) fn llama() -> Reference {
     let scaling = json!({"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 16});
     let own = json!({"model_type": "llama", "tie_word_embeddings": false, "rope_scaling": scaling});
-    Reference::new(include_bytes!("../tests/reference/tiny-llama.safetensors"), own)
+    Reference::new(include_bytes!("../../tests/reference/tiny-llama.safetensors"), own)
 }
 
 /// Bias on q, k and v, tied head.
 pub(crate) fn qwen2() -> Reference {
     let own = json!({"model_type": "qwen2", "tie_word_embeddings": true});
-    Reference::new(include_bytes!("../tests/reference/tiny-qwen2.safetensors"), own)
+    Reference::new(include_bytes!("../../tests/reference/tiny-qwen2.safetensors"), own)
 }
 
 impl Reference {

@@ -1,0 +1,54 @@
+use serde_json::{Value, json};
+
+use super::{Definition, Family, parts::fused_gate_up};
+use crate::{
+    CheckpointError, ModelConfig,
+    config::{GgufConfig, HfConfig, RotaryPairs},
+};
+
+/// In GGUF its architecture is `chatglm`, which has a file of its own.
+pub(super) const DEFINITION: Definition =
+    Definition { name: "glm", class: "GlmForCausalLM", read_hf, own_keys, gguf: None };
+
+fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+    like_glm(config, Family::Glm)
+}
+
+pub(super) fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+    let mut model = config.like_llama(Family::Glm)?;
+    let biased = config.has_tensor("blk.0.attn_q.bias");
+    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
+    Ok(of_glm(model))
+}
+
+/// What transformers' two GLM families have in common.
+pub(super) fn like_glm(config: &HfConfig, family: Family) -> Result<ModelConfig, CheckpointError> {
+    let mut model = config.like_llama(family, 131_072)?;
+    // The output of the attention never has a bias, and the others do unless that is switched off.
+    let biased = !config.has("attention_bias") || config.flag("attention_bias")?;
+    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
+    // Half of a head turns where neither place says how much.
+    let said = config.has("partial_rotary_factor")
+        || config.map("rope_parameters").is_some_and(|map| map.contains_key("partial_rotary_factor"));
+    if let Some(rotary) = model.layer_forms[0].rotary.as_mut().filter(|_| !said) {
+        rotary.width = model.head_dim / 2;
+    }
+    Ok(of_glm(model))
+}
+
+/// The same, of what no configuration names.
+pub(super) fn of_glm(mut model: ModelConfig) -> ModelConfig {
+    fused_gate_up(&mut model, "mlp.gate_up_proj");
+    if let Some(rotary) = &mut model.layer_forms[0].rotary {
+        rotary.pairs = RotaryPairs::Neighbours;
+    }
+    model
+}
+
+pub(super) fn own_keys(model: &ModelConfig) -> Value {
+    let turned = model.layer_forms[0].rotary.as_ref().map_or(0, |rotary| rotary.width);
+    json!({
+        "attention_bias": model.linears.iter().any(|linear| linear.bias),
+        "partial_rotary_factor": turned as f64 / model.head_dim as f64,
+    })
+}

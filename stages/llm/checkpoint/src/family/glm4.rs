@@ -1,0 +1,34 @@
+use super::{
+    Definition, Family, GgufDefinition, GgufRows,
+    glm::{like_glm, of_glm, own_keys},
+};
+use crate::{
+    CheckpointError, ModelConfig,
+    config::{GgufConfig, HfConfig, NormForm, NormPlace},
+};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "glm4",
+    class: "Glm4ForCausalLM",
+    read_hf,
+    own_keys,
+    gguf: Some(GgufDefinition { name: "glm4", read: read_gguf, rows: GgufRows::AsTheyAre }),
+};
+
+const NORMS: [NormForm; 4] = [
+    NormForm { place: NormPlace::BeforeAttention, name: "input_layernorm", gguf: "attn_norm" },
+    NormForm { place: NormPlace::AfterAttention, name: "post_self_attn_layernorm", gguf: "post_attention_norm" },
+    NormForm { place: NormPlace::BeforeFeedForward, name: "post_attention_layernorm", gguf: "ffn_norm" },
+    NormForm { place: NormPlace::AfterFeedForward, name: "post_mlp_layernorm", gguf: "post_ffw_norm" },
+];
+
+fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
+    Ok(ModelConfig { norms: NORMS.to_vec(), ..like_glm(config, Family::Glm4)? })
+}
+
+fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+    let mut model = config.like_llama(Family::Glm4)?;
+    let biased = config.has_tensor("blk.0.attn_q.bias");
+    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
+    Ok(ModelConfig { norms: NORMS.to_vec(), ..of_glm(model) })
+}

@@ -1,0 +1,112 @@
+//! Every family beside transformers and PEFT: `tests/reference/families.py`.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use super::{Batch, HeadOutput, Model, Randomness, Row, Rows, capped, lm_head_loss, values};
+use crate::{
+    Device,
+    adapter::Adapter,
+    generate::GreedyOptions,
+    reference::{FamilyReference, families, learnable_rows},
+    train::{NamedRow, Workers, accumulate, composed_gradient},
+};
+
+fn close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let size = expected.iter().fold(0f32, |most, v| most.max(v.abs())).max(1e-6);
+    let worst = found.iter().zip(expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(worst <= 1e-4 * size, "{what}: off by {worst} where the largest is {size}");
+}
+
+fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
+    let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
+    values(capped(hidden.matmul(model.head().transpose()), model.config.logit_cap)).unwrap()
+}
+
+/// The mean loss of some rows, each by itself, and its gradient.
+fn gradient(model: &Model, adapter: &Adapter, rows: &dyn Rows, fused: bool) -> (f64, Vec<f32>) {
+    let all: Vec<Row<'_>> = (0..rows.len()).map(|index| rows.row(index)).collect();
+    let supervised: usize = all.iter().map(Row::supervised).sum();
+    let by = if fused { accumulate } else { composed_gradient };
+    let (mut sum, mut total) = (0.0, vec![0f32; adapter.values.len()]);
+    let mut workers = Workers::new(1);
+    for row in all {
+        let named = [NamedRow { row, name: 0 }];
+        let weight = 1.0 / supervised as f64;
+        let randomness = Randomness { seed: 0, dropout: 0.0, neftune_alpha: 0.0 };
+        sum += by(model, adapter, &named, weight, randomness, &mut workers, &mut total).unwrap().sum;
+    }
+    (sum / supervised as f64, total)
+}
+
+#[test]
+fn logits_losses_and_gradients_are_those_of_transformers_and_peft() {
+    let rows = FamilyReference::rows();
+    for family in families() {
+        let base = family.model(&Device::flex());
+        let adapter = family.adapter(&base);
+        for (kind, model) in [("base", base.clone()), ("tuned", base.with(&adapter).unwrap())] {
+            let what = format!("{} {kind}", family.name);
+            let found: Vec<f32> = (0..rows.len()).flat_map(|row| logits(&model, rows.row(row))).collect();
+            close(&found, &family.values(&format!("{kind}.logits")), &format!("{what} logits"));
+            let alone = |row: usize| model.row_losses(&vec![rows[row].clone()], |_| {}).unwrap().remove(0);
+            let losses: Vec<_> = (0..rows.len()).map(alone).collect();
+            let supervised: usize = losses.iter().map(|row| row.supervised).sum();
+            let mean = losses.iter().map(|row| row.loss * row.supervised as f64).sum::<f64>() / supervised as f64;
+            close(&[mean as f32], &family.values(&format!("{kind}.loss")), &format!("{what} loss"));
+        }
+        for fused in [false, true] {
+            let (loss, slopes) = gradient(&base, &adapter, &rows, fused);
+            close(&[loss as f32], &family.values("tuned.loss"), &family.name);
+            for tensor in &adapter.tensors {
+                let expected = family.values(&format!("gradient.{}", tensor.name()));
+                close(&slopes[tensor.range()], &expected, &format!("{} {}", family.name, tensor.name()));
+            }
+        }
+    }
+}
+
+#[test]
+fn sharing_a_beginning_and_batching_change_no_loss() {
+    let rows = learnable_rows(9);
+    let all: Vec<Row<'_>> = (0..rows.len()).map(|index| rows.row(index)).collect();
+    for family in families() {
+        let model = family.model(&Device::flex());
+        let losses = |rows: &[Row<'_>], share: bool| {
+            let tables = model.tables(&Batch::new(rows, share));
+            let hidden = model.supervised_hidden(&tables, None);
+            let cap = model.config.logit_cap;
+            values(lm_head_loss(hidden, &model.head(), cap, &tables.targets, HeadOutput::Losses).losses).unwrap()
+        };
+        let order = Batch::new(&all, false).order;
+        let alone: Vec<f32> = order.iter().flat_map(|&row| losses(&[all[row]], false)).collect();
+        close(&losses(&all, false), &alone, &format!("{} batched", family.name));
+        close(&losses(&all, true), &alone, &format!("{} shared", family.name));
+    }
+}
+
+/// What decoding without a cache says: the whole row through the model again for every token.
+fn plainly(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut ids = prompt.to_vec();
+    for _ in 0..count {
+        let mut mask = vec![0; ids.len()];
+        mask.push(1);
+        let rows = vec![(ids.iter().copied().chain([0]).collect::<Vec<_>>(), mask)];
+        ids.push(model.row_losses(&rows, |_| {}).unwrap()[0].argmax[0]);
+    }
+    ids[prompt.len()..].to_vec()
+}
+
+#[test]
+fn answers_from_a_cache_are_those_of_whole_rows() {
+    // So many that windows of four tokens are passed; not beyond the ten that `longrope` has short factors for.
+    let options = GreedyOptions { max_new_tokens: 2, stop: &[], batch_size: 4 };
+    for family in families() {
+        let model = family.model(&Device::flex());
+        let prompts = FamilyReference::prompts();
+        let answers = model.greedy(&prompts, options, |_| {}).unwrap();
+        for (prompt, answer) in prompts.iter().zip(answers) {
+            assert_eq!(answer.ids, plainly(&model, prompt, options.max_new_tokens), "{}: {prompt:?}", family.name);
+        }
+    }
+}
