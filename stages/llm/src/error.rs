@@ -67,6 +67,9 @@ pub enum LlmError {
     /// The training set is empty.
     #[error("there is no row to train on")]
     NoRows,
+    /// A loss over pairs got rows that are none.
+    #[error("the rows are not pairs of a chosen and a rejected answer")]
+    NotPairs,
     /// An adapter's files cannot be used.
     #[error("the adapter file {} cannot be used: {reason}", .path.display())]
     AdapterFile {
@@ -141,6 +144,7 @@ impl LlmError {
             Self::PromptTooLong { .. } => "generate::prompt_too_long",
             Self::NothingSupervised { .. } => "train::nothing_supervised",
             Self::NoRows => "train::no_rows",
+            Self::NotPairs => "train::not_pairs",
             Self::AdapterFile { .. } => "adapter::unreadable",
             Self::UnsupportedAdapter { .. } => "adapter::unsupported",
             Self::AdapterMismatch { .. } => "adapter::mismatch",
@@ -180,6 +184,9 @@ impl LlmError {
             Self::PromptTooLong { .. } => "shorten the question, or set a smaller `max_new_tokens`".into(),
             Self::NothingSupervised { .. } => "the `tokenize` stage refuses such rows; make the tokens with it".into(),
             Self::NoRows => "look at the reports of the stages before: every row was dropped".into(),
+            Self::NotPairs => {
+                "give every row a `rejected` answer, or use `loss: kto`, which takes answers by themselves".into()
+            }
             Self::AdapterFile { .. } => {
                 "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them"
                     .into()

@@ -20,7 +20,10 @@ use refit_llm::{
     Device, Model,
     adapter::{self, Adapter, LoraConfig, LoraInit, TargetModules},
     model::OwnedRows,
-    train::{Schedule, TrainConfig, TrainSettings, Trained, train},
+    train::{
+        Objective, Preference, PreferenceLoss, PreferenceMethod, Schedule, TrainConfig, TrainSettings, Trained, train,
+        train_towards,
+    },
 };
 use serde_json::{Value, json};
 
@@ -33,6 +36,16 @@ impl Peers {
             eprintln!("skipped: REFIT_PEERS is not set (see tests/peers/setup.py)");
         }
         folder.map(Self)
+    }
+
+    /// Whether a Python package can be imported there.
+    fn has(&self, package: &str) -> bool {
+        let mut python = Command::new(self.0.join("venv/bin/python"));
+        let found = python.args(["-c", &format!("import {package}")]).output().unwrap().status.success();
+        if !found {
+            eprintln!("skipped: the peers have no {package} (see tests/peers/setup.py)");
+        }
+        found
     }
 
     fn model(&self) -> PathBuf {
@@ -190,4 +203,73 @@ fn an_adapter_that_started_from_singular_values_loads_in_peft_over_the_base_as_i
     adapter::save(&trained.for_original_base(&initial), folder.path()).unwrap();
     let theirs = peers.run("row_losses.py", &["--adapter", folder.path().to_str().unwrap()], &rows);
     assert_same_losses(&residual.with(&trained).unwrap(), &rows, &theirs);
+}
+
+/// Questions with the right answer and the answer to the next question in turn.
+fn pairs(checkpoint: &Checkpoint, count: usize) -> OwnedRows {
+    let rows = rows(checkpoint);
+    let with_answer = |row: usize, of: usize| {
+        let question = rows[row].1.iter().position(|target| *target != 0).unwrap();
+        let answer = rows[of].1.iter().position(|target| *target != 0).unwrap();
+        let ids = [&rows[row].0[..question], &rows[of].0[answer..]].concat();
+        let mask = (0..ids.len()).map(|at| u8::from(at >= question)).collect();
+        (ids, mask)
+    };
+    (0..count).flat_map(|row| [with_answer(row, row), with_answer(row, row + 1)]).collect()
+}
+
+#[test]
+fn dpo_follows_trl() {
+    let Some(peers) = Peers::find().filter(|peers| peers.has("trl")) else { return };
+    let checkpoint = Checkpoint::open(&peers.model()).unwrap();
+    let model = Model::load(&checkpoint, &Device::flex()).unwrap();
+    let rows = pairs(&checkpoint, 32);
+    let lora = LoraConfig { rank: 8, alpha: 16.0, ..LoraConfig::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let mut start = Adapter::initial(lora, &model, 7).unwrap();
+    for (index, value) in start.values.iter_mut().enumerate() {
+        *value += ((index % 13) as f32 - 6.0) * 1e-4;
+    }
+    adapter::save(&start, folder.path()).unwrap();
+    let (rate, steps, batch) = (1e-4, 16, 2);
+    let options = ["--batch-size", &batch.to_string(), "--rate", &rate.to_string(), "--steps", &steps.to_string()]
+        .map(str::to_owned);
+    let mut arguments = vec!["--adapter", folder.path().to_str().unwrap()];
+    arguments.extend(options.iter().map(String::as_str));
+    let theirs = peers.run("preference_steps.py", &arguments, &rows);
+
+    let loss = PreferenceLoss {
+        method: PreferenceMethod::Dpo,
+        beta: 0.1,
+        gamma: 0.0,
+        label_smoothing: 0.0,
+        sft_weight: 0.0,
+        desirable_weight: 1.0,
+        undesirable_weight: 1.0,
+    };
+    let desired = (0..rows.len()).map(|row| row % 2 == 0).collect();
+    let preference = Preference::new(&rows, desired, loss, Some(start.clone())).unwrap();
+    let config = TrainConfig {
+        max_steps: Some(steps),
+        batch_size: batch,
+        learning_rate: rate,
+        schedule: Schedule::Constant,
+        shuffle: false,
+        ..TrainConfig::default()
+    };
+    let settings = TrainSettings { threads: 2, snapshot: None };
+    let towards = Objective::Preference(&preference);
+    let trained =
+        train_towards(&model, start, towards, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+    let theirs = theirs[0].as_array().unwrap();
+    assert_eq!(trained.history.len(), theirs.len());
+    let mut worst = 0f64;
+    for (row, expected) in trained.history.iter().zip(theirs) {
+        let loss = expected["loss"].as_f64().unwrap();
+        worst = worst.max((row.loss - loss).abs() / loss);
+        let margin = expected["rewards/margins"].as_f64().unwrap();
+        assert!((row.preference.margins.unwrap() - margin).abs() < 1e-2, "step {}: {row:?} {margin}", row.step);
+    }
+    eprintln!("{} steps of DPO: largest relative difference of the loss {worst:.2e}", theirs.len());
+    assert!(worst < 5e-3, "{worst}");
 }

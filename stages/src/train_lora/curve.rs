@@ -129,6 +129,8 @@ fn turn(validation: &[(f64, f64)]) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use refit_llm::train::PreferenceMetrics;
+
     use super::*;
 
     fn history() -> Vec<HistoryRow> {
@@ -144,6 +146,7 @@ mod tests {
                     learning_rate: 1e-4,
                     tokens: step * 400,
                     seconds: step as f64,
+                    preference: PreferenceMetrics::default(),
                 }
             })
             .collect()

@@ -144,6 +144,11 @@ impl Adapter {
         })
     }
 
+    /// One that changes nothing: the model by itself.
+    pub(crate) fn none() -> Self {
+        Self { config: LoraConfig::default(), tensors: Vec::new(), values: Vec::new(), template: None }
+    }
+
     /// How many values are trained.
     pub fn parameters(&self) -> usize {
         self.values.len()

@@ -6,7 +6,7 @@ use crate::{
     adapter::{Adapter, LoraConfig},
     model::{Randomness, Row},
     random::{Purpose, stream, unit},
-    train::{NamedRow, Workers, accumulate},
+    train::{NamedRow, Weights, Workers, accumulate},
 };
 
 /// Loss and gradient on a GPU may differ from the CPU's by rounding and other orders of summation, not by more.
@@ -53,12 +53,13 @@ fn gradient(device: &Device) -> Result<Computed, LlmError> {
     }
     let (ids, mask) = ([1, 5, 9, 3, 7, 2, 8], [0, 0, 0, 1, 1, 1, 1]);
     let rows = [
-        NamedRow { row: Row { ids: &ids, mask: &mask }, name: 0 },
-        NamedRow { row: Row { ids: &ids[1..6], mask: &mask[1..6] }, name: 1 },
+        NamedRow { row: Row { ids: &ids, mask: &mask }, index: 0, name: 0 },
+        NamedRow { row: Row { ids: &ids[1..6], mask: &mask[1..6] }, index: 1, name: 1 },
     ];
     let mut gradient = vec![0.0; adapter.values.len()];
-    let loss = accumulate(&model, &adapter, &rows, 1.0, Randomness::default(), &mut Workers::new(1), &mut gradient)?;
-    Ok(Computed { loss: loss.mean(), gradient })
+    let (weights, randomness) = (Weights::Every(1.0), Randomness::default());
+    let passed = accumulate(&model, &adapter, &rows, weights, randomness, &mut Workers::new(1), &mut gradient)?;
+    Ok(Computed { loss: passed.loss.mean(), gradient })
 }
 
 /// An adapter on every linear layer of the tiny model.

@@ -19,7 +19,7 @@ mod weights;
 pub(crate) use changes::Changes;
 pub use coverage::ComputePath;
 pub(crate) use memory::Memory;
-pub(crate) use pass::{gradient, supervised_loss};
+pub(crate) use pass::{TargetWeights, gradient, target_losses};
 pub(crate) use weights::FusedWeights;
 
 #[cfg(test)]

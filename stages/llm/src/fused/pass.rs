@@ -11,20 +11,29 @@ use super::{
 };
 use crate::{
     LlmError, Model,
-    model::{Batch, Noise, SupervisedLoss},
+    model::{Batch, Noise},
 };
 
-/// The loss of a batch; the gradient of the sum of its losses times `weight` is added to `gradient`, in the order of
+/// How much the loss of each target weighs in the gradient.
+#[derive(Clone, Copy)]
+pub(crate) enum TargetWeights<'a> {
+    /// All alike.
+    Every(f32),
+    /// Each by what this makes of all losses.
+    Each(&'a dyn Fn(&[f64]) -> Vec<f32>),
+}
+
+/// −ln p of every target of a batch; the gradient of their weighed sum is added to `gradient`, in the order of
 /// [`crate::train::Trainable::values`].
 pub(crate) fn gradient(
     model: &Model,
     changes: &Changes<'_>,
     batch: &Batch,
     noise: Option<&Noise>,
-    weight: f64,
+    weights_of: TargetWeights<'_>,
     memory: &mut Memory,
     gradient: &mut [f32],
-) -> Result<SupervisedLoss, LlmError> {
+) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
     let head_weights = (&*weights.head, model.config().logit_cap);
     let shared = shared(model, weights, changes, batch, noise);
@@ -38,9 +47,16 @@ pub(crate) fn gradient(
         block.forward(layer, &shared, keep(layer), &mut tapes[layer], &mut memory.scratch, y);
     }
     let inverse = weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
-    let towards = HeadGradient { weight: weight as f32, d_hidden: &mut memory.d_normed };
+    let weight = match weights_of {
+        TargetWeights::Every(weight) => weight,
+        TargetWeights::Each(_) => 1.0,
+    };
+    let towards = HeadGradient { weight, d_hidden: &mut memory.d_normed };
     let head = &mut memory.head;
     let losses = head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), head, Some(towards));
+    if let TargetWeights::Each(weights_of) = weights_of {
+        weigh(&mut memory.d_normed, &weights_of(&losses));
+    }
 
     if let Some(lowest) = shared.lora.lowest() {
         memory.d.reshape(memory.last.features(), memory.last.tokens());
@@ -50,16 +66,24 @@ pub(crate) fn gradient(
             block.backward(layer, layer == lowest, &shared, keep(layer), tape, &mut memory.scratch, d, gradient);
         }
     }
-    Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
+    Ok(losses)
 }
 
-/// The loss of a batch.
-pub(crate) fn supervised_loss(
+/// Multiplies each token by its weight.
+fn weigh(lanes: &mut Lanes, weights: &[f32]) {
+    let stride = lanes.stride();
+    for row in lanes.values_mut().chunks_exact_mut(stride) {
+        row.iter_mut().zip(weights).for_each(|(value, weight)| *value *= weight);
+    }
+}
+
+/// −ln p of every target of a batch.
+pub(crate) fn target_losses(
     model: &Model,
     changes: &Changes<'_>,
     batch: &Batch,
     memory: &mut Memory,
-) -> Result<SupervisedLoss, LlmError> {
+) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
     let head_weights = (&*weights.head, model.config().logit_cap);
     let shared = shared(model, weights, changes, batch, None);
@@ -77,8 +101,7 @@ pub(crate) fn supervised_loss(
         }
     }
     weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
-    let losses = head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), &mut memory.head, None);
-    Ok(SupervisedLoss { sum: losses.iter().sum(), supervised: losses.len() })
+    Ok(head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), &mut memory.head, None))
 }
 
 fn shared<'a>(

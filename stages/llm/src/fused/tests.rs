@@ -9,7 +9,7 @@ use crate::{
     model::{Batch, OwnedRows, Randomness, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
-    train::{NamedRow, Trainable, Workers, accumulate, composed_gradient},
+    train::{NamedRow, Passed, Trainable, Weights, Workers, accumulate, composed_gradient},
 };
 
 /// Every family, and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
@@ -86,7 +86,7 @@ fn adapter(model: &Model, targets: TargetModules) -> Adapter {
 }
 
 fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
-    (0..rows.len()).map(|index| NamedRow { row: rows.row(index), name: index as u64 }).collect()
+    (0..rows.len()).map(|index| NamedRow { row: rows.row(index), index, name: index as u64 }).collect()
 }
 
 fn randomness(adapter: &Adapter) -> Randomness {
@@ -97,17 +97,17 @@ type Gradients = fn(
     &Model,
     &dyn Trainable,
     &[NamedRow<'_>],
-    f64,
+    Weights<'_>,
     Randomness,
     &mut Workers,
     &mut [f32],
-) -> Result<SupervisedLoss, crate::LlmError>;
+) -> Result<Passed, crate::LlmError>;
 
 fn computed(by: Gradients, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; adapter.values.len()];
-    let loss =
-        by(model, adapter, &named(rows), 0.05, randomness(adapter), &mut Workers::new(threads), &mut gradient).unwrap();
-    (loss.mean(), gradient)
+    let (weights, mut workers) = (Weights::Every(0.05), Workers::new(threads));
+    let passed = by(model, adapter, &named(rows), weights, randomness(adapter), &mut workers, &mut gradient).unwrap();
+    (passed.loss.mean(), gradient)
 }
 
 fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
@@ -198,8 +198,9 @@ fn dora_dropout_and_noise_are_those_of_burn_operations_and_any_number_of_threads
                     let mut gradient = vec![0f32; adapter.values.len()];
                     let randomness = Randomness { neftune_alpha, ..randomness(&adapter) };
                     let mut workers = Workers::new(threads);
-                    let loss = by(&model, &adapter, &named(&rows), 0.05, randomness, &mut workers, &mut gradient);
-                    (loss.unwrap().mean(), gradient)
+                    let weights = Weights::Every(0.05);
+                    let passed = by(&model, &adapter, &named(&rows), weights, randomness, &mut workers, &mut gradient);
+                    (passed.unwrap().loss.mean(), gradient)
                 };
                 let found = with(accumulate, 1);
                 assert_same(&name, &adapter, &found, &with(composed_gradient, 2));
@@ -257,12 +258,14 @@ fn blocks_pieces_and_used_memory_change_nothing() {
     let mut alone = vec![0f32; adapter.values.len()];
     let mut workers = Workers::new(2);
     for row in named(&rows) {
-        accumulate(&model, &adapter, &[row], 0.05, Randomness::default(), &mut workers, &mut alone).unwrap();
+        let weights = Weights::Every(0.05);
+        accumulate(&model, &adapter, &[row], weights, Randomness::default(), &mut workers, &mut alone).unwrap();
     }
     let off = norm(together.iter().zip(&alone).map(|(a, b)| a - b)) / norm(alone.iter().copied());
     assert!(off < 1e-5, "{off}");
     let mut again = vec![0f32; adapter.values.len()];
-    accumulate(&model, &adapter, &named(&rows), 0.05, Randomness::default(), &mut workers, &mut again).unwrap();
+    let weights = Weights::Every(0.05);
+    accumulate(&model, &adapter, &named(&rows), weights, Randomness::default(), &mut workers, &mut again).unwrap();
     assert_eq!(together, again);
 }
 
@@ -276,10 +279,11 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
         let mut computed = |share: bool| {
             let batch = Batch::new(&rows, share);
             let mut gradient = vec![0f32; adapter.values.len()];
-            let loss = super::gradient(&model, &changes, &batch, None, 0.05, &mut memory, &mut gradient).unwrap();
-            let by_itself = super::supervised_loss(&model, &changes, &batch, &mut memory).unwrap();
-            assert_eq!(loss, by_itself, "{name}");
-            (batch.computed(), loss.mean(), gradient)
+            let weights = super::TargetWeights::Every(0.05);
+            let losses = super::gradient(&model, &changes, &batch, None, weights, &mut memory, &mut gradient).unwrap();
+            let by_themselves = super::target_losses(&model, &changes, &batch, &mut memory).unwrap();
+            assert_eq!(losses, by_themselves, "{name}");
+            (batch.computed(), SupervisedLoss::of(&losses).mean(), gradient)
         };
         let (apart, shared) = (computed(false), computed(true));
         assert!(shared.0 < apart.0);

@@ -6,7 +6,7 @@ use super::{
     attention::{AttentionGroup, AttentionPlan},
     rope::{Rope, RopeRows},
 };
-use crate::LlmError;
+use crate::{LlmError, train::Likelihood};
 
 /// One tokenised row: ids, and for each whether it is a target (not 0) that the token before it has to predict.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +113,16 @@ impl Batch {
     /// Targets in all rows.
     pub fn supervised(&self) -> usize {
         self.targets.len()
+    }
+
+    /// The likelihood of each row, in the order they were given, from the losses of all targets.
+    pub(crate) fn likelihoods(&self, losses: &[f64]) -> Vec<Likelihood> {
+        let mut rows = vec![Likelihood::default(); self.order.len()];
+        for (&row, loss) in self.target_rows.iter().zip(losses) {
+            rows[row].log_p -= loss;
+            rows[row].tokens += 1;
+        }
+        rows
     }
 
     /// Which token's hidden state predicts each target.

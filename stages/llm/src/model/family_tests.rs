@@ -8,7 +8,7 @@ use crate::{
     adapter::Adapter,
     generate::GreedyOptions,
     reference::{FamilyReference, families, learnable_rows},
-    train::{NamedRow, Workers, accumulate, composed_gradient},
+    train::{NamedRow, Weights, Workers, accumulate, composed_gradient},
 };
 
 fn close(found: &[f32], expected: &[f32], what: &str) {
@@ -31,10 +31,10 @@ fn gradient(model: &Model, adapter: &Adapter, rows: &dyn Rows, fused: bool) -> (
     let (mut sum, mut total) = (0.0, vec![0f32; adapter.values.len()]);
     let mut workers = Workers::new(1);
     for row in all {
-        let named = [NamedRow { row, name: 0 }];
-        let weight = 1.0 / supervised as f64;
+        let named = [NamedRow { row, index: 0, name: 0 }];
+        let weights = Weights::Every(1.0 / supervised as f64);
         let randomness = Randomness { seed: 0, dropout: 0.0, neftune_alpha: 0.0 };
-        sum += by(model, adapter, &named, weight, randomness, &mut workers, &mut total).unwrap().sum;
+        sum += by(model, adapter, &named, weights, randomness, &mut workers, &mut total).unwrap().loss.sum;
     }
     (sum / supervised as f64, total)
 }

@@ -33,6 +33,11 @@ pub struct SupervisedLoss {
 }
 
 impl SupervisedLoss {
+    /// That of these losses.
+    pub(crate) fn of(losses: &[f64]) -> Self {
+        Self { sum: losses.iter().sum(), supervised: losses.len() }
+    }
+
     /// Mean over the targets.
     pub fn mean(&self) -> f64 {
         self.sum / self.supervised as f64
@@ -81,12 +86,16 @@ impl Model {
         range: std::ops::Range<usize>,
     ) -> Result<SupervisedLoss, LlmError> {
         let batch = Batch::new(&range.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
-        let tables = self.tables(&batch);
+        Ok(SupervisedLoss::of(&self.target_losses(&batch)?))
+    }
+
+    /// −ln p of every target of a batch.
+    pub(crate) fn target_losses(&self, batch: &Batch) -> Result<Vec<f64>, LlmError> {
+        let tables = self.tables(batch);
         let hidden = self.supervised_hidden(&tables, None);
-        let losses = values(
-            lm_head_loss(hidden, &self.head(), self.config.logit_cap, &tables.targets, HeadOutput::Losses).losses,
-        )?;
-        Ok(SupervisedLoss { sum: losses.iter().map(|l| f64::from(*l)).sum(), supervised: losses.len() })
+        let cap = self.config.logit_cap;
+        let losses = values(lm_head_loss(hidden, &self.head(), cap, &tables.targets, HeadOutput::Losses).losses)?;
+        Ok(losses.into_iter().map(f64::from).collect())
     }
 
     /// The tables of a batch on the model's device.

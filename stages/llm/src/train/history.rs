@@ -5,6 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::PreferenceMetrics;
 use crate::LlmError;
 
 /// The file of a history artifact that holds its rows.
@@ -17,7 +18,7 @@ pub struct HistoryRow {
     pub step: u64,
     /// Passes over the rows so far, with fractions.
     pub epoch: f64,
-    /// Mean over the step's targets, natural logarithm.
+    /// Mean over the step's targets, natural logarithm; of a training on preferences, over its pairs or answers.
     pub loss: f64,
     /// The same over the validation rows, after the step, where it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,6 +29,9 @@ pub struct HistoryRow {
     pub tokens: u64,
     /// Since the first step began.
     pub seconds: f64,
+    /// What a training on preferences is watched by.
+    #[serde(flatten)]
+    pub preference: PreferenceMetrics,
 }
 
 /// Rounds to twelve significant digits: short to read, and a value that survives being written as text and read again,

@@ -1,9 +1,12 @@
-//! Training: what is trained, batches, gradients, the optimizer, validation, and a snapshot to resume from.
+//! Training: what is trained and towards what, batches, gradients, the optimizer, validation, and a snapshot to resume from.
 
 mod config;
 mod gradient;
 mod history;
+mod likelihood;
+mod objective;
 mod optimizer;
+mod preference;
 mod schedule;
 mod shard;
 mod sharing;
@@ -15,14 +18,17 @@ mod workers;
 
 pub use crate::fused::ComputePath;
 pub use config::{Schedule, TrainConfig, Warmup};
+pub(crate) use gradient::{NamedRow, Weights, accumulate};
 #[cfg(test)]
-pub(crate) use gradient::composed_gradient;
-pub(crate) use gradient::{NamedRow, accumulate};
+pub(crate) use gradient::{Passed, composed_gradient};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
+pub(crate) use likelihood::Likelihood;
+pub use objective::Objective;
+pub use preference::{Preference, PreferenceLoss, PreferenceMethod, PreferenceMetrics};
 pub use sharing::Sharing;
 pub use snapshot::SnapshotPolicy;
 pub use trainable::{Trainable, ValueGroup};
-pub use trainer::{TrainEvent, TrainSettings, Trained, train};
+pub use trainer::{TrainEvent, TrainSettings, Trained, train, train_towards};
 pub(crate) use workers::Workers;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use crate::model::Row;
+use crate::model::{Row, common_prefix};
 
 /// Tokens of a shard at which the matrix products of a CPU core are near their best.
 const TOKENS_PER_SHARD: usize = 256;
@@ -14,15 +14,32 @@ const TOKENS_PER_PIECE: usize = 1024;
 ///
 /// The cut depends on the rows alone, never on the machine, because the order in which gradients are summed shows in
 /// their last bits and a result must not depend on the number of threads. The count is even so that two cores share
-/// the work.
-pub(crate) fn shards(rows: &[Row<'_>], prefix: usize) -> Vec<Vec<usize>> {
+/// the work. Every `together` rows, one after the other, stay in one part.
+pub(crate) fn shards(rows: &[Row<'_>], prefix: usize, together: usize) -> Vec<Vec<usize>> {
     let computed = computed(rows, prefix);
-    deal(rows, prefix, if computed < SMALLEST_CUT { 1 } else { 2 * (computed / (2 * TOKENS_PER_SHARD)).max(1) })
+    let count = if computed < SMALLEST_CUT { 1 } else { 2 * (computed / (2 * TOKENS_PER_SHARD)).max(1) };
+    or_by_themselves(rows, together, deal(rows, prefix, count, together))
 }
 
 /// Cuts a batch into the fewest parts of bounded size, which are computed one after the other.
-pub(crate) fn pieces(rows: &[Row<'_>], prefix: usize) -> Vec<Vec<usize>> {
-    deal(rows, prefix, computed(rows, prefix).div_ceil(TOKENS_PER_PIECE))
+pub(crate) fn pieces(rows: &[Row<'_>], prefix: usize, together: usize) -> Vec<Vec<usize>> {
+    let count = computed(rows, prefix).div_ceil(TOKENS_PER_PIECE);
+    or_by_themselves(rows, together, deal(rows, prefix, count, together))
+}
+
+/// Rows that belong together, such as two answers to one question, share more with each other than with all: where fewer
+/// tokens go through the model then, each such group is a part by itself.
+fn or_by_themselves(rows: &[Row<'_>], together: usize, parts: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    if together == 1 {
+        return parts;
+    }
+    let apart: Vec<Vec<usize>> =
+        (0..rows.len()).step_by(together).map(|first| (first..first + together).collect()).collect();
+    let tokens = |parts: &[Vec<usize>]| -> usize {
+        let rows_of = |part: &Vec<usize>| part.iter().map(|&row| rows[row]).collect::<Vec<_>>();
+        parts.iter().map(rows_of).map(|rows| computed(&rows, common_prefix(&rows))).sum()
+    };
+    if tokens(&apart) < tokens(&parts) { apart } else { parts }
 }
 
 /// Tokens that go through the model for rows that share their beginning of so many tokens.
@@ -30,16 +47,18 @@ pub(super) fn computed(rows: &[Row<'_>], prefix: usize) -> usize {
     prefix + rows.iter().map(|row| row.needed().saturating_sub(prefix)).sum::<usize>()
 }
 
-/// Deals rows out to so many parts, longest first, each to the lightest part.
-fn deal(rows: &[Row<'_>], prefix: usize, count: usize) -> Vec<Vec<usize>> {
-    let own = |row: usize| rows[row].needed().saturating_sub(prefix);
-    let mut parts: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); count.min(rows.len()).max(1)];
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&row| (std::cmp::Reverse(own(row)), row));
-    for row in order {
+/// Deals groups of `together` rows out to so many parts, longest first, each to the lightest part.
+fn deal(rows: &[Row<'_>], prefix: usize, count: usize, together: usize) -> Vec<Vec<usize>> {
+    let groups = rows.len() / together;
+    let members = |group: usize| group * together..(group + 1) * together;
+    let own = |group: usize| rows[members(group)].iter().map(|row| row.needed().saturating_sub(prefix)).sum::<usize>();
+    let mut parts: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); count.min(groups).max(1)];
+    let mut order: Vec<usize> = (0..groups).collect();
+    order.sort_by_key(|&group| (std::cmp::Reverse(own(group)), group));
+    for group in order {
         let lightest = parts.iter_mut().min_by_key(|(load, _)| *load).expect("invariant: there is a part");
-        lightest.0 += own(row);
-        lightest.1.push(row);
+        lightest.0 += own(group);
+        lightest.1.extend(members(group));
     }
     parts.into_iter().map(|(_, rows)| rows).collect()
 }

@@ -21,9 +21,9 @@ pub struct Sharing {
 
 impl Sharing {
     /// Counts one batch. `self.prefix` is left to the caller, who knows all rows.
-    pub(super) fn count(&mut self, batch: &[Row<'_>], path: &ComputePath) {
+    pub(super) fn count(&mut self, batch: &[Row<'_>], together: usize, path: &ComputePath) {
         let cut = if path.is_fused() { pieces } else { shards };
-        for part in cut(batch, common_prefix(batch)) {
+        for part in cut(batch, common_prefix(batch), together) {
             let rows: Vec<Row<'_>> = part.iter().map(|&row| batch[row]).collect();
             self.rows += rows.len();
             self.computed += computed(&rows, common_prefix(&rows));
@@ -59,12 +59,12 @@ mod tests {
         let rows: Vec<Row<'_>> = ids.iter().map(|ids| Row { ids, mask: &mask }).collect();
         let path = ComputePath::Fused { instructions: "any", gains_by_bf16: false };
         let mut sharing = Sharing { prefix: common_prefix(&rows), ..Sharing::default() };
-        sharing.count(&rows, &path);
+        sharing.count(&rows, 1, &path);
         // The last token is only ever predicted; of six, four are the same in all.
         assert_eq!(sharing, Sharing { prefix: 4, rows: 4, computed: 4 + 4 * 2, apart: 4 * 6 });
         assert_eq!(sharing.to_string(), "prefix of 4 tokens shared by 4 rows: 50 % fewer tokens");
         let mut alone = Sharing::default();
-        alone.count(&rows[..1], &path);
+        alone.count(&rows[..1], 1, &path);
         assert!(alone.saved().abs() < 1e-12);
     }
 }

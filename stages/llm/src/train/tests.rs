@@ -5,7 +5,8 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use serde_json::Value;
 
 use super::{
-    NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, Workers, accumulate, train,
+    NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, Weights, Workers, accumulate,
+    train,
 };
 use crate::{
     Model,
@@ -19,13 +20,13 @@ fn randomness(adapter: &Adapter) -> Randomness {
 }
 
 fn gradient(model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
-    let named: Vec<NamedRow<'_>> = (0..rows.len()).map(|i| NamedRow { row: rows.row(i), name: i as u64 }).collect();
+    let named: Vec<NamedRow<'_>> =
+        (0..rows.len()).map(|i| NamedRow { row: rows.row(i), index: i, name: i as u64 }).collect();
     let supervised: usize = named.iter().map(|n| n.row.supervised()).sum();
     let mut total = vec![0f32; adapter.values.len()];
-    let weight = 1.0 / supervised as f64;
-    let loss = accumulate(model, adapter, &named, weight, randomness(adapter), &mut Workers::new(threads), &mut total)
-        .unwrap();
-    (loss.mean(), total)
+    let (weights, mut workers) = (Weights::Every(1.0 / supervised as f64), Workers::new(threads));
+    let passed = accumulate(model, adapter, &named, weights, randomness(adapter), &mut workers, &mut total).unwrap();
+    (passed.loss.mean(), total)
 }
 
 fn norm(values: impl IntoIterator<Item = f32>) -> f64 {

@@ -6,20 +6,20 @@ use std::{
 
 use super::{
     HistoryRow, SnapshotPolicy, TrainConfig, Trainable,
-    gradient::{NamedRow, accumulate},
+    gradient::{NamedRow, Passed, accumulate},
     history::twelve_digits,
+    objective::Objective,
     optimizer::{AdamW, clip},
     schedule::learning_rate,
     sharing::Sharing,
     snapshot::{Found, Progress, State},
     trainable::ValueGroup,
-    validation::validate,
     workers::Workers,
 };
 use crate::{
     LlmError, Model,
     fused::ComputePath,
-    model::{Randomness, Row, Rows, SupervisedLoss, check_row, common_prefix},
+    model::{Randomness, Row, Rows, check_row, common_prefix},
     random::{self, Purpose},
 };
 
@@ -107,15 +107,32 @@ pub fn train<T: Trainable>(
     settings: &TrainSettings,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 ) -> Result<Trained<T>, LlmError> {
-    let validation = validation.filter(|rows| !rows.is_empty());
-    check_rows(model, rows)?;
-    validation.map_or(Ok(()), |rows| check_rows(model, rows))?;
+    let validation = validation.map(Objective::CrossEntropy);
+    train_towards(model, initial, Objective::CrossEntropy(rows), validation, config, settings, on_event)
+}
+
+/// [`train`] with any objective.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn train_towards<T: Trainable>(
+    model: &Model,
+    initial: T,
+    objective: Objective<'_>,
+    validation: Option<Objective<'_>>,
+    config: &TrainConfig,
+    settings: &TrainSettings,
+    on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+) -> Result<Trained<T>, LlmError> {
+    let validation = validation.filter(|objective| objective.examples() > 0);
+    check_rows(model, objective.rows())?;
+    validation.map_or(Ok(()), |objective| check_rows(model, objective.rows()))?;
     initial.check(model.config())?;
     let mut run = Training {
         model,
-        rows,
+        objective,
         config,
-        total: config.total_steps(rows.len()),
+        total: config.total_steps(objective.examples()),
         state: State { progress: Progress::default(), optimizer: AdamW::new(initial.values().len()), best: None },
         groups: initial.groups(config),
         gradient: vec![0.0; initial.values().len()],
@@ -146,7 +163,9 @@ pub fn train<T: Trainable>(
         let mut row = run.step()?;
         if let Some(validation) = validation.filter(|_| run.validates_now()) {
             let _ = on_event(TrainEvent::Validating { step: row.step, total: run.total });
-            row.validation_loss = Some(run.validate(validation)?);
+            let (loss, accuracies) = run.validate(validation)?;
+            row.validation_loss = Some(loss);
+            row.preference.validation_accuracies = accuracies.map(twelve_digits);
         }
         run.state.progress.seconds = twelve_digits(run.state.progress.seconds + began.elapsed().as_secs_f64());
         row.seconds = run.state.progress.seconds;
@@ -179,7 +198,7 @@ const SNAPSHOT_SHARE: u32 = 50;
 
 struct Training<'a, T> {
     model: &'a Model,
-    rows: &'a dyn Rows,
+    objective: Objective<'a>,
     config: &'a TrainConfig,
     total: u64,
     trained: T,
@@ -187,7 +206,7 @@ struct Training<'a, T> {
     gradient: Vec<f32>,
     state: State,
     workers: Workers,
-    /// The epoch and its order of rows.
+    /// The epoch and its order of examples.
     order: (u64, Vec<usize>),
 }
 
@@ -195,31 +214,24 @@ impl<'a, T: Trainable> Training<'a, T> {
     /// One optimizer step: gradients of its batches, clipping, AdamW.
     fn step(&mut self) -> Result<HistoryRow, LlmError> {
         let index = self.state.progress.step;
-        let per_epoch = self.config.steps_per_epoch(self.rows.len());
+        let examples = self.objective.examples();
+        let per_epoch = self.config.steps_per_epoch(examples);
         let (epoch, within) = (index / per_epoch, index % per_epoch);
         let chosen = self.rows_of(epoch, within);
-        let supervised: usize = chosen.iter().map(|named| named.row.supervised()).sum();
 
         self.gradient.fill(0.0);
         let randomness = self.randomness();
-        let mut loss = SupervisedLoss::default();
-        for batch in chosen.chunks(self.config.batch_size) {
-            let part = accumulate(
-                self.model,
-                &self.trained,
-                batch,
-                1.0 / supervised as f64,
-                randomness,
-                &mut self.workers,
-                &mut self.gradient,
-            )?;
-            loss.sum += part.sum;
-            loss.supervised += part.supervised;
+        let begun = self.objective.begin(self.model, &self.trained, &chosen, &mut self.workers)?;
+        let mut passed = Passed::default();
+        for batch in chosen.chunks(self.config.batch_size * self.objective.together()) {
+            let (trained, weights, total) = (&self.trained, begun.weights(), &mut self.gradient);
+            passed.add(accumulate(self.model, trained, batch, weights, randomness, &mut self.workers, total)?);
         }
+        let (loss, preference) = begun.measure(&passed);
         let step = index + 1;
         let (gradient, limit) = (&mut self.gradient, self.config.max_grad_norm);
         let norm = self.workers.together(|_| Ok(clip(gradient, limit)))?;
-        for (quantity, value) in [("loss", loss.mean()), ("gradient norm", norm)] {
+        for (quantity, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
                 let first_bad =
                     self.model.first_bad(&self.trained, &chosen.iter().map(|named| named.row).collect::<Vec<_>>())?;
@@ -235,21 +247,22 @@ impl<'a, T: Trainable> Training<'a, T> {
         })?;
         self.state.progress.step = step;
         self.state.progress.tokens += chosen.iter().map(|named| named.row.ids.len() as u64).sum::<u64>();
-        let done = (within as usize * self.config.rows_per_step() + chosen.len()) as f64 / self.rows.len() as f64;
+        let done = within as usize * self.config.rows_per_step() + chosen.len() / self.objective.together();
         Ok(HistoryRow {
             step,
-            epoch: twelve_digits(epoch as f64 + done),
-            loss: twelve_digits(loss.mean()),
+            epoch: twelve_digits(epoch as f64 + done as f64 / examples as f64),
+            loss: twelve_digits(loss),
             validation_loss: None,
             learning_rate: twelve_digits(rate),
             tokens: self.state.progress.tokens,
             seconds: 0.0,
+            preference,
         })
     }
 
-    /// The rows of a step, in the order of the epoch.
+    /// The rows of a step, in the order of the epoch; those of an example one after the other.
     fn rows_of(&mut self, epoch: u64, within: u64) -> Vec<NamedRow<'a>> {
-        let count = self.rows.len();
+        let count = self.objective.examples();
         if self.order.0 != epoch {
             let order = if self.config.shuffle {
                 random::permutation(count, &mut random::stream(self.config.seed, Purpose::Order, epoch))
@@ -260,10 +273,11 @@ impl<'a, T: Trainable> Training<'a, T> {
         }
         let start = within as usize * self.config.rows_per_step();
         let end = (start + self.config.rows_per_step()).min(count);
-        let rows = self.rows;
+        let (rows, together) = (self.objective.rows(), self.objective.together());
         self.order.1[start..end]
             .iter()
-            .map(|&row| NamedRow { row: rows.row(row), name: epoch * count as u64 + row as u64 })
+            .flat_map(|example| example * together..(example + 1) * together)
+            .map(|index| NamedRow { row: rows.row(index), index, name: epoch * rows.len() as u64 + index as u64 })
             .collect()
     }
 
@@ -278,11 +292,12 @@ impl<'a, T: Trainable> Training<'a, T> {
         if !self.randomness().lets_rows_share() {
             return None;
         }
-        let all: Vec<Row<'_>> = (0..self.rows.len()).map(|row| self.rows.row(row)).collect();
+        let (rows, together) = (self.objective.rows(), self.objective.together());
+        let all: Vec<Row<'_>> = (0..rows.len()).map(|row| rows.row(row)).collect();
         let mut sharing = Sharing { prefix: common_prefix(&all), ..Sharing::default() };
-        for within in 0..self.config.steps_per_epoch(self.rows.len()).min(self.total) {
+        for within in 0..self.config.steps_per_epoch(self.objective.examples()).min(self.total) {
             let rows: Vec<Row<'_>> = self.rows_of(0, within).iter().map(|named| named.row).collect();
-            rows.chunks(self.config.batch_size).for_each(|batch| sharing.count(batch, path));
+            rows.chunks(self.config.batch_size * together).for_each(|batch| sharing.count(batch, together, path));
         }
         (sharing.computed < sharing.apart).then_some(sharing)
     }
@@ -290,13 +305,15 @@ impl<'a, T: Trainable> Training<'a, T> {
     /// Whether the validation loss is due after the step just done.
     fn validates_now(&self) -> bool {
         let step = self.state.progress.step;
-        let every = self.config.evaluate_every.unwrap_or_else(|| self.config.steps_per_epoch(self.rows.len()));
+        let every =
+            self.config.evaluate_every.unwrap_or_else(|| self.config.steps_per_epoch(self.objective.examples()));
         step.is_multiple_of(every) || step == self.total
     }
 
     /// The validation loss of the values as they are now; keeps them if it is the lowest.
-    fn validate(&mut self, rows: &dyn Rows) -> Result<f64, LlmError> {
-        let loss = twelve_digits(validate(self.model, &self.trained, rows, &mut self.workers)?);
+    fn validate(&mut self, objective: Objective<'_>) -> Result<(f64, Option<f64>), LlmError> {
+        let (loss, accuracies) = objective.validate(self.model, &self.trained, &mut self.workers)?;
+        let loss = twelve_digits(loss);
         let progress = &mut self.state.progress;
         if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
             progress.lowest = Some((progress.step, loss));
@@ -305,7 +322,7 @@ impl<'a, T: Trainable> Training<'a, T> {
         } else {
             progress.without_gain += 1;
         }
-        Ok(loss)
+        Ok((loss, accuracies))
     }
 
     fn gave_up(&self) -> bool {
