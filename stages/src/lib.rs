@@ -19,6 +19,10 @@ pub mod tokenize;
 pub mod tokens;
 #[cfg(feature = "llm")]
 pub mod train_lora;
+#[cfg(feature = "llm")]
+pub mod train_preference;
+#[cfg(feature = "llm")]
+pub mod training;
 
 use refit_engine::stage::{Registry, StageKind};
 
@@ -30,6 +34,8 @@ pub fn registry() -> Registry {
         StageKind::of::<tokenize::Tokenize>(),
         #[cfg(feature = "llm")]
         StageKind::of::<train_lora::TrainLora>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<train_preference::TrainPreference>(),
         #[cfg(feature = "llm")]
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<ab_compare::AbCompare>(),

@@ -1,4 +1,7 @@
 //! The one record shape every stage kind reads and writes: a conversation, its id, and where it came from.
+//!
+//! A conversation may say what its last answer is worth: by a worse one (`rejected`), or by itself (`desirable`). A text
+//! that is no conversation is one turn of the role `text`.
 
 use std::{
     io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
@@ -26,6 +29,12 @@ pub struct Record {
     pub id: String,
     /// The turns, oldest first.
     pub messages: Vec<Message>,
+    /// An answer to the same turns that is worse than the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// Whether the last turn is an answer to be given or one to be avoided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desirable: Option<bool>,
     /// The source row (`row`) and every column that is not part of the conversation.
     #[serde(default)]
     pub meta: Map<String, Value>,
@@ -35,7 +44,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant` or `tool`.
+    /// Who speaks: `system`, `user`, `assistant` or `tool`; `text` is a text by itself.
     pub role: String,
     /// What is said.
     pub content: String,
@@ -46,6 +55,26 @@ impl Message {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
+}
+
+/// The role of a text that is no conversation.
+pub const TEXT: &str = "text";
+
+/// The role under which [`said`] tells the rejected answer.
+pub const REJECTED: &str = "rejected";
+
+/// Who says what: every turn, then the rejected answer.
+pub fn said<'a>(
+    messages: &'a [Message],
+    rejected: Option<&'a str>,
+) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
+    let turns = messages.iter().map(|message| (message.role.as_str(), message.content.as_str()));
+    turns.chain(rejected.map(|answer| (REJECTED, answer)))
+}
+
+/// Whether the turns are a text by itself.
+pub fn is_text(messages: &[Message]) -> bool {
+    matches!(messages, [only] if only.role == TEXT)
 }
 
 /// The longest line a records artifact may have: far above any real row, far below the memory of a machine.
@@ -212,7 +241,13 @@ mod tests {
     use super::*;
 
     fn record(id: &str) -> Record {
-        Record { id: id.into(), messages: vec![Message::new("user", "多行\n?")], meta: Map::new() }
+        Record {
+            id: id.into(),
+            messages: vec![Message::new("user", "多行\n?")],
+            rejected: None,
+            desirable: None,
+            meta: Map::new(),
+        }
     }
 
     #[test]

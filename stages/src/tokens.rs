@@ -5,6 +5,8 @@
 //! | `{part}.ids` | U32 `[tokens]` | token ids of all rows, one after another |
 //! | `{part}.mask` | U8 `[tokens]` | 1 where the token is a target of the loss, else 0 |
 //! | `{part}.offsets` | U64 `[rows + 1]` | where each row starts; the last entry is the number of tokens |
+//! | `{part}.pair` | U32 `[rows]` | of preferences: which rows answer the same question; chosen and rejected follow each other |
+//! | `{part}.desired` | U8 `[rows]` | of preferences: 1 where the row's answer is to be given, 0 where it is to be avoided |
 //!
 //! The key `refit` of the file's metadata holds [`TokenFacts`] as JSON.
 
@@ -82,6 +84,9 @@ struct PartRanges {
     ids: Range<usize>,
     mask: Range<usize>,
     offsets: Range<usize>,
+    /// Of preferences.
+    pair: Option<Range<usize>>,
+    desired: Option<Range<usize>>,
 }
 
 impl Tokens {
@@ -102,10 +107,14 @@ impl Tokens {
                 let info = info.ok_or_else(|| damaged(&path, &format!("`{name}` is missing or of another type")))?;
                 Ok::<_, StageError>(start + info.data_offsets.0..start + info.data_offsets.1)
             };
+            let has = |tensor: &str| header.info(&format!("{name}.{tensor}")).is_some();
+            let preferences = has("pair") || has("desired");
             let ranges = PartRanges {
                 ids: range("ids", Dtype::U32)?,
                 mask: range("mask", Dtype::U8)?,
                 offsets: range("offsets", Dtype::U64)?,
+                pair: preferences.then(|| range("pair", Dtype::U32)).transpose()?,
+                desired: preferences.then(|| range("desired", Dtype::U8)).transpose()?,
             };
             parts.insert(name.to_owned(), ranges);
         }
@@ -143,6 +152,13 @@ impl Tokens {
             ids: bytemuck::try_cast_slice(self.file.get(ranges.ids.clone())?).ok()?,
             mask: self.file.get(ranges.mask.clone())?,
             offsets: bytemuck::try_cast_slice(self.file.get(ranges.offsets.clone())?).ok()?,
+            preferences: match (&ranges.pair, &ranges.desired) {
+                (Some(pair), Some(desired)) => Some(Preferences {
+                    pair: bytemuck::try_cast_slice(self.file.get(pair.clone())?).ok()?,
+                    desired: self.file.get(desired.clone())?,
+                }),
+                _ => None,
+            },
         })
     }
 }
@@ -171,6 +187,25 @@ pub struct Rows<'a> {
     ids: &'a [u32],
     mask: &'a [u8],
     offsets: &'a [u64],
+    preferences: Option<Preferences<'a>>,
+}
+
+/// What the answers of rows are worth.
+#[derive(Debug, Clone, Copy)]
+pub struct Preferences<'a> {
+    /// Rows of one number answer the same question; chosen and rejected follow each other.
+    pub pair: &'a [u32],
+    /// 1 where the answer is to be given, 0 where it is to be avoided.
+    pub desired: &'a [u8],
+}
+
+impl Preferences<'_> {
+    /// Whether there is a chosen and a rejected answer to every question, rather than answers by themselves.
+    pub fn are_pairs(&self) -> bool {
+        self.pair.len().is_multiple_of(2)
+            && self.pair.chunks_exact(2).all(|pair| pair[0] == pair[1])
+            && self.desired.chunks_exact(2).all(|pair| pair == [1, 0])
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -199,6 +234,11 @@ impl<'a> Rows<'a> {
         (0..rows.len()).map(move |row| rows.get(row))
     }
 
+    /// What the answers are worth, if the rows say so.
+    pub fn preferences(&self) -> Option<Preferences<'a>> {
+        self.preferences
+    }
+
     /// Tokens of all rows.
     pub fn tokens(&self) -> usize {
         self.ids.len()
@@ -220,6 +260,11 @@ impl<'a> Rows<'a> {
             && self.offsets.is_sorted()
             && self.mask.len() == self.ids.len()
             && self.mask.iter().all(|target| *target <= 1)
+            && self.preferences.is_none_or(|known| {
+                known.pair.len() == self.len()
+                    && known.desired.len() == self.len()
+                    && known.desired.iter().all(|desired| *desired <= 1)
+            })
     }
 }
 
@@ -229,6 +274,9 @@ pub struct TokenRows {
     ids: Vec<u32>,
     mask: Vec<u8>,
     ends: Vec<u64>,
+    /// Of preferences: one for each row.
+    pair: Vec<u32>,
+    desired: Vec<u8>,
 }
 
 impl TokenRows {
@@ -238,6 +286,14 @@ impl TokenRows {
         self.mask.extend(mask.into_iter().map(u8::from));
         debug_assert_eq!(self.ids.len(), self.mask.len());
         self.ends.push(self.ids.len() as u64);
+    }
+
+    /// Says of the row added last which question it answers and whether its answer is to be given. It is said of every
+    /// row of a part or of none.
+    pub fn prefer(&mut self, pair: u32, desired: bool) {
+        self.pair.push(pair);
+        self.desired.push(u8::from(desired));
+        debug_assert_eq!(self.pair.len(), self.ends.len());
     }
 
     /// Number of rows.
@@ -264,11 +320,15 @@ impl TokenRows {
         let mut tensors = Vec::new();
         for (name, rows) in parts {
             let offsets = &offsets[name];
-            let views: [(&str, Dtype, usize, &[u8]); 3] = [
+            let mut views: Vec<(&str, Dtype, usize, &[u8])> = vec![
                 ("ids", Dtype::U32, rows.ids.len(), bytemuck::cast_slice(&rows.ids)),
                 ("mask", Dtype::U8, rows.mask.len(), &rows.mask),
                 ("offsets", Dtype::U64, offsets.len(), bytemuck::cast_slice(offsets)),
             ];
+            if !rows.pair.is_empty() {
+                views.push(("pair", Dtype::U32, rows.pair.len(), bytemuck::cast_slice(&rows.pair)));
+                views.push(("desired", Dtype::U8, rows.desired.len(), &rows.desired));
+            }
             for (tensor, dtype, count, bytes) in views {
                 tensors.push((format!("{name}.{tensor}"), TensorView::new(dtype, vec![count], bytes).map_err(failed)?));
             }
@@ -315,6 +375,25 @@ mod tests {
         assert!(tokens.part("validation").unwrap().is_empty());
         assert!(tokens.part("test").is_none());
         assert!(Tokens::open(&folder.path().join(TOKENS_FILE)).is_ok());
+    }
+
+    #[test]
+    fn preferences_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut train = TokenRows::default();
+        for pair in 0..2 {
+            for desired in [true, false] {
+                train.push(&[5, 6 + u32::from(desired)], [false, true]);
+                train.prefer(pair, desired);
+            }
+        }
+        TokenRows::write(folder.path(), &BTreeMap::from([("train", train)]), &facts()).unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let known = tokens.part("train").unwrap().preferences().unwrap();
+        assert_eq!((known.pair, known.desired), (&[0, 0, 1, 1][..], &[1, 0, 1, 0][..]));
+        assert!(known.are_pairs());
+        assert!(!Preferences { pair: &[0, 1], desired: &[1, 0] }.are_pairs());
+        assert!(!Preferences { pair: &[0, 0], desired: &[0, 1] }.are_pairs());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     prepare::{Candidate, sides},
 };
 use crate::{
-    records::{Record, RecordWriter, RecordsAt},
+    records::{Record, RecordWriter, RecordsAt, said},
     similarity::{Banding, NearIndex},
 };
 
@@ -77,7 +77,7 @@ impl KeptRows {
             return Ok(None);
         }
         written.flush()?;
-        let mine = sides(&row.messages, self.on);
+        let mine = sides(said(&row.messages, row.rejected.as_deref()), self.on);
         let mut best: Option<(f64, Record)> = None;
         for candidate in candidates {
             let record = back.read(self.offsets[candidate as usize])?;
@@ -87,7 +87,7 @@ impl KeptRows {
             if self.on == DedupOn::Conversation && system(&record.messages) != system(&row.messages) {
                 continue;
             }
-            let theirs = sides(&record.messages, self.on);
+            let theirs = sides(said(&record.messages, record.rejected.as_deref()), self.on);
             let alike = mine.iter().zip(&theirs).map(|(a, b)| a.jaccard(b)).fold(1.0, f64::min);
             if alike >= self.similarity && best.as_ref().is_none_or(|(most, _)| alike > *most) {
                 best = Some((alike, record));

@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 
 use super::prepare::digest;
-use crate::records::Message;
 
 /// Hands out ids and sees to it that each is there once, since predictions are matched by them.
 ///
@@ -20,13 +19,13 @@ pub(super) struct Ids {
 impl Ids {
     /// The row's own id, else the first 16 hexadecimal digits of a digest of its content: adding or moving rows changes
     /// no id. A second row of the same id becomes `id-2`.
-    pub(super) fn next(&mut self, own: Option<String>, messages: &[Message]) -> String {
+    pub(super) fn next<'a>(&mut self, own: Option<String>, said: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let base = if let Some(id) = own {
             self.given += 1;
             id
         } else {
             self.made += 1;
-            of_content(messages)
+            of_content(said)
         };
         let uses = self.uses(&base);
         *uses += 1;
@@ -54,8 +53,8 @@ impl Ids {
 }
 
 /// The id of a row that brings none.
-pub(super) fn of_content(messages: &[Message]) -> String {
-    format!("{:016x}", (digest(messages.iter()) >> 64) as u64)
+pub(super) fn of_content<'a>(said: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    format!("{:016x}", (digest(said) >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -66,17 +65,17 @@ mod tests {
     fn an_id_is_handed_out_once() {
         let mut ids = Ids::default();
         let all: Vec<String> =
-            ["a", "a-2", "a", "a", "b"].into_iter().map(|id| ids.next(Some(id.into()), &[])).collect();
+            ["a", "a-2", "a", "a", "b"].into_iter().map(|id| ids.next(Some(id.into()), std::iter::empty())).collect();
         assert_eq!(all, ["a", "a-2", "a-3", "a-4", "b"]);
         assert_eq!((ids.given, ids.repeated), (5, 2));
     }
 
     #[test]
     fn an_id_of_content_depends_on_content_alone() {
-        let row = [Message::new("user", "q"), Message::new("assistant", "a")];
+        let row = || [("user", "q"), ("assistant", "a")].into_iter();
         let mut ids = Ids::default();
-        ids.next(None, &[]);
-        assert_eq!(ids.next(None, &row), Ids::default().next(None, &row));
-        assert_eq!(of_content(&row).len(), 16);
+        ids.next(None, std::iter::empty());
+        assert_eq!(ids.next(None, row()), Ids::default().next(None, row()));
+        assert_eq!(of_content(row()).len(), 16);
     }
 }

@@ -1,12 +1,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Reads rows of any of the three common shapes, cleans their text and leaves out what should not be learned.
+/// Reads rows of any of the common shapes, cleans their text and leaves out what should not be learned.
+///
+/// Preferences: a row with a worse answer in `rejected` beside the right one (in `chosen`, `output` or the last turn) becomes a
+/// pair; one with a truth value in `kto_tag`, or in `label` beside `prompt` and `completion`, an answer to be given or avoided.
+/// Everything that is done to a text is done to the rejected answer too.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CleanParams {
     /// The shape of the rows. `auto` decides for each row by its columns: `messages`, then `conversations`, then
-    /// `instruction`/`output`.
+    /// `instruction`/`output`, then `prompt` with `completion`, `chosen` or `rejected`, then `text`.
     pub format: Format,
     /// Which column plays which part, where the names differ: `{ instruction: question, output: answer }`.
     pub columns: Columns,
@@ -35,9 +39,9 @@ pub struct CleanParams {
     pub min_prompt_chars: Option<u64>,
     /// The most characters of all user turns together.
     pub max_prompt_chars: Option<u64>,
-    /// The fewest characters of all assistant turns together.
+    /// The fewest characters of all assistant turns together, with either answer of a pair; or of a text.
     pub min_response_chars: Option<u64>,
-    /// The most characters of all assistant turns together.
+    /// The most characters of all assistant turns together, with either answer of a pair; or of a text.
     pub max_response_chars: Option<u64>,
     /// Personal data in messages and columns: `redact` replaces it by `[EMAIL]`, `[PHONE]`, `[ID_CARD]`, `[BANK_CARD]`,
     /// `[IP]` or `[KEY]`; `drop` leaves the row out; `keep` does not look.
@@ -92,6 +96,11 @@ pub enum Format {
     ShareGpt,
     /// `messages` of `role` and `content`, as chat interfaces have them.
     Messages,
+    /// `prompt` with `completion`, or with `chosen` and `rejected`, as TRL has them: texts, or lists of turns. Without
+    /// `prompt`, it is what the two conversations begin with.
+    Prompt,
+    /// `text`: no conversation, for continued pre-training.
+    Text,
 }
 
 /// The names of the columns in the data, where they are not the usual ones. Columns without a part go into `meta`.
@@ -114,6 +123,18 @@ pub struct Columns {
     pub conversations: Option<String>,
     /// The turns of a row in the `messages` shape.
     pub messages: Option<String>,
+    /// The question of a row in the `prompt` shape.
+    pub prompt: Option<String>,
+    /// Its answer (`completion`).
+    pub completion: Option<String>,
+    /// The better of two answers (`chosen`), in any shape.
+    pub chosen: Option<String>,
+    /// The worse one (`rejected`).
+    pub rejected: Option<String>,
+    /// Whether the answer is to be given (true) or avoided (`kto_tag`, and `label` in the `prompt` shape).
+    pub label: Option<String>,
+    /// A text that is no conversation (`text`).
+    pub text: Option<String>,
 }
 
 /// Whether characters are composed.

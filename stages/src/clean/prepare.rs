@@ -9,7 +9,7 @@ use super::{
     text::{Changes, TextCleaner},
 };
 use crate::{
-    records::Message,
+    records::{Message, REJECTED, Record, TEXT, is_text, said},
     similarity::{Banding, Fingerprint, Shingles},
 };
 
@@ -43,6 +43,10 @@ pub(super) enum Outcome {
 pub(super) struct Candidate {
     pub id: Option<String>,
     pub messages: Vec<Message>,
+    /// A worse answer than the last turn.
+    pub rejected: Option<String>,
+    /// Whether the last turn is an answer to be given or avoided.
+    pub desirable: Option<bool>,
     pub meta: Map<String, Value>,
     /// Of what exact duplicates share.
     pub digest: u128,
@@ -52,9 +56,15 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// The messages without a system prompt of the parameters.
-    pub(super) fn own_messages(&self) -> &[Message] {
-        &self.messages[usize::from(self.system_added)..]
+    /// Who says what, without a system prompt of the parameters.
+    pub(super) fn said(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        said(&self.messages[usize::from(self.system_added)..], self.rejected.as_deref())
+    }
+
+    /// Every text, with who says it.
+    fn texts_mut(&mut self) -> impl Iterator<Item = (&str, &mut String)> {
+        let turns = self.messages.iter_mut().map(|message| (message.role.as_str(), &mut message.content));
+        turns.chain(self.rejected.as_mut().map(|answer| (REJECTED, answer)))
     }
 }
 
@@ -93,6 +103,8 @@ impl Preparation {
                 let mut candidate = Candidate {
                     id: draft.id,
                     messages: draft.messages,
+                    rejected: draft.rejected,
+                    desirable: draft.desirable,
                     meta: draft.meta,
                     digest: 0,
                     fingerprint: None,
@@ -109,16 +121,15 @@ impl Preparation {
 
     fn refine(&self, row: &mut Candidate, changes: &mut Changes, findings: &mut Findings) -> Result<(), Problem> {
         let mut unsettled = false;
-        for message in &mut row.messages {
-            let text = std::mem::take(&mut message.content);
-            match self.text.clean(text, changes) {
-                Some(text) => message.content = text,
+        for (_, content) in row.texts_mut() {
+            match self.text.clean(std::mem::take(content), changes) {
+                Some(text) => *content = text,
                 None => unsettled = true,
             }
         }
         if let Some(scrubber) = &self.scrubber {
-            for message in &mut row.messages {
-                scrubber.scrub(&mut message.content, findings);
+            for (_, content) in row.texts_mut() {
+                scrubber.scrub(content, findings);
             }
             scrubber.scrub_columns(&mut row.meta, findings);
         }
@@ -127,20 +138,25 @@ impl Preparation {
         }
         // Cleaning may leave nothing of a system prompt.
         row.messages.retain(|message| message.role != "system" || !message.content.is_empty());
-        for message in row.messages.iter().filter(|message| message.content.trim().is_empty()) {
-            match message.role.as_str() {
+        for (role, _) in row.said().filter(|(_, content)| content.trim().is_empty()) {
+            match role {
                 "assistant" => return Err(Problem::new(Reason::EmptyAnswer, "the answer is empty")),
+                REJECTED => return Err(Problem::new(Reason::EmptyAnswer, "the rejected answer is empty")),
+                TEXT => return Err(Problem::new(Reason::EmptyAnswer, "the text is empty")),
                 "user" => return Err(Problem::new(Reason::EmptyPrompt, "the prompt is empty")),
                 _ => {}
             }
         }
+        if row.messages.last().map(|last| &last.content) == row.rejected.as_ref() {
+            return Err(Problem::new(Reason::SameAnswers, "the chosen and the rejected answer are the same"));
+        }
         if let Some(system) = &self.params.system
-            && row.messages.first().is_some_and(|first| first.role != "system")
+            && row.messages.first().is_some_and(|first| first.role != "system" && first.role != TEXT)
         {
             row.messages.insert(0, Message::new("system", system.clone()));
             row.system_added = true;
         }
-        self.check_lengths(&row.messages)?;
+        self.check_lengths(row)?;
         if self.params.pii == Pii::Drop && findings.iter().any(|count| *count > 0) {
             return Err(Problem::new(Reason::PersonalData, "the row holds personal data"));
         }
@@ -148,8 +164,9 @@ impl Preparation {
         Ok(())
     }
 
-    fn check_lengths(&self, messages: &[Message]) -> Result<(), Problem> {
+    fn check_lengths(&self, row: &Candidate) -> Result<(), Problem> {
         let p = &self.params;
+        let messages = &row.messages;
         for (role, name, least, most, short, long) in [
             ("user", "prompt", p.min_prompt_chars, p.max_prompt_chars, Reason::ShortPrompt, Reason::LongPrompt),
             (
@@ -161,15 +178,21 @@ impl Preparation {
                 Reason::LongResponse,
             ),
         ] {
-            if least.is_none() && most.is_none() {
+            if (least.is_none() && most.is_none()) || (role == "user" && is_text(messages)) {
                 continue;
             }
             let chars = length(messages, role);
-            if let Some(least) = least.filter(|least| chars < *least) {
-                return Err(Problem::new(short, format!("the {name} has {chars} characters, fewer than {least}")));
-            }
-            if let Some(most) = most.filter(|most| chars > *most) {
-                return Err(Problem::new(long, format!("the {name} has {chars} characters, more than {most}")));
+            // With the other answer of a pair in place of the last turn.
+            let other = row.rejected.as_ref().filter(|_| role == "assistant").map(|rejected| {
+                chars - length(&messages[messages.len() - 1..], role) + rejected.chars().count() as u64
+            });
+            for chars in std::iter::once(chars).chain(other) {
+                if let Some(least) = least.filter(|least| chars < *least) {
+                    return Err(Problem::new(short, format!("the {name} has {chars} characters, fewer than {least}")));
+                }
+                if let Some(most) = most.filter(|most| chars > *most) {
+                    return Err(Problem::new(long, format!("the {name} has {chars} characters, more than {most}")));
+                }
             }
         }
         Ok(())
@@ -181,41 +204,42 @@ impl Preparation {
         if p.dedup == Dedup::None {
             return;
         }
-        let compared = |message: &&Message| p.dedup_on == DedupOn::Conversation || asks(message);
-        row.digest = digest(row.messages.iter().filter(compared));
-        row.fingerprint = self.banding.map(|banding| Fingerprint::of(&sides(&row.messages, p.dedup_on), banding));
+        let said = said(&row.messages, row.rejected.as_deref());
+        let compared = |(role, _): &(&str, &str)| p.dedup_on == DedupOn::Conversation || asks(role) || *role == TEXT;
+        let digest = digest(said.clone().filter(compared));
+        let fingerprint = self.banding.map(|banding| Fingerprint::of(&sides(said, p.dedup_on), banding));
+        (row.digest, row.fingerprint) = (digest, fingerprint);
     }
 }
 
-/// Characters of all turns of a role.
+/// Characters of all turns of a role. A text by itself is all answer.
 pub(super) fn length(messages: &[Message], role: &str) -> u64 {
-    messages.iter().filter(|message| message.role == role).map(|message| message.content.chars().count() as u64).sum()
+    let of_role = |message: &&Message| message.role == role || (role == "assistant" && message.role == TEXT);
+    messages.iter().filter(of_role).map(|message| message.content.chars().count() as u64).sum()
 }
 
-fn asks(message: &Message) -> bool {
-    matches!(message.role.as_str(), "user" | "tool")
+fn asks(role: &str) -> bool {
+    matches!(role, "user" | "tool")
 }
 
 /// The texts of which each must be alike in near-duplicates. A long system prompt that all rows share would make
 /// everything alike, so it is none of them.
-pub(super) fn sides(messages: &[Message], on: DedupOn) -> Vec<Shingles> {
-    let join = |wanted: fn(&Message) -> bool| {
-        let texts: Vec<&str> =
-            messages.iter().filter(|message| wanted(message)).map(|message| message.content.as_str()).collect();
+pub(super) fn sides<'a>(said: impl Iterator<Item = (&'a str, &'a str)> + Clone, on: DedupOn) -> Vec<Shingles> {
+    let join = |wanted: fn(&str) -> bool| {
+        let texts: Vec<&str> = said.clone().filter(|(role, _)| wanted(role)).map(|(_, content)| content).collect();
         Shingles::of(&texts.join("\n"))
     };
-    let prompt = join(asks);
     match on {
-        DedupOn::Prompt => vec![prompt],
-        DedupOn::Conversation => vec![prompt, join(|message| message.role == "assistant")],
+        DedupOn::Prompt => vec![join(|role| asks(role) || role == TEXT)],
+        DedupOn::Conversation => vec![join(asks), join(|role| matches!(role, "assistant" | REJECTED | TEXT))],
     }
 }
 
 /// A digest of who says what.
-pub(super) fn digest<'a>(messages: impl Iterator<Item = &'a Message>) -> u128 {
+pub(super) fn digest<'a>(said: impl Iterator<Item = (&'a str, &'a str)>) -> u128 {
     let mut hasher = blake3::Hasher::new_derive_key("refit clean 1 conversation");
-    for message in messages {
-        for text in [&message.role, &message.content] {
+    for (role, content) in said {
+        for text in [role, content] {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
@@ -229,9 +253,10 @@ pub(super) fn digest<'a>(messages: impl Iterator<Item = &'a Message>) -> u128 {
 pub(super) fn rejected(
     problem: &Problem,
     place: (&str, u64),
+    id: String,
     row: Option<Candidate>,
     raw: String,
-) -> (Vec<Message>, Map<String, Value>) {
+) -> Record {
     let mut meta = Map::new();
     meta.insert("reason".into(), problem.reason.name().into());
     meta.insert("detail".into(), problem.detail.clone().into());
@@ -239,10 +264,10 @@ pub(super) fn rejected(
     meta.insert("line".into(), json!(place.1));
     let Some(row) = row else {
         meta.insert("raw".into(), raw.into());
-        return (Vec::new(), meta);
+        return Record { id, messages: Vec::new(), rejected: None, desirable: None, meta };
     };
     if !row.meta.is_empty() {
         meta.insert("columns".into(), Value::Object(row.meta));
     }
-    (row.messages, meta)
+    Record { id, messages: row.messages, rejected: row.rejected, desirable: row.desirable, meta }
 }

@@ -16,6 +16,7 @@ pub(super) enum Reason {
     EmptyPrompt,
     EmptyAnswer,
     NestedMarkup,
+    SameAnswers,
     ExactDuplicate,
     NearDuplicate,
     PersonalData,
@@ -26,7 +27,7 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
         Self::OversizedRow,
@@ -39,6 +40,7 @@ impl Reason {
         Self::EmptyPrompt,
         Self::EmptyAnswer,
         Self::NestedMarkup,
+        Self::SameAnswers,
         Self::ExactDuplicate,
         Self::NearDuplicate,
         Self::PersonalData,
@@ -68,6 +70,7 @@ impl Reason {
             Self::EmptyPrompt => "empty_prompt",
             Self::EmptyAnswer => "empty_answer",
             Self::NestedMarkup => "nested_markup",
+            Self::SameAnswers => "same_answers",
             Self::ExactDuplicate => "exact_duplicate",
             Self::NearDuplicate => "near_duplicate",
             Self::PersonalData => "personal_data",
@@ -93,6 +96,7 @@ impl Reason {
             Self::EmptyPrompt => "with an empty prompt",
             Self::EmptyAnswer => "with an empty answer",
             Self::NestedMarkup => "with endlessly nested markup",
+            Self::SameAnswers => "whose chosen and rejected answers are the same",
             Self::ExactDuplicate => "exact duplicates",
             Self::NearDuplicate => "near-duplicates",
             Self::PersonalData => "with personal data",

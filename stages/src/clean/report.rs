@@ -6,11 +6,10 @@ use super::{
     ids::Ids,
     params::{Pii, PiiKind},
     pii::Findings,
-    prepare::length,
+    prepare::{Candidate, length},
     problem::Reason,
     text::{Change, Changes},
 };
-use crate::records::Message;
 
 /// What became of the rows: `report.json` beside the records. Times and absolute paths stay out, so that the same rows
 /// give the same bytes.
@@ -32,6 +31,14 @@ pub(super) struct Report {
     pub system_added: u64,
     /// Rows by shape.
     pub shapes: BTreeMap<&'static str, u64>,
+    /// Rows with a chosen and a rejected answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pairs: u64,
+    /// Rows with an answer that is to be given, and with one that is to be avoided.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub desirable: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub undesirable: u64,
     pub ids: IdCounts,
     /// Characters of the rows kept.
     pub prompt_chars: Lengths,
@@ -111,11 +118,14 @@ impl Report {
     }
 
     /// Counts a row that is kept.
-    pub(super) fn count_kept(&mut self, file: usize, messages: &[Message]) {
+    pub(super) fn count_kept(&mut self, file: usize, row: &Candidate) {
         self.rows_kept += 1;
         self.files[file].kept += 1;
-        self.prompt_chars.add(length(messages, "user"));
-        self.response_chars.add(length(messages, "assistant"));
+        self.pairs += u64::from(row.rejected.is_some());
+        self.desirable += u64::from(row.desirable == Some(true));
+        self.undesirable += u64::from(row.desirable == Some(false));
+        self.prompt_chars.add(length(&row.messages, "user"));
+        self.response_chars.add(length(&row.messages, "assistant"));
     }
 
     /// Takes over how the ids came about.

@@ -23,9 +23,8 @@ pub struct Clean;
 impl Stage for Clean {
     type Params = CleanParams;
     const KIND: &'static str = "clean";
-    const VERSION: u32 = 1;
-    const SUMMARY: &'static str =
-        "Reads alpaca, ShareGPT or messages rows, cleans their text, drops duplicates and removes personal data";
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Reads alpaca, ShareGPT, messages, preference or text rows, cleans their text, drops duplicates and removes personal data";
     const INPUTS: &'static [InputPort] = &[InputPort::required(
         "records",
         &[ArtifactKind::Records],
@@ -182,7 +181,8 @@ impl<'a> Cleaning<'a> {
     fn keep(&mut self, mut row: Candidate, file: usize, number: u64) -> Result<(), StageError> {
         self.kept.keep(&row, self.records.position());
         // Another system prompt for all rows leaves their ids, by which predictions are matched.
-        let id = self.ids.next(row.id.take(), row.own_messages());
+        let own = row.id.take();
+        let id = self.ids.next(own, row.said());
         // Records of another stage say themselves where they come from.
         if !row.meta.contains_key("row") {
             if self.sources.many {
@@ -190,9 +190,10 @@ impl<'a> Cleaning<'a> {
             }
             row.meta.insert("row".into(), json!(number));
         }
-        self.report.count_kept(file, &row.messages);
+        self.report.count_kept(file, &row);
         self.report.system_added += u64::from(row.system_added);
-        self.records.write(&Record { id, messages: row.messages, meta: row.meta })
+        let Candidate { messages, rejected, desirable, meta, .. } = row;
+        self.records.write(&Record { id, messages, rejected, desirable, meta })
     }
 
     fn reject(
@@ -206,10 +207,9 @@ impl<'a> Cleaning<'a> {
         let name = &self.sources.files[file].name;
         let id = match &row {
             None => format!("{:.16}", blake3::hash(raw.as_bytes()).to_hex()),
-            Some(row) => row.id.clone().unwrap_or_else(|| of_content(row.own_messages())),
+            Some(row) => row.id.clone().unwrap_or_else(|| of_content(row.said())),
         };
-        let (messages, meta) = rejected(&problem, (name, line), row, raw);
-        self.rejected.write(&Record { id, messages, meta })?;
+        self.rejected.write(&rejected(&problem, (name, line), id, row, raw))?;
         if problem.reason.is_malformed() && self.malformed.len() < LISTED {
             self.malformed.push((file, line, problem));
         }

@@ -19,7 +19,7 @@ use crate::{
     llm_error::llm_error,
     model_error::{model_error, open_model},
     predictions::{Prediction, PredictionReader},
-    records::{RECORDS_FILE, Record, RecordReader},
+    records::{RECORDS_FILE, Record, RecordReader, is_text},
 };
 
 /// What is scored.
@@ -136,6 +136,12 @@ fn questions(records: &Path, tokenizer: &Tokenizer, template: &ChatTemplate) -> 
     let mut questions = Vec::new();
     while let Some(record) = reader.next() {
         let (record, line) = (record?, reader.line());
+        if is_text(&record.messages) {
+            let message = format!("row `{}` is a text by itself, which asks nothing", record.id);
+            return Err(StageError::new("evaluate::no_question", message)
+                .at_line(reader.path(), line)
+                .help("the loss of texts is measured while training: wire them to `validation` of `tokenize`"));
+        }
         let messages: Vec<Message<'_>> =
             record.messages.iter().map(|message| Message::new(&message.role, &message.content)).collect();
         let encoded = conversation::encode_conversation(tokenizer, template, &messages, TrainOn::Last)

@@ -15,8 +15,8 @@ pub struct EvaluateParams {
     pub batch_size: usize,
     /// Which variants the short metric names stand for; `auto` looks at the references.
     pub language: Language,
-    /// A chat template in place of the model's own: `chatml`, or the text of a Jinja template. The same as was given to
-    /// `tokenize`.
+    /// A chat template in place of the model's own: `chatml`, `plain`, or the text of a Jinja template. The same as was
+    /// given to `tokenize`.
     pub template: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::{
     row::{Part, Row},
 };
 use crate::{
-    records::{Record, RecordReader, RecordsAt},
+    records::{REJECTED, Record, RecordReader, RecordsAt, TEXT, said},
     similarity::{Fingerprint, NearIndex, Shingles},
 };
 
@@ -127,17 +127,12 @@ pub(super) fn find(
 }
 
 fn sides(record: &Record, on: LeakageOn) -> Vec<Shingles> {
-    let said = |roles: &[&str]| {
-        let texts: Vec<&str> = record
-            .messages
-            .iter()
-            .filter(|message| roles.contains(&message.role.as_str()))
-            .map(|message| message.content.as_str())
-            .collect();
-        Shingles::of(&texts.join("\n"))
+    let join = |roles: &[&str]| {
+        let said = said(&record.messages, record.rejected.as_deref()).filter(|(role, _)| roles.contains(role));
+        Shingles::of(&said.map(|(_, content)| content).collect::<Vec<_>>().join("\n"))
     };
     match on {
-        LeakageOn::Prompt => vec![said(&["user", "tool"])],
-        LeakageOn::Conversation => vec![said(&["user", "tool"]), said(&["assistant"])],
+        LeakageOn::Prompt => vec![join(&["user", "tool", TEXT])],
+        LeakageOn::Conversation => vec![join(&["user", "tool"]), join(&["assistant", REJECTED, TEXT])],
     }
 }

@@ -4,6 +4,7 @@ mod encode;
 mod params;
 mod report;
 mod run;
+mod text;
 
 pub use params::TokenizeParams;
 use refit_engine::stage::{ArtifactKind, InputPort, OutputPort, ParamProblem, Stage, StageError, StepContext};
@@ -16,8 +17,7 @@ impl Stage for Tokenize {
 
     const KIND: &'static str = "tokenize";
     const VERSION: u32 = 1;
-    const SUMMARY: &'static str =
-        "Turns conversations into tokens with the model's own tokenizer and chat template, and marks what is learnt.";
+    const SUMMARY: &'static str = "Turns conversations, preference pairs and texts into tokens with the model's own tokenizer and chat template, and marks what is learnt.";
     const INPUTS: &'static [InputPort] = &[
         InputPort::required("model", &[ArtifactKind::Model], "the model whose tokenizer and chat template are used"),
         InputPort::required("train", &[ArtifactKind::Records], "the rows to train on"),

@@ -42,6 +42,15 @@ pub(super) struct PartReport {
     pub(super) added_ends: u64,
     /// Rows with a message that spells out a special token, which is then taken for that token.
     pub(super) special_texts: u64,
+    /// Pairs of a chosen and a rejected answer: two rows each.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) pairs: u64,
+    /// Answers with a label.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) labelled: u64,
+    /// Texts that are no conversation: one row each, or several.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) texts: u64,
     /// Tokens that every row begins with, such as a system prompt.
     pub(super) shared_prefix: usize,
     pub(super) histogram: Vec<Bin>,
@@ -49,6 +58,11 @@ pub(super) struct PartReport {
     lengths: Vec<usize>,
     #[serde(skip)]
     prefix: Option<Vec<u32>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Rows of up to so many tokens, and more than the bin before.

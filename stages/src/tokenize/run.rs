@@ -48,6 +48,9 @@ pub(super) fn run(params: &TokenizeParams, step: &StepContext) -> Result<(), Sta
             step.warn(format!("{part}: no row is left"));
         }
         step.fact(format!("{part}.rows"), report.rows);
+        if report.pairs > 0 {
+            step.fact(format!("{part}.pairs"), report.pairs);
+        }
         step.fact(format!("{part}.tokens"), report.tokens);
         step.fact(format!("{part}.supervised_tokens"), report.supervised_tokens);
         parts.insert(part, rows);

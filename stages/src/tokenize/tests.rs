@@ -268,3 +268,98 @@ fn the_same_rows_give_the_same_bytes_on_any_number_of_threads() {
     let one = bytes(1);
     assert!(one == bytes(4));
 }
+
+/// Records as they stand in a file.
+fn bench_of(template: Option<&str>, rows: &[Value]) -> Bench {
+    let mut bench = Bench::new(template);
+    let path = bench.folder.path().join("train.jsonl");
+    fs_err::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+    bench.inputs.insert("train".to_owned(), path);
+    bench
+}
+
+fn talk(id: &str, turns: &[&str]) -> Value {
+    let turns = turns.iter().enumerate();
+    let messages: Vec<Value> = turns
+        .map(|(at, text)| json!({"role": (if at % 2 == 0 { "user" } else { "assistant" }), "content": text}))
+        .collect();
+    json!({"id": id, "messages": messages})
+}
+
+#[test]
+fn a_pair_becomes_two_rows_that_follow_each_other() {
+    let mut pair = talk("r0", &["a?", "b", "c?", "good"]);
+    pair["rejected"] = json!("bad!");
+    let mut other = talk("r1", &["d?", "e"]);
+    other["rejected"] = json!("f");
+    let (tokens, report, _) = bench_of(Some(CHATML), &[pair.clone(), other]).run(json!({})).unwrap();
+    let train = tokens.part("train").unwrap();
+    let known = train.preferences().unwrap();
+    assert_eq!((known.pair, known.desired), (&[0, 0, 1, 1][..], &[1, 0, 1, 0][..]));
+    for (row, answer) in [(0, "good"), (1, "bad!"), (2, "e"), (3, "f")] {
+        let (ids, mask) = train.get(row);
+        let targets: Vec<u32> = ids.iter().zip(mask).filter(|(_, target)| **target == 1).map(|(id, _)| *id).collect();
+        assert_eq!(spell(&targets), format!("{answer}<|im_end|>"), "only the last turn is learnt");
+    }
+    assert_eq!(
+        (&report["train"]["rows_in"], &report["train"]["rows"], &report["train"]["pairs"]),
+        (&json!(2), &json!(4), &json!(2))
+    );
+
+    // A pair goes as a whole.
+    let (tokens, report, _) = bench_of(Some(CHATML), &[pair, talk_pair("r1", "d?", "e", &"z".repeat(40))])
+        .run(json!({"max_length": 60}))
+        .unwrap();
+    assert_eq!(tokens.part("train").unwrap().len(), 2);
+    assert_eq!(report["train"]["dropped_rows"], 1);
+}
+
+fn talk_pair(id: &str, question: &str, chosen: &str, rejected: &str) -> Value {
+    let mut row = talk(id, &[question, chosen]);
+    row["rejected"] = json!(rejected);
+    row
+}
+
+#[test]
+fn labelled_answers_are_rows_by_themselves_and_kinds_are_not_mixed() {
+    let labelled = |id: &str, desirable: bool| {
+        let mut row = talk(id, &["a?", "b"]);
+        row["desirable"] = json!(desirable);
+        row
+    };
+    let (tokens, report, _) =
+        bench_of(Some(CHATML), &[labelled("r0", false), labelled("r1", true)]).run(json!({})).unwrap();
+    let known = tokens.part("train").unwrap().preferences().unwrap();
+    assert_eq!((known.pair, known.desired), (&[0, 1][..], &[0, 1][..]));
+    assert!(!known.are_pairs());
+    assert_eq!(report["train"]["labelled"], 2);
+
+    let error = bench_of(Some(CHATML), &[labelled("r0", true), talk("r1", &["a?", "b"])]).error(json!({}));
+    assert_eq!((error.code.as_str(), error.place.unwrap().line), ("tokenize::mixed_rows", Some(2)));
+}
+
+#[test]
+fn a_text_is_learnt_as_a_whole_in_blocks() {
+    let text = |id: &str, text: &str| json!({"id": id, "messages": [{"role": "text", "content": text}]});
+    let bench = bench_of(Some(CHATML), &[text("r0", "abcdefghijklmnopqrst"), text("r1", "xy")]);
+    let (tokens, report, warnings) = bench.run(json!({"max_length": 8})).unwrap();
+    let train = tokens.part("train").unwrap();
+    let rows: Vec<String> = train.iter().map(|(ids, _)| spell(ids)).collect();
+    assert_eq!(rows, ["abcdefgh", "hijklmno", "opqrst</s>", "xy</s>"]);
+    let targets: usize =
+        train.iter().map(|(_, mask)| mask.iter().map(|target| usize::from(*target)).sum::<usize>()).sum();
+    assert_eq!(targets, 20 + 2, "every token but the first of a text, and its end");
+    assert_eq!((&report["train"]["texts"], &report["train"]["lost_tokens"]), (&json!(2), &json!(0)));
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn prompts_and_completions_are_printed_as_they_are() {
+    let bench = bench_of(None, &[talk("r0", &["2 + 2 =", " 4"])]);
+    let (tokens, ..) = bench.run(json!({"template": "plain"})).unwrap();
+    let train = tokens.part("train").unwrap();
+    let (ids, mask) = train.get(0);
+    assert_eq!(spell(ids), "2 + 2 = 4</s>");
+    let targets: Vec<u32> = ids.iter().zip(mask).filter(|(_, target)| **target == 1).map(|(id, _)| *id).collect();
+    assert_eq!(spell(&targets), " 4</s>");
+}

@@ -1,8 +1,6 @@
 //! `train-lora`: fits a LoRA adapter to tokens, keeps the best and the last, and draws how the loss fell.
 
-mod curve;
 mod params;
-mod rows;
 mod run;
 
 pub use params::TrainLoraParams;

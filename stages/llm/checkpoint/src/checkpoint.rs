@@ -135,8 +135,8 @@ impl Checkpoint {
         .map_err(|error| error.at(&self.path))
     }
 
-    /// The chat template a stage asks for: the model's own for `None`, else `chatml` or the text of a Jinja template,
-    /// filled in with the model's own special tokens.
+    /// The chat template a stage asks for: the model's own for `None`, else `chatml`, `plain` or the text of a Jinja
+    /// template, filled in with the model's own special tokens.
     ///
     /// # Errors
     /// As [`Checkpoint::chat_template`], and a name that is no template.

@@ -9,7 +9,10 @@ use crate::{
 /// Alpaca: the prompt is `instruction`, a line break and `input`, empty ones left out; `history` holds earlier pairs.
 pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     for part in [Part::Instruction, Part::Output] {
-        let replaced = matches!(part, Part::Instruction) && row.has(Part::Input);
+        let replaced = match part {
+            Part::Instruction => row.has(Part::Input),
+            _ => row.has(Part::Chosen),
+        };
         if !row.has(part) && !replaced {
             return Err(Problem::new(Reason::MissingColumn, format!("the column `{}` is missing", row.name(part))));
         }
@@ -39,6 +42,9 @@ pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
         _ => instruction,
     };
     messages.push(Message::new("user", prompt));
-    messages.push(Message::new("assistant", row.take_text(Part::Output)?));
+    // A chosen answer comes after the question by itself.
+    if row.has(Part::Output) || !row.has(Part::Chosen) {
+        messages.push(Message::new("assistant", row.take_text(Part::Output)?));
+    }
     Ok(messages)
 }

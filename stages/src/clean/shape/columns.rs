@@ -2,13 +2,13 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::{alpaca, messages, sharegpt, turns};
+use super::{alpaca, answers, messages, prompt, sharegpt, turns};
 use crate::{
     clean::{
         params::{Columns, Format},
         problem::{Problem, Reason},
     },
-    records::Message,
+    records::{Message, TEXT, is_text},
 };
 
 /// A conversation as the row has it: in the right order, its text not yet cleaned.
@@ -18,6 +18,10 @@ pub(in crate::clean) struct Draft {
     pub shape: &'static str,
     pub id: Option<String>,
     pub messages: Vec<Message>,
+    /// A worse answer than the last turn.
+    pub rejected: Option<String>,
+    /// Whether the last turn is an answer to be given or avoided.
+    pub desirable: Option<bool>,
     /// The columns that are no part of the conversation.
     pub meta: Map<String, Value>,
 }
@@ -39,6 +43,12 @@ pub(super) enum Part {
     System,
     Conversations,
     Messages,
+    Prompt,
+    Completion,
+    Chosen,
+    Rejected,
+    Label,
+    Text,
 }
 
 impl Row<'_> {
@@ -53,12 +63,30 @@ impl Row<'_> {
             Part::System => (&self.names.system, "system"),
             Part::Conversations => (&self.names.conversations, "conversations"),
             Part::Messages => (&self.names.messages, "messages"),
+            Part::Prompt => (&self.names.prompt, "prompt"),
+            Part::Completion => (&self.names.completion, "completion"),
+            Part::Chosen => (&self.names.chosen, "chosen"),
+            Part::Rejected => (&self.names.rejected, "rejected"),
+            Part::Label => (&self.names.label, "kto_tag"),
+            Part::Text => (&self.names.text, "text"),
         };
         given.as_deref().unwrap_or(usual)
     }
 
     pub(super) fn has(&self, part: Part) -> bool {
         self.columns.contains_key(self.name(part))
+    }
+
+    /// What stands in a column.
+    pub(super) fn value(&self, part: Part) -> Option<&Value> {
+        self.columns.get(self.name(part))
+    }
+
+    /// Takes a column of no part out, if it holds a truth value.
+    pub(super) fn take_truth(&mut self, name: &str) -> Option<bool> {
+        let truth = truth(self.columns.get(name)?)?;
+        self.columns.shift_remove(name);
+        Some(truth)
     }
 
     /// Takes a column out; an absent one and `null` are the same.
@@ -105,6 +133,20 @@ pub(super) fn text(value: Value) -> Result<String, &'static str> {
     }
 }
 
+/// A truth value, also as a number or as the text that CSV files have.
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => number.as_u64().filter(|number| *number < 2).map(|number| number == 1),
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" => Some(true),
+            "false" | "0" | "no" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// What a value is, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
@@ -128,6 +170,8 @@ pub(in crate::clean) fn shape_row(
         Format::Auto if row.has(Part::Messages) => Format::Messages,
         Format::Auto if row.has(Part::Conversations) => Format::ShareGpt,
         Format::Auto if row.has(Part::Instruction) || row.has(Part::Output) => Format::Alpaca,
+        Format::Auto if prompt::fits(&row) => Format::Prompt,
+        Format::Auto if row.value(Part::Text).is_some_and(Value::is_string) => Format::Text,
         Format::Auto => return Err(no_shape(&row)),
         named => named,
     };
@@ -138,9 +182,17 @@ pub(in crate::clean) fn shape_row(
     let (shape, mut messages) = match format {
         Format::Messages => ("messages", messages::read(&mut row)?),
         Format::ShareGpt => ("sharegpt", sharegpt::read(&mut row)?),
+        Format::Prompt => ("prompt", prompt::read(&mut row)?),
+        Format::Text => ("text", vec![Message::new(TEXT, row.take_text(Part::Text)?)]),
         Format::Alpaca | Format::Auto => ("alpaca", alpaca::read(&mut row)?),
     };
-    turns::order(&mut messages)?;
+    let mut rejected = None;
+    let mut desirable = None;
+    if !is_text(&messages) {
+        rejected = answers::compared(&mut row, &mut messages)?;
+        desirable = answers::label(&mut row, format)?;
+        turns::order(&mut messages)?;
+    }
     let mut meta = row.columns;
     // A row of a records artifact brings its meta along.
     if format == Format::Messages
@@ -152,12 +204,12 @@ pub(in crate::clean) fn shape_row(
             meta.entry(name).or_insert(value);
         }
     }
-    Ok(Draft { shape, id, messages, meta })
+    Ok(Draft { shape, id, messages, rejected, desirable, meta })
 }
 
 /// Other names under which questions and answers are commonly found.
 const ALIASES: [(&str, &[&str]); 2] = [
-    ("instruction", &["question", "prompt", "query", "ask", "title", "问题", "提问", "问"]),
+    ("instruction", &["question", "query", "ask", "title", "问题", "提问", "问"]),
     ("output", &["answer", "response", "completion", "reply", "target", "回答", "答案", "答"]),
 ];
 
@@ -166,7 +218,8 @@ fn no_shape(row: &Row<'_>) -> Problem {
     if row.columns.len() > found.len() {
         found.push("…".to_owned());
     }
-    let mut detail = String::from("none of the columns `messages`, `conversations`, `instruction` is there");
+    let mut detail =
+        String::from("none of the columns `messages`, `conversations`, `instruction`, `prompt`, `text` is there");
     if !found.is_empty() {
         let _ = write!(detail, "; there are {}", found.join(", "));
     }

@@ -17,18 +17,23 @@ pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     }
     let mut messages = turns::with_system(row.take_text(Part::System)?);
     for (number, turn) in (1..).zip(row.take_turns(Part::Messages)?) {
-        let Value::Object(turn) = turn else {
-            return Err(Problem::new(Reason::WrongType, format!("message {number} is {}, not an object", kind(&turn))));
-        };
-        let Some(Value::String(name)) = turn.get("role") else {
-            return Err(Problem::new(Reason::WrongRoles, format!("message {number} has no `role`")));
-        };
-        let Some(role) = turns::role(name) else {
-            return Err(Problem::new(Reason::WrongRoles, format!("message {number} has the unknown role `{name}`")));
-        };
-        messages.push(Message::new(role, content(turn, number)?));
+        messages.push(message(turn, number)?);
     }
     Ok(messages)
+}
+
+/// One turn.
+pub(super) fn message(turn: Value, number: usize) -> Result<Message, Problem> {
+    let Value::Object(turn) = turn else {
+        return Err(Problem::new(Reason::WrongType, format!("message {number} is {}, not an object", kind(&turn))));
+    };
+    let Some(Value::String(name)) = turn.get("role") else {
+        return Err(Problem::new(Reason::WrongRoles, format!("message {number} has no `role`")));
+    };
+    let Some(role) = turns::role(name) else {
+        return Err(Problem::new(Reason::WrongRoles, format!("message {number} has the unknown role `{name}`")));
+    };
+    Ok(Message::new(role, content(turn, number)?))
 }
 
 fn content(mut turn: Map<String, Value>, number: usize) -> Result<String, Problem> {

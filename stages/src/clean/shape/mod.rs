@@ -1,8 +1,10 @@
 //! The columns of a row, whatever its shape, become one conversation.
 
 mod alpaca;
+mod answers;
 mod columns;
 mod messages;
+mod prompt;
 mod sharegpt;
 mod turns;
 

@@ -17,24 +17,29 @@ pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
     }
     let mut messages = turns::with_system(row.take_text(Part::System)?);
     for (number, turn) in (1..).zip(row.take_turns(Part::Conversations)?) {
-        let Value::Object(mut turn) = turn else {
-            return Err(Problem::new(Reason::WrongType, format!("turn {number} is {}, not an object", kind(&turn))));
-        };
-        // Some files name the fields as OpenAI does.
-        let mut field = |names: [&str; 2]| names.iter().find_map(|name| turn.shift_remove(*name));
-        let (from, value) = (field(["from", "role"]), field(["value", "content"]));
-        let Some(Value::String(from)) = from else {
-            return Err(Problem::new(Reason::WrongRoles, format!("turn {number} does not say who speaks (`from`)")));
-        };
-        let Some(role) = turns::role(&from) else {
-            return Err(Problem::new(
-                Reason::WrongRoles,
-                format!("turn {number} is from `{from}`, which is no known role"),
-            ));
-        };
-        let said = text(value.unwrap_or(Value::Null))
-            .map_err(|kind| Problem::new(Reason::WrongType, format!("turn {number} holds {kind}, not a text")))?;
-        messages.push(Message::new(role, said));
+        messages.push(message(turn, number)?);
     }
     Ok(messages)
+}
+
+/// One turn.
+pub(super) fn message(turn: Value, number: usize) -> Result<Message, Problem> {
+    let Value::Object(mut turn) = turn else {
+        return Err(Problem::new(Reason::WrongType, format!("turn {number} is {}, not an object", kind(&turn))));
+    };
+    // Some files name the fields as OpenAI does.
+    let mut field = |names: [&str; 2]| names.iter().find_map(|name| turn.shift_remove(*name));
+    let (from, value) = (field(["from", "role"]), field(["value", "content"]));
+    let Some(Value::String(from)) = from else {
+        return Err(Problem::new(Reason::WrongRoles, format!("turn {number} does not say who speaks (`from`)")));
+    };
+    let Some(role) = turns::role(&from) else {
+        return Err(Problem::new(
+            Reason::WrongRoles,
+            format!("turn {number} is from `{from}`, which is no known role"),
+        ));
+    };
+    let said = text(value.unwrap_or(Value::Null))
+        .map_err(|kind| Problem::new(Reason::WrongType, format!("turn {number} holds {kind}, not a text")))?;
+    Ok(Message::new(role, said))
 }

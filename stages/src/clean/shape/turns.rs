@@ -1,6 +1,6 @@
 use crate::{
     clean::problem::{Problem, Reason},
-    records::Message,
+    records::{Message, TEXT},
 };
 
 /// The role behind a name of any of the shapes.
@@ -9,6 +9,8 @@ pub(super) fn role(name: &str) -> Option<&'static str> {
         "system" | "developer" => "system",
         "user" | "human" => "user",
         "assistant" | "gpt" | "chatgpt" | "bing" | "bard" | "model" | "function_call" => "assistant",
+        // Of records of another stage.
+        TEXT => TEXT,
         "tool" | "function" | "observation" | "tool_response" | "function_response" => "tool",
         _ => return None,
     })

@@ -3,6 +3,7 @@
 mod broken;
 mod duplicates;
 mod output;
+mod preferences;
 mod shapes;
 mod streaming;
 

@@ -80,6 +80,8 @@ pub(super) fn record(number: u64, meta: Value) -> Record {
     Record {
         id: format!("r{number}"),
         messages: vec![Message::new("user", words(number)), Message::new("assistant", format!("answer {number}"))],
+        rejected: None,
+        desirable: None,
         meta,
     }
 }

@@ -44,6 +44,9 @@ const NAME: &str = "chat template";
 /// The layout most small models are tuned on; what transformers used before models brought their own.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
+/// What is said, one after the other, and nothing between.
+const PLAIN: &str = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
+
 impl ChatTemplate {
     /// Compiles a template.
     pub(crate) fn new(text: impl Into<String>, specials: Specials) -> Result<Self, CheckpointError> {
@@ -56,7 +59,9 @@ impl ChatTemplate {
         environment.add_template_owned(NAME, functions::without_generation_tags(&text)).map_err(|cause| {
             let line = cause.line().map(|line| format!(" in line {line}")).unwrap_or_default();
             CheckpointError::new("template::malformed", format!("the chat template is not valid Jinja{line}"))
-                .with_help("give another one with the parameter `template`: `chatml`, or the Jinja text itself")
+                .with_help(
+                    "give another one with the parameter `template`: `chatml`, `plain`, or the Jinja text itself",
+                )
                 .caused_by(cause)
         })?;
         let mut hasher = blake3::Hasher::new();
@@ -68,13 +73,16 @@ impl ChatTemplate {
         Ok(Self { environment: Arc::new(environment), text, specials, digest })
     }
 
-    /// The built-in template `chatml`, or the text of a Jinja template.
+    /// A built-in template, `chatml` or `plain`, or the text of a Jinja template.
     pub(crate) fn named(wanted: &str, specials: Specials) -> Result<Self, CheckpointError> {
         match wanted {
             "chatml" => Self::new(CHATML, specials),
+            "plain" => Self::new(PLAIN, specials),
             text if text.contains("{{") || text.contains("{%") => Self::new(text, specials),
             other => Err(CheckpointError::new("template::unknown", format!("`{other}` is no chat template"))
-                .with_help("give `chatml`, or the text of a Jinja template (it holds `{{ … }}` or `{% … %}`)")),
+                .with_help(
+                    "give `chatml`, `plain`, or the text of a Jinja template (it holds `{{ … }}` or `{% … %}`)",
+                )),
         }
     }
 
@@ -128,7 +136,7 @@ fn failed(cause: &minijinja::Error) -> CheckpointError {
     }
     let line = cause.line().map(|line| format!(" in line {line}")).unwrap_or_default();
     CheckpointError::new("template::failed", format!("the chat template failed{line}: {cause}"))
-        .with_help("give another template with the parameter `template`: `chatml`, or the Jinja text itself")
+        .with_help("give another template with the parameter `template`: `chatml`, `plain`, or the Jinja text itself")
 }
 
 #[cfg(test)]

@@ -73,6 +73,6 @@ fn in_json(folder: &HfFolder, name: &str) -> Result<Option<String>, CheckpointEr
 fn missing() -> CheckpointError {
     CheckpointError::new("template::missing", "the model brings no chat template").with_help(
         "it may be a base model: take its instruct variant, or give a template with the parameter `template`: \
-         `chatml`, or the Jinja text itself",
+         `chatml`, `plain`, or the Jinja text itself",
     )
 }

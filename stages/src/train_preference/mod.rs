@@ -1,0 +1,59 @@
+//! `train-preference`: fits a LoRA adapter to better and worse answers.
+
+mod params;
+mod run;
+
+pub use params::TrainPreferenceParams;
+use refit_engine::stage::{
+    ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+};
+
+/// The stage kind.
+pub struct TrainPreference;
+
+impl Stage for TrainPreference {
+    type Params = TrainPreferenceParams;
+
+    const KIND: &'static str = "train-preference";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Trains a LoRA adapter to prefer better answers to worse ones: DPO, IPO, ORPO, SimPO or KTO.";
+    const INPUTS: &'static [InputPort] = &[
+        InputPort::required("model", &[ArtifactKind::Model], "the base model; it stays as it is"),
+        InputPort::required(
+            "tokens",
+            &[ArtifactKind::Tokens],
+            "what `tokenize` made of preference rows with this model",
+        ),
+        InputPort::optional(
+            "adapter",
+            &[ArtifactKind::Adapter],
+            "an adapter to go on from, with its rank, alpha and target modules; it is the reference too",
+        ),
+    ];
+    const OUTPUTS: &'static [OutputPort] = &[
+        OutputPort::new(
+            "adapter",
+            ArtifactKind::Adapter,
+            "the adapter with the lowest validation loss; the last one if there are no validation rows",
+        ),
+        OutputPort::new("last", ArtifactKind::Adapter, "the adapter after the last step"),
+        OutputPort::new(
+            "history",
+            ArtifactKind::History,
+            "`history.jsonl` (loss, rewards and log-probabilities of chosen and rejected answers, accuracies and margins of each step), `curve.png`, `curve.svg`",
+        ),
+    ];
+    const RESOURCE: Resource = Resource::Accelerator;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn run(params: Self::Params, step: &StepContext) -> Result<(), StageError> {
+        run::run(&params, step)
+    }
+}
+
+#[cfg(test)]
+mod tests;

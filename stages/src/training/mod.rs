@@ -1,0 +1,12 @@
+//! What the kinds that train have in common: parameters, the way from tokens to a trained adapter, and the curve.
+
+#[cfg(test)]
+pub(crate) mod bench;
+mod curve;
+mod params;
+mod rows;
+mod session;
+
+pub use params::{LoraParams, OptimizerParams};
+pub(crate) use rows::TokenPart;
+pub(crate) use session::Session;

@@ -1,0 +1,253 @@
+use std::{ops::ControlFlow, path::Path, time::Duration};
+
+use refit_checkpoint::Checkpoint;
+use refit_engine::stage::{Progress, StageError, StepContext};
+use refit_llm::{
+    Device, Model, Precision,
+    adapter::{self, Adapter, AdapterTemplate, LoraInit},
+    device::self_check,
+    model::WeightForm,
+    train::{
+        ComputePath, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, train_towards,
+        write_history,
+    },
+};
+
+use super::curve;
+use crate::{
+    device,
+    llm_error::llm_error,
+    model_error::{model_error, open_model},
+    tokens::{Rows, TokenFacts, Tokens},
+};
+
+/// A kill costs at most this much work, or fifty times what a snapshot takes to write.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+
+/// A step that trains an adapter: the inputs that all of these kinds have.
+pub(crate) struct Session<'a> {
+    step: &'a StepContext,
+    tokens: Tokens,
+    checkpoint: Checkpoint,
+}
+
+impl<'a> Session<'a> {
+    /// Opens `tokens` and `model`, which belong together.
+    pub(crate) fn open(step: &'a StepContext) -> Result<Self, StageError> {
+        let tokens = Tokens::open(step.input("tokens")?)?;
+        let checkpoint = open_model(step.input("model")?)?;
+        check_tokenizer(tokens.facts(), &checkpoint)?;
+        Ok(Self { step, tokens, checkpoint })
+    }
+
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub(crate) fn tokens_path(&self) -> &Path {
+        self.tokens.path()
+    }
+
+    /// The rows to train on.
+    pub(crate) fn train_rows(&self) -> Result<Rows<'_>, StageError> {
+        self.tokens.part("train").ok_or_else(|| {
+            StageError::new("train::no_rows", "the tokens have no part `train`")
+                .at(self.tokens.path())
+                .help("wire `train` of the `tokenize` stage")
+        })
+    }
+
+    /// The rows that the training is watched with, if there are any.
+    pub(crate) fn validation_rows(&self, config: &TrainConfig) -> Option<Rows<'_>> {
+        let rows = self.tokens.part("validation").filter(|rows| !rows.is_empty());
+        if rows.is_none() && config.early_stopping_patience.is_some() {
+            self.step.warn("early_stopping_patience has no effect: the tokens have no validation rows");
+        }
+        rows
+    }
+
+    /// An adapter to go on from has to have been trained with the template of the tokens.
+    pub(crate) fn check_template(&self, adapter: &Adapter, folder: &Path) -> Result<(), StageError> {
+        match &adapter.template {
+            Some(known) if known.digest != self.tokens.facts().template_digest => Err(StageError::new(
+                "train::other_template",
+                "the adapter was trained with another chat template than the tokens were made with",
+            )
+            .at(folder)
+            .help("give `tokenize` the same `template` for both trainings")),
+            Some(_) => Ok(()),
+            None => {
+                self.step.warn("the adapter does not say which chat template it was trained with");
+                Ok(())
+            }
+        }
+    }
+
+    /// The model on the step's device, in the form that training takes.
+    pub(crate) fn model(&self, precision: Precision) -> Result<Model, StageError> {
+        let device = device::select(self.step)?;
+        if device != Device::flex() {
+            self_check(&device).map_err(|error| llm_error(&error))?;
+        }
+        let path = ComputePath::of_training(&device);
+        if precision == Precision::Bf16 {
+            warn_of_no_gain(&path, self.step);
+        }
+        let form = WeightForm { precision, tiles: path.is_fused() };
+        Model::load_as(&self.checkpoint, &device, form).map_err(|error| llm_error(&error))
+    }
+
+    /// Trains an adapter and writes the outputs `adapter`, `last` and `history`. `params` are those of the step.
+    pub(crate) fn train(
+        &self,
+        model: &Model,
+        mut initial: Adapter,
+        objective: Objective<'_>,
+        validation: Option<Objective<'_>>,
+        config: &TrainConfig,
+        params: &impl std::fmt::Debug,
+    ) -> Result<(), StageError> {
+        let (step, facts) = (self.step, self.tokens.facts());
+        initial.template =
+            Some(AdapterTemplate { chat_template: facts.template.clone(), digest: facts.template_digest.clone() });
+        step.fact("train.parameters", initial.parameters());
+        if initial.config.init == LoraInit::Pissa {
+            let rank = 2 * initial.config.rank;
+            step.fact("train.written_as", format!("LoRA of rank {rank} for the base as it was"));
+        }
+        let start = initial.clone();
+        let settings = TrainSettings {
+            threads: step.settings().threads,
+            snapshot: Some(SnapshotPolicy {
+                folder: step.scratch().to_owned(),
+                every: SNAPSHOT_EVERY,
+                fingerprint: self.fingerprint(params, &initial)?,
+            }),
+        };
+        let mut on_event = |event: TrainEvent<'_>| {
+            report(step, config, start.config.dropout, event);
+            ControlFlow::Continue(())
+        };
+        let trained = train_towards(model, initial, objective, validation, config, &settings, &mut on_event)
+            .map_err(|error| llm_error(&error))?;
+        self.write(&trained, &start)
+    }
+
+    fn write(&self, trained: &Trained<Adapter>, start: &Adapter) -> Result<(), StageError> {
+        let step = self.step;
+        let save = |adapter: &Adapter, folder: &Path| {
+            adapter::save(&adapter.for_original_base(start), folder).map_err(|error| llm_error(&error))
+        };
+        save(&trained.last, &step.output_folder("last")?)?;
+        save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)?;
+        let folder = step.output_folder("history")?;
+        write_history(&trained.history, &folder).map_err(|error| llm_error(&error))?;
+        curve::draw(&trained.history, &folder)?;
+        if let Some(end) = trained.history.last() {
+            step.fact("train.steps", end.step);
+            step.fact("train.loss", end.loss);
+            step.fact("train.tokens_per_second", end.tokens as f64 / end.seconds);
+        }
+        if let Some(end) = trained.history.last() {
+            let known = &end.preference;
+            for (name, value) in [("train.reward_margin", known.margins), ("train.reward_accuracy", known.accuracies)] {
+                if let Some(value) = value {
+                    step.fact(name, value);
+                }
+            }
+        }
+        if let Some((best, loss)) = trained.lowest {
+            step.fact("train.best_step", best);
+            step.fact("train.validation_loss", loss);
+        }
+        Ok(())
+    }
+
+    /// What a snapshot has to agree with: parameters, first values, rows, and the model as far as some of its weights show it.
+    fn fingerprint(&self, params: &impl std::fmt::Debug, initial: &Adapter) -> Result<String, StageError> {
+        let mut hasher = blake3::Hasher::new();
+        let config = self.checkpoint.config();
+        hasher.update(format!("{params:?}\n{:?}\n{config:?}\n", self.tokens.facts()).as_bytes());
+        hasher.update(bytemuck::cast_slice(&initial.values));
+        for part in self.tokens.parts().filter_map(|name| self.tokens.part(name)) {
+            for (ids, mask) in part.iter() {
+                hasher.update(&(ids.len() as u64).to_le_bytes());
+                hasher.update(bytemuck::cast_slice(ids));
+                hasher.update(mask);
+            }
+            if let Some(known) = part.preferences() {
+                hasher.update(known.desired);
+            }
+        }
+        for name in ["model.norm.weight", "model.layers.0.self_attn.k_proj.weight"] {
+            let weight = self.checkpoint.tensor(name).map_err(|error| model_error(&error))?;
+            hasher.update(bytemuck::cast_slice(&weight.values));
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+/// Says where bf16 costs exactness and brings no speed.
+fn warn_of_no_gain(path: &ComputePath, step: &StepContext) {
+    match path {
+        ComputePath::Fused { gains_by_bf16: true, .. } => {}
+        ComputePath::Fused { instructions, .. } => step.warn(format!(
+            "`precision: bf16` is not faster here: the processor's {instructions} has no products of bf16, so rounded numbers are multiplied as f32"
+        )),
+        ComputePath::Composed { .. } => {
+            step.warn("`precision: bf16` is not faster here: the weights are rounded, and multiplied as f32");
+        }
+    }
+}
+
+fn report(step: &StepContext, config: &TrainConfig, dropout: f64, event: TrainEvent<'_>) {
+    match event {
+        TrainEvent::Resumed { step: done } => step.fact("train.resumed_after_step", done),
+        TrainEvent::SnapshotSetAside { path, reason } => step.warn(format!(
+            "the snapshot of an earlier try cannot be used ({reason}); training starts from its beginning, and the file is kept as {}",
+            path.display()
+        )),
+        TrainEvent::Started { path, sharing } => {
+            for (parameter, value) in [("dropout", dropout), ("neftune_alpha", config.neftune_alpha)] {
+                if value > 0.0 {
+                    step.warn(format!("`{parameter}` is above 0: rows share no work, so training takes longer"));
+                }
+            }
+            step.fact("train.computed_by", path.to_string());
+            if let Some(sharing) = sharing {
+                step.fact("train.sharing", sharing.to_string());
+            }
+        }
+        TrainEvent::Step { row, total } => step.progress(Progress {
+            done: row.step,
+            total,
+            unit: "steps".into(),
+            loss: Some(row.loss),
+            note: Some(format!("epoch {}/{}", (row.epoch.ceil() as u64).max(1), config.epochs)),
+        }),
+        TrainEvent::Validating { step: done, total } => step.progress(Progress {
+            // The last unit is not done before its validation is.
+            done: done - 1,
+            total,
+            unit: "steps".into(),
+            loss: None,
+            note: Some("validation".into()),
+        }),
+        TrainEvent::StoppedEarly { step: done } => {
+            step.fact("train.stopped_early_after_step", done);
+        }
+    }
+}
+
+/// Tokens of another tokenizer would train nonsense without a word.
+fn check_tokenizer(facts: &TokenFacts, checkpoint: &Checkpoint) -> Result<(), StageError> {
+    let tokenizer = checkpoint.tokenizer().map_err(|error| model_error(&error))?;
+    if tokenizer.digest() == facts.tokenizer_digest {
+        return Ok(());
+    }
+    Err(StageError::new(
+        "train::other_tokenizer",
+        format!("the tokens were made with the tokenizer of `{}`, which is not this model's", facts.model),
+    )
+    .help("wire the same model to `tokenize` and here"))
+}
