@@ -114,6 +114,11 @@ pub struct StageNode {
 }
 
 impl StageNode {
+    /// The names of its outputs.
+    pub fn ports(&self) -> Vec<String> {
+        self.outputs.iter().map(|output| output.name.clone().into_owned()).collect()
+    }
+
     /// The output of that name.
     pub fn output(&self, port: &str) -> Option<&OutputDecl> {
         self.outputs.iter().find(|output| output.name == port)
@@ -271,8 +276,8 @@ impl StageGraph {
     }
 
     fn neighbours(&self, name: &str, direction: Direction) -> Vec<&str> {
-        let found = self.index.get(name).map(|&at| self.graph.neighbors_directed(at, direction).collect());
-        self.names_of(&found.unwrap_or_default())
+        let found = self.index.get(name).into_iter().flat_map(|&at| self.graph.neighbors_directed(at, direction));
+        self.names_of(found.collect())
     }
 
     fn reachable(&self, name: &str, direction: Direction) -> Vec<&str> {
@@ -281,11 +286,14 @@ impl StageGraph {
         while let Some(at) = waiting.pop() {
             waiting.extend(self.graph.neighbors_directed(at, direction).filter(|&next| found.insert(next)));
         }
-        self.names_of(&found)
+        self.names_of(found.into_iter().collect())
     }
 
-    fn names_of(&self, set: &HashSet<NodeIndex>) -> Vec<&str> {
-        self.order.iter().filter(|at| set.contains(at)).map(|&at| self.graph[at].name.as_str()).collect()
+    /// The names of stages, each once, in topological order.
+    fn names_of(&self, mut found: Vec<NodeIndex>) -> Vec<&str> {
+        found.sort_unstable_by_key(|at| self.places[at.index()]);
+        found.dedup();
+        found.into_iter().map(|at| self.graph[at].name.as_str()).collect()
     }
 }
 

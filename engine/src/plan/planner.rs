@@ -163,5 +163,5 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
         }
         steps.push(step);
     }
-    Ok(Plan { steps })
+    Ok(Plan::new(steps))
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use refit_cache::{Digest, StepKey, Tree};
 use serde::Serialize;
@@ -42,9 +42,20 @@ pub struct Step {
 pub struct Plan {
     /// One step a stage.
     pub steps: Vec<Step>,
+    places: HashMap<String, usize>,
 }
 
 impl Plan {
+    pub(super) fn new(steps: Vec<Step>) -> Self {
+        let places = steps.iter().enumerate().map(|(place, step)| (step.stage.clone(), place)).collect();
+        Self { steps, places }
+    }
+
+    /// The step of a stage.
+    pub fn step(&self, stage: &str) -> Option<&Step> {
+        self.steps.get(*self.places.get(stage)?)
+    }
+
     /// Whether nothing has to run.
     pub fn is_fresh(&self) -> bool {
         self.steps.iter().all(|step| step.state == StepState::Cached)
@@ -52,9 +63,6 @@ impl Plan {
 
     /// The content of an input that comes from stages, as far as the store has it.
     pub fn content(&self, input: &InputRef) -> Option<Digest> {
-        content(input, |stage, port| {
-            let step = self.steps.iter().find(|step| step.stage == stage)?;
-            Some(step.outputs.get(port)?.digest)
-        })
+        content(input, |stage, port| Some(self.step(stage)?.outputs.get(port)?.digest))
     }
 }
