@@ -82,7 +82,7 @@ impl Store {
         let _ = write_holder(&mut file, &record);
         self.clear_ingest_leftovers()?;
         Ok(StoreLock {
-            index: Arc::new(Index::open(self)),
+            index: Arc::new(Index::new(self)),
             store: self.clone(),
             measured: Mutex::default(),
             file,

@@ -17,11 +17,19 @@ const MEMORY: u64 = 16 << 20;
 /// stat → digest, and key → manifest, in sled.
 ///
 /// Whatever goes wrong with it, it is set aside, filled anew from the manifests, and said so. If even that fails, the
-/// store works without.
+/// store works without. It is opened when it is first asked: not everybody who holds the store needs it.
 pub(crate) struct Index {
     store: Store,
-    trees: Mutex<Option<Trees>>,
+    trees: Mutex<State>,
     notices: Mutex<Vec<String>>,
+}
+
+/// What has become of the files.
+enum State {
+    Untouched,
+    Open(Trees),
+    /// They are closed, or unusable.
+    Gone,
 }
 
 struct Trees {
@@ -38,23 +46,28 @@ const FORMAT_KEY: &[u8] = b"format";
 type Trouble = String;
 
 impl Index {
-    /// Opens the index of a store that the caller holds.
-    pub(crate) fn open(store: &Store) -> Self {
-        let index = Self { store: store.clone(), trees: Mutex::new(None), notices: Mutex::default() };
-        let mut trees = index.trees();
-        match Trees::open(&store.index_folder()) {
+    /// The index of a store that the caller holds.
+    pub(crate) fn new(store: &Store) -> Self {
+        let index = Self { store: store.clone(), trees: Mutex::new(State::Untouched), notices: Mutex::default() };
+        // What is missing is made at once: later, a result of the caller's own would count as one that had been there.
+        if !store.index_folder().exists() {
+            drop(index.trees());
+        }
+        index
+    }
+
+    fn open(&self, trees: &mut State) {
+        match Trees::open(&self.store.index_folder()) {
             Ok(opened) => {
                 let is_new = opened.is_new;
-                *trees = Some(opened);
-                let filled = if is_new { index.fill(&mut trees) } else { 0 };
+                *trees = State::Open(opened);
+                let filled = if is_new { self.fill(trees) } else { 0 };
                 if filled > 0 {
-                    index.notice(format!("the index of the store was gone; it was rebuilt from {filled} manifests"));
+                    self.notice(format!("the index of the store was gone; it was rebuilt from {filled} manifests"));
                 }
             }
-            Err(trouble) => index.replace(&mut trees, &trouble),
+            Err(trouble) => self.replace(trees, &trouble),
         }
-        drop(trees);
-        index
     }
 
     /// The digests of files that look as they did when they were hashed; `None` for any other.
@@ -109,7 +122,7 @@ impl Index {
 
     /// Writes down what is still in memory and lets go of the files.
     pub(crate) fn close(&self) {
-        if let Some(trees) = self.trees().take() {
+        if let State::Open(trees) = mem::replace(&mut *locked(&self.trees), State::Gone) {
             // If this fails the next opening finds out and rebuilds.
             let _ = quietly(|| trees.db.flush().is_ok());
             let _ = quietly(|| drop(trees));
@@ -117,6 +130,7 @@ impl Index {
     }
 
     pub(crate) fn take_notices(&self) -> Vec<String> {
+        drop(self.trees());
         mem::take(&mut *locked(&self.notices))
     }
 
@@ -124,7 +138,7 @@ impl Index {
     fn with<T>(&self, f: impl Fn(&Trees) -> Result<T, Trouble>) -> Option<T> {
         let mut trees = self.trees();
         for _ in 0..2 {
-            let Some(open) = &*trees else { break };
+            let State::Open(open) = &*trees else { break };
             match quietly(|| f(open)).flatten() {
                 Ok(value) => return Some(value),
                 Err(trouble) => self.replace(&mut trees, &trouble),
@@ -134,8 +148,8 @@ impl Index {
     }
 
     /// Sets damaged files aside and starts anew.
-    fn replace(&self, trees: &mut Option<Trees>, trouble: &str) {
-        if let Some(damaged) = trees.take() {
+    fn replace(&self, trees: &mut State, trouble: &str) {
+        if let State::Open(damaged) = mem::replace(trees, State::Gone) {
             let _ = quietly(|| drop(damaged));
         }
         let folder = self.store.index_folder();
@@ -153,7 +167,7 @@ impl Index {
                     "the index of the store was damaged ({trouble}); it was moved to {} and is rebuilt from the manifests",
                     aside.display()
                 ));
-                *trees = Some(new);
+                *trees = State::Open(new);
                 self.fill(trees);
             }
             Err(again) => self.notice(format!(
@@ -163,8 +177,8 @@ impl Index {
     }
 
     /// Fills new trees from the manifests on disk.
-    fn fill(&self, trees: &mut Option<Trees>) -> usize {
-        let Some(open) = &*trees else { return 0 };
+    fn fill(&self, trees: &mut State) -> usize {
+        let State::Open(open) = &*trees else { return 0 };
         failpoint!("index: a new one is there");
         let filled = match self.store.manifests() {
             Ok(manifests) => quietly(|| manifests.iter().try_for_each(|found| open.insert(found)))
@@ -175,7 +189,7 @@ impl Index {
         failpoint!("index: the new one is filled");
         filled.unwrap_or_else(|trouble| {
             self.notice(format!("the index of the store could not be rebuilt ({trouble}); going on without it"));
-            if let Some(trees) = trees.take() {
+            if let State::Open(trees) = mem::replace(trees, State::Gone) {
                 let _ = quietly(|| drop(trees));
             }
             0
@@ -186,8 +200,12 @@ impl Index {
         locked(&self.notices).push(notice);
     }
 
-    fn trees(&self) -> MutexGuard<'_, Option<Trees>> {
-        locked(&self.trees)
+    fn trees(&self) -> MutexGuard<'_, State> {
+        let mut trees = locked(&self.trees);
+        if matches!(*trees, State::Untouched) {
+            self.open(&mut trees);
+        }
+        trees
     }
 }
 
