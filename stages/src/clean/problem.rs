@@ -81,8 +81,8 @@ impl Reason {
         }
     }
 
-    /// The words for people: "12 exact duplicates".
-    pub(super) fn words(self) -> &'static str {
+    /// The words for people, behind the number of rows: "12 exact duplicates".
+    pub(super) fn words(self, rows: u64) -> &'static str {
         match self {
             Self::InvalidJson => "with invalid JSON",
             Self::InvalidUtf8 => "not in UTF-8",
@@ -97,7 +97,9 @@ impl Reason {
             Self::EmptyAnswer => "with an empty answer",
             Self::NestedMarkup => "with endlessly nested markup",
             Self::SameAnswers => "whose chosen and rejected answers are the same",
+            Self::ExactDuplicate if rows == 1 => "exact duplicate",
             Self::ExactDuplicate => "exact duplicates",
+            Self::NearDuplicate if rows == 1 => "near-duplicate",
             Self::NearDuplicate => "near-duplicates",
             Self::PersonalData => "with personal data",
             Self::ShortPrompt => "with too short a prompt",

@@ -142,7 +142,7 @@ impl Report {
                 .into_iter()
                 .filter_map(|reason| {
                     let counts = if reason.is_malformed() { &self.malformed } else { &self.dropped };
-                    counts.get(reason.name()).map(|count| (*count, reason.words()))
+                    counts.get(reason.name()).map(|count| (*count, reason.words(*count)))
                 })
                 .collect();
             reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
@@ -154,8 +154,11 @@ impl Report {
             warnings.push(format!("replaced personal data: {}", list.join(", ")));
         }
         if self.ids.repeated > 0 {
-            let n = self.ids.repeated;
-            warnings.push(format!("{n} rows have an id that an earlier row has; a number was put behind it (`id-2`)"));
+            let rows = match self.ids.repeated {
+                1 => "1 row has".to_owned(),
+                rows => format!("{rows} rows have"),
+            };
+            warnings.push(format!("{rows} an id that an earlier row has; a number was put behind it (`id-2`)"));
         }
         for file in &self.files {
             if file.rows == 0 {
