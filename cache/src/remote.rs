@@ -7,8 +7,15 @@ pub type RemoteFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Results that machines share. It is asked only for what the store does not hold, and its failures never fail a run.
 pub trait Remote: fmt::Debug + Send + Sync {
-    /// Brings the result of a key into the store, committed as if it had been made here.
-    fn pull<'a>(&'a self, store: &'a Store, lock: &'a StoreLock, key: StepKey) -> RemoteFuture<'a, Pull>;
+    /// Brings the result of a key into the store, committed as if it had been made here. One that lacks an output of `ports`
+    /// is refused.
+    fn pull<'a>(
+        &'a self,
+        store: &'a Store,
+        lock: &'a StoreLock,
+        key: StepKey,
+        ports: Vec<String>,
+    ) -> RemoteFuture<'a, Pull>;
 
     /// Begins to copy a committed result to the others and returns at once. Must be called on a tokio runtime.
     fn push(&self, store: &Store, manifest: &Manifest);

@@ -217,6 +217,23 @@ fn results_are_shared_by_hand() {
     assert!(first.refit(["cache", "push"]).expect_code(2).stderr.contains("s3://BUCKET/PREFIX"));
 }
 
+#[test]
+fn a_bucket_of_google_keeps_results() {
+    let server = FileServer::start();
+    let endpoint = server.url("");
+    let account = r#"{"client_email": "x", "private_key": "x", "private_key_id": "x", "disable_oauth": true}"#;
+    let variables = [("REFIT_CACHE_ENDPOINT", endpoint.as_str()), ("GOOGLE_SERVICE_ACCOUNT_KEY", account)];
+    let made = run(&machine("gs://bucket/team"), &variables);
+    assert_eq!(made.stages("ran"), STAGES);
+    assert!(made.stderr.contains("2 results shared"), "{}", made.stderr);
+    let sent = server.take_log();
+    assert!(sent.iter().any(|line| line.starts_with("PUT /bucket/team/manifests/")), "{sent:?}");
+    let pulled = run(&machine("gs://bucket/team"), &variables);
+    assert_eq!(pulled.stages("cached"), STAGES, "{}", pulled.stderr);
+    assert_eq!(digests(&pulled), digests(&made));
+    assert_eq!(run(&machine("gs://bucket/other"), &variables).stages("ran"), STAGES);
+}
+
 /// A server that speaks S3, of another make.
 struct Moto {
     process: Child,

@@ -27,7 +27,8 @@ pub enum Fault {
     Silence,
 }
 
-/// A web server that keeps what is put to it, in this process and on this machine only.
+/// A web server that keeps what is put to it, in this process and on this machine only. It answers as much of Google's
+/// protocol as a cache in a bucket needs, whoever asks.
 pub struct FileServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -98,13 +99,25 @@ impl Drop for FileServer {
     }
 }
 
+/// A path as it was meant: some clients write even `/` as `%2F`.
+fn decoded(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// One request, one answer, then the connection is closed.
 fn serve(mut stream: &TcpStream, shared: &Shared) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let (method, path) = line.split_once(' ').map(|(method, rest)| (method, rest.split(' ').next().unwrap_or("")))?;
-    let (method, path) = (method.to_owned(), path.to_owned());
+    let (method, path) = (method.to_owned(), decoded(path)?);
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -134,7 +147,7 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> Option<()> {
     };
     drop(files);
     let head = format!(
-        "HTTP/1.1 {status} X\r\nConnection: close\r\nLast-Modified: Mon, 23 Nov 2026 17:53:01 GMT\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} X\r\nConnection: close\r\nLast-Modified: Mon, 23 Nov 2026 17:53:01 GMT\r\nETag: \"x\"\r\nContent-Length: {}\r\n\r\n",
         answer.len()
     );
     stream.write_all(head.as_bytes()).ok()?;

@@ -63,6 +63,9 @@ impl Client {
                         builder = builder.with_config(key, value);
                     }
                 }
+                if let Some(endpoint) = &options.endpoint {
+                    builder = builder.with_base_url(endpoint);
+                }
                 let client = client(options, options.endpoint.as_deref()).map_err(failed)?;
                 let store =
                     builder.with_bucket_name(bucket).with_client_options(client).with_retry(retry(options)).build();

@@ -13,7 +13,8 @@ pub struct RemoteOptions {
     pub push: bool,
     /// What is pushed is signed with it, and nothing else is pulled.
     pub signing_key: Option<SigningKey>,
-    /// The address of a server that speaks S3. Writing `http://` here is the consent to plain HTTP with it.
+    /// The address of a server that speaks S3, or Google's protocol for `gs://`. Writing `http://` here is the consent to plain
+    /// HTTP with it.
     pub endpoint: Option<String>,
     /// The region of an S3 bucket.
     pub region: Option<String>,

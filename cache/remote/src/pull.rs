@@ -31,9 +31,15 @@ enum Obstacle {
 /// Larger than any manifest: one of a folder of a million files has 150 MB.
 const MANIFEST_LIMIT: u64 = 1 << 30;
 
-pub(crate) async fn pull(shared: &Arc<Shared>, store: &Store, lock: &StoreLock, key: StepKey) -> Pull {
+pub(crate) async fn pull(
+    shared: &Arc<Shared>,
+    store: &Store,
+    lock: &StoreLock,
+    key: StepKey,
+    ports: &[String],
+) -> Pull {
     let folder = store.step_folder(&key).join("pull");
-    let outcome = bring(shared, store, lock, key, &folder).await;
+    let outcome = bring(shared, store, lock, key, ports, &folder).await;
     // What did not arrive whole is of no use to anybody.
     let _ = fs_err::remove_dir_all(&folder);
     let _ = folder.parent().map(fs_err::remove_dir);
@@ -57,10 +63,14 @@ async fn bring(
     store: &Store,
     lock: &StoreLock,
     key: StepKey,
+    ports: &[String],
     folder: &Path,
 ) -> Result<Option<u64>, Obstacle> {
     let client = shared.client().map_err(Obstacle::Unreachable)?;
     let Some(manifest) = manifest(shared, &client, key).await? else { return Ok(None) };
+    if let Some(port) = ports.iter().find(|port| !manifest.outputs.contains_key(*port)) {
+        return Err(Obstacle::Wrong(format!("it lacks the output `{port}`, which its stage declares")));
+    }
     let missing = missing(store, &manifest);
     let bytes = missing.values().sum();
     if !missing.is_empty() {
@@ -158,4 +168,71 @@ fn holds(taken: &Tree, objects: &BTreeMap<Digest, u64>) -> bool {
     let Content::Folder(entries) = &taken.content else { return false };
     entries.len() == objects.len()
         && entries.iter().all(|entry| entry.path == entry.digest.to_string() && objects.contains_key(&entry.digest))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use refit_cache::{MANIFEST_FORMAT, Remote, Wait};
+
+    use crate::{Credentials, RemoteCache, RemoteOptions};
+
+    use super::*;
+
+    fn cache(place: &Path) -> RemoteCache {
+        RemoteCache::new(RemoteOptions {
+            location: format!("file://{}", place.display()).parse().unwrap(),
+            pull: true,
+            push: true,
+            signing_key: None,
+            endpoint: None,
+            region: None,
+            timeout: Duration::from_secs(5),
+            certificates: None,
+            credentials: Credentials::default(),
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_result_without_a_declared_output_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("shared");
+        let (here, there) = ["here", "there"].map(|name| Store::open(&folder.path().join(name)).unwrap()).into();
+        let (lock, other_lock) = (here.lock("a test", Wait::Fail).unwrap(), there.lock("a test", Wait::Fail).unwrap());
+        let out = folder.path().join("out");
+        fs_err::write(&out, "text").unwrap();
+        let tree = here.ingest(&lock, &out).unwrap();
+        let key = StepKey::from_bytes([7; 32]);
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            key,
+            kind: "clean".into(),
+            version: 1,
+            params: serde_json::json!({}),
+            inputs: BTreeMap::new(),
+            outputs: [("records".to_owned(), tree)].into(),
+            log: None,
+            facts: BTreeMap::new(),
+            warnings: Vec::new(),
+            seconds: 0.0,
+            peak_memory: 0,
+            created: jiff::Timestamp::now(),
+            run: "20261123T175301-4f2a9c".parse().unwrap(),
+        };
+        here.commit(&lock, &manifest).unwrap();
+        let first = cache(&place);
+        first.push(&here, &manifest);
+        assert_eq!(first.settle().await.results, 1);
+
+        let second = cache(&place);
+        let ports = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let Pull::Refused(why) = second.pull(&there, &other_lock, key, ports(&["records", "rejected"])).await else {
+            panic!("not refused")
+        };
+        assert!(why.contains("lacks the output `rejected`"), "{why}");
+        assert_eq!(there.manifest(&key).unwrap(), None);
+        assert_eq!(second.pull(&there, &other_lock, key, ports(&["records"])).await, Pull::Hit { bytes: 4 });
+    }
 }

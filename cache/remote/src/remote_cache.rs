@@ -92,12 +92,18 @@ impl Shared {
 }
 
 impl Remote for RemoteCache {
-    fn pull<'a>(&'a self, store: &'a Store, lock: &'a StoreLock, key: StepKey) -> RemoteFuture<'a, Pull> {
+    fn pull<'a>(
+        &'a self,
+        store: &'a Store,
+        lock: &'a StoreLock,
+        key: StepKey,
+        ports: Vec<String>,
+    ) -> RemoteFuture<'a, Pull> {
         Box::pin(async move {
             if !self.shared.options.pull || self.shared.is_down() {
                 return Pull::Miss;
             }
-            pull::pull(&self.shared, store, lock, key).await
+            pull::pull(&self.shared, store, lock, key, &ports).await
         })
     }
 

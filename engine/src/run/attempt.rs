@@ -109,8 +109,8 @@ impl<'s, 'a> Attempt<'s, 'a> {
             if !self.session.is_settled(step)
                 && let Some(work) = self.session.consider(step)?
             {
-                let name = &self.session.node(step).name;
-                if !self.is_ending() && self.asking.ask(name, work.key, &work.reasons) {
+                let node = self.session.node(step);
+                if !self.is_ending() && self.asking.ask(node, work.key, &work.reasons) {
                     self.asked_for.entry(work.key).or_default().push(step);
                 } else {
                     found.push((step, work));

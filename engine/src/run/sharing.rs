@@ -6,7 +6,7 @@ use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use refit_cache::{Pull, StepKey};
 
 use super::{Halt, RunEvent, executor::Scene};
-use crate::plan::Reason;
+use crate::{graph::StageNode, plan::Reason};
 
 /// Questions to the remote cache. A result is asked for once in a run, and never one whose step was forced.
 pub(super) struct Asking<'a> {
@@ -33,13 +33,13 @@ impl<'a> Asking<'a> {
     }
 
     /// Asks for the result of a stage that would have to run. Returns whether there is something to wait for.
-    pub(super) fn ask(&mut self, stage: &str, key: StepKey, reasons: &[Reason]) -> bool {
+    pub(super) fn ask(&mut self, node: &StageNode, key: StepKey, reasons: &[Reason]) -> bool {
         let Some(remote) = &self.scene.workshop.options.remote else { return false };
         if reasons.contains(&Reason::Forced) || !self.asked.insert(key) {
             return self.awaits(&key);
         }
-        let (scene, stage, mut halt) = (self.scene, stage.to_owned(), self.scene.halt.clone());
-        let pull = remote.pull(scene.workshop.store, scene.workshop.lock, key);
+        let (scene, stage, mut halt) = (self.scene, node.name.clone(), self.scene.halt.clone());
+        let pull = remote.pull(scene.workshop.store, scene.workshop.lock, key, node.ports());
         self.waiting.insert(key);
         self.answers.push(Box::pin(async move {
             let answer = tokio::select! {

@@ -63,7 +63,7 @@ pub(crate) struct CacheConfig {
     /// A secret that all who share results know: what is pushed is signed with it, and nothing else is pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signing_key: Option<Secret>,
-    /// The address of a server that speaks S3, where it is not Amazon's.
+    /// The address of a server that speaks S3 or, for `gs://`, Google's protocol, where it is not their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<String>,
     /// The region of the S3 bucket.

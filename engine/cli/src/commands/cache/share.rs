@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use miette::miette;
 use refit_cache::{Pull, Remote, Store, StoreError, Wait};
 use refit_engine::{
+    graph::StageNode,
     plan::{self, Force, Planner, Sources, StepState, Surroundings},
     run::{RunReport, Selection, find_run},
 };
@@ -102,7 +103,8 @@ pub(super) fn pull(args: &PullArgs, ui: Ui, environment: &Environment) -> Result
             break;
         }
         let pulls = missing.iter().map(|(stage, key)| {
-            let pull = remote.pull(&store, &lock, *key);
+            let ports = pipeline.stages.get(stage).map(StageNode::ports).unwrap_or_default();
+            let pull = remote.pull(&store, &lock, *key, ports);
             async move { (stage, pull.await) }
         });
         for (stage, outcome) in runtime.block_on(join_all(pulls)) {
