@@ -2,12 +2,16 @@
 //!
 //! The graph is ten stages wide; each stage copies its input and adds a line. Every tool gets the same commands and the
 //! same number of slots. Tools that are not installed are left out. Times are medians over runs that take turns; what
-//! counts is the ratio to ninja.
+//! counts is the ratio to ninja. Memory is the most that the tool, or a process it waited for, had at a time.
+//!
+//! Then a large file is hashed beside b3sum (`REFIT_BENCH_GB`, 4 by default), and a thousand runs are listed. Numbers after
+//! `--` are other sizes of the graph; `graph`, `hashing` and `listing` choose what is measured.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
 #![allow(clippy::print_stdout, reason = "the result of a bench is what it prints")]
 
 use std::{
     fmt::Write as _,
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -16,6 +20,7 @@ use std::{
 
 use fs_err as fs;
 use refit_tests::binary;
+use wait4::Wait4;
 
 const WIDTH: usize = 10;
 /// Runs of each tool where nothing is to do.
@@ -26,9 +31,22 @@ const COLD_TURNS: usize = 3;
 const SETTLES: Duration = Duration::from_millis(2100);
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![1000, 10_000] } else { sizes };
-    for stages in sizes {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let sizes: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let is_chosen = |part: &str| arguments.iter().all(|chosen| chosen.parse::<usize>().is_ok() || chosen == part);
+    if is_chosen("graph") {
+        graphs(if sizes.is_empty() { &[1000, 10_000] } else { &sizes });
+    }
+    if is_chosen("hashing") && sizes.is_empty() {
+        hashing();
+    }
+    if is_chosen("listing") && sizes.is_empty() {
+        listing();
+    }
+}
+
+fn graphs(sizes: &[usize]) {
+    for &stages in sizes {
         let folder = tempfile::tempdir().unwrap();
         write_graph(folder.path(), stages);
         println!("{stages} stages");
@@ -36,6 +54,67 @@ fn main() {
         thread::sleep(SETTLES);
         nothing_to_do(folder.path());
     }
+}
+
+/// A file that nobody has measured yet, beside a tool that does nothing but hash it. It lies in memory if there is room.
+fn hashing() {
+    const GIGABYTE: u64 = 1 << 30;
+    let gigabytes = std::env::var("REFIT_BENCH_GB").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let folder = tempfile::tempdir_in(binary().parent().unwrap()).unwrap();
+    let mut file = fs::File::create(folder.path().join("large")).unwrap();
+    let piece: Vec<u8> = (0..1_u32 << 18).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    for _ in 0..gigabytes * GIGABYTE / piece.len() as u64 {
+        file.write_all(&piece).unwrap();
+    }
+    file.sync_all().unwrap();
+    fs::write(
+        folder.path().join("pipeline.yaml"),
+        "name: large\nsources: { large: large }\nstages:\n  \
+         s: { uses: exec, inputs: { x: large }, with: { run: 'cp $x $out', outputs: { out: out } } }\n",
+    )
+    .unwrap();
+    let mut tools = vec![("refit plan", vec![binary().display().to_string(), "plan".into(), "-q".into()])];
+    if is_there("b3sum") {
+        tools.push(("b3sum", vec!["b3sum".into(), "large".into()]));
+    }
+    let mut times = Times::default();
+    for turn in 0..=COLD_TURNS {
+        for (name, arguments) in &tools {
+            let took = time(folder.path(), arguments);
+            if turn > 0 {
+                times.note(name, took);
+            }
+        }
+    }
+    println!("{gigabytes} GiB to hash");
+    let other = times.median("b3sum");
+    for (name, _) in &tools {
+        let seconds = times.median(name).unwrap();
+        let rate = gigabytes as f64 / seconds;
+        let ratio = other.map(|other| format!("{:4.0} % of b3sum's rate", 100.0 * other / seconds)).unwrap_or_default();
+        println!("  {name:14} {rate:6.2} GiB/s  {ratio}");
+    }
+}
+
+/// The records of a thousand runs.
+fn listing() {
+    const RUNS: usize = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    write_graph(folder.path(), WIDTH);
+    let refit = binary().display().to_string();
+    let run = [refit.clone(), "run".into(), "-q".into()];
+    time(folder.path(), &run);
+    thread::sleep(SETTLES);
+    for _ in 1..RUNS {
+        time(folder.path(), &run);
+    }
+    let mut times = Times::default();
+    for _ in 0..TURNS {
+        let list = [refit.clone(), "runs".into(), "--limit".into(), "0".into(), "--json".into()];
+        times.note("refit runs", time(folder.path(), &list));
+    }
+    println!("{RUNS} runs");
+    times.show("to list");
 }
 
 /// A tool, as it is called in the folder of the graph.
@@ -68,7 +147,7 @@ fn is_there(program: &str) -> bool {
 }
 
 fn from_nothing(folder: &Path, turns: usize) {
-    let mut times: Vec<(&str, Vec<f64>)> = Vec::new();
+    let mut times = Times::default();
     for _ in 0..turns {
         for tool in tools() {
             // Snakemake takes minutes for what the others do in seconds; its no-op below tells enough.
@@ -81,10 +160,10 @@ fn from_nothing(folder: &Path, turns: usize) {
             }
             fs::create_dir_all(folder.join("nout")).unwrap();
             fs::create_dir_all(folder.join("sout")).unwrap();
-            note(&mut times, tool.name, time(folder, &tool.arguments));
+            times.note(tool.name, time(folder, &tool.arguments));
         }
     }
-    show("from nothing", &times);
+    times.show("from nothing");
 }
 
 fn nothing_to_do(folder: &Path) {
@@ -95,50 +174,62 @@ fn nothing_to_do(folder: &Path) {
         ("refit explain", vec![refit, "explain".into(), "s7".into(), "-q".into()]),
     ];
     commands.extend(tools().into_iter().map(|tool| (tool.name, tool.arguments)));
-    let mut times: Vec<(&str, Vec<f64>)> = Vec::new();
+    let mut times = Times::default();
     for turn in 0..TURNS {
         for (name, arguments) in &commands {
             if *name == "snakemake" && (turn > 0 || !folder.join(".snakemake").exists()) {
                 continue;
             }
-            let seconds = time(folder, arguments);
+            let took = time(folder, arguments);
             // The first turn brings files into memory and, for refit, finds them settled.
             if turn > 0 || *name == "snakemake" {
-                note(&mut times, name, seconds);
+                times.note(name, took);
             }
         }
     }
-    show("nothing to do", &times);
+    times.show("nothing to do");
 }
 
-fn time(folder: &Path, arguments: &[String]) -> f64 {
+/// What a tool took: seconds, and bytes of memory.
+type Took = (f64, u64);
+
+fn time(folder: &Path, arguments: &[String]) -> Took {
     let mut command = Command::new(&arguments[0]);
     command.args(&arguments[1..]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
-    let status = command.status().unwrap();
+    let ended = command.spawn().unwrap().wait4().unwrap();
     let seconds = begun.elapsed().as_secs_f64();
-    assert!(status.success(), "{arguments:?} ended with {status}");
-    seconds
+    assert!(ended.status.success(), "{arguments:?} ended with {}", ended.status);
+    (seconds, ended.rusage.maxrss)
 }
 
-fn note<'n>(times: &mut Vec<(&'n str, Vec<f64>)>, name: &'n str, seconds: f64) {
-    match times.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, all)) => all.push(seconds),
-        None => times.push((name, vec![seconds])),
+/// By tool, in the order in which they were first measured.
+#[derive(Default)]
+struct Times<'n>(Vec<(&'n str, Vec<Took>)>);
+
+impl<'n> Times<'n> {
+    fn note(&mut self, name: &'n str, took: Took) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(took),
+            None => self.0.push((name, vec![took])),
+        }
     }
-}
 
-fn show(what: &str, times: &[(&str, Vec<f64>)]) {
-    let median = |all: &[f64]| {
-        let mut sorted = all.to_vec();
+    fn median(&self, name: &str) -> Option<f64> {
+        let (_, all) = self.0.iter().find(|(known, _)| *known == name)?;
+        let mut sorted: Vec<f64> = all.iter().map(|(seconds, _)| *seconds).collect();
         sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
-    let ninja = times.iter().find(|(name, _)| *name == "ninja").map(|(_, all)| median(all));
-    for (name, all) in times {
-        let seconds = median(all);
-        let ratio = ninja.map(|ninja| format!("{:6.2} × ninja", seconds / ninja)).unwrap_or_default();
-        println!("  {what:14} {name:14} {:10.1} ms  {ratio}", seconds * 1000.0);
+        Some(sorted[sorted.len() / 2])
+    }
+
+    fn show(&self, what: &str) {
+        let ninja = self.median("ninja");
+        for (name, all) in &self.0 {
+            let seconds = self.median(name).unwrap();
+            let ratio = ninja.map(|ninja| format!("{:6.2} × ninja", seconds / ninja)).unwrap_or_default();
+            let memory = all.iter().map(|(_, bytes)| *bytes).max().unwrap() as f64 / 1e6;
+            println!("  {what:14} {name:14} {:10.1} ms {memory:7.1} MB  {ratio}", seconds * 1000.0);
+        }
     }
 }
 

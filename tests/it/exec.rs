@@ -364,3 +364,13 @@ fn an_input_that_is_edited_while_a_command_reads_it_leaves_no_result() {
     assert_eq!(run(&sandbox).stages("ran"), ["a"]);
     assert_eq!(read(&sandbox, "a.out"), "olleh\n");
 }
+
+#[test]
+fn the_memory_of_a_command_is_on_record() {
+    let sandbox = pipeline(
+        "  large: { uses: exec, with: { run: 'dd if=/dev/zero of=/dev/null bs=120000000 count=1; echo > $out', outputs: { out: out } } }\n",
+    );
+    let peak = run(&sandbox).stage("large")["peak_memory"].as_u64().unwrap();
+    assert!((120_000_000..240_000_000).contains(&peak), "{peak}");
+    assert_eq!(run(&sandbox).stage("large")["peak_memory"], peak);
+}

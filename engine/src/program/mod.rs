@@ -15,5 +15,5 @@ pub use warden::guard;
 pub(crate) use collect::{Collected, collect, in_store, matcher, some_of};
 pub(crate) use folder::ProgramFolder;
 pub(crate) use group::{GRACE, ProcessGroup};
-pub(crate) use running::{RunningProgram, failure};
+pub(crate) use running::{Ended, RunningProgram, failure};
 pub(crate) use warden::Warden;

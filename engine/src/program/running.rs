@@ -2,33 +2,56 @@ use std::{
     ffi::OsStr,
     fs::File,
     io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::Path,
-    process::{ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitId, WaitIdOptions, waitid},
+};
 use tokio::{
     io::AsyncReadExt,
-    process::{Child, ChildStdout, Command},
+    process::ChildStdout,
+    task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
+use wait4::{ResUse, Wait4};
 
 use super::{
     GRACE, ProcessGroup, Warden,
     redactor::Redactor,
     warden::{RUN_VARIABLE, Watch},
 };
-use crate::stage::{Program, StageError};
+use crate::{
+    stage::{Program, StageError},
+    worker::peak_memory,
+};
 
 /// A command under way.
 pub(crate) struct RunningProgram<'w> {
-    child: Child,
+    /// A thread waits for it: only then does the system tell what it used.
+    ending: JoinHandle<io::Result<Ended>>,
+    ended: Option<Ended>,
     group: ProcessGroup,
     /// Only what must be looked through for secrets passes through the engine; else the command writes its log itself.
     capture: Option<Capture>,
     /// Lasts as long as the command.
     _watch: Watch<'w>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// The most memory that it, or a process it waited for, had at a time, in bytes; 0 where that is less than what refit itself
+    /// had, which the system does not tell apart.
+    pub(crate) peak_memory: u64,
 }
 
 /// What is left in the pipe when a command has ended is there at once; somebody who left the group may hold it for ever.
@@ -45,7 +68,7 @@ impl<'w> RunningProgram<'w> {
         let mut command = Command::new(name);
         command.args(arguments).current_dir(work).env_clear().envs(&program.environment);
         command.env(RUN_VARIABLE, warden.run());
-        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).process_group(0);
         let file = File::options().append(true).create(true).open(log)?;
         let capture = if program.secrets.is_empty() {
             command.stdout(file.try_clone()?).stderr(file);
@@ -64,29 +87,31 @@ impl<'w> RunningProgram<'w> {
         })?;
         // The other ends of the pipe are the command's alone.
         drop(command);
-        let group = child.id().and_then(ProcessGroup::led_by).ok_or_else(|| no_program(name))?;
-        Ok(Self { child, group, capture, _watch: watcher.watch(group) })
+        let group = ProcessGroup::led_by(child.id()).ok_or_else(|| no_program(name))?;
+        let ending = spawn_blocking(move || wait(child, group));
+        Ok(Self { ending, ended: None, group, capture, _watch: watcher.watch(group) })
     }
 
     /// Waits until the command has ended, and ends what it left running. Can be dropped and called again.
-    pub(crate) async fn end(&mut self) -> io::Result<ExitStatus> {
-        let status = match &mut self.capture {
-            None => self.child.wait().await?,
-            Some(capture) => tokio::select! {
+    pub(crate) async fn end(&mut self) -> io::Result<Ended> {
+        let ended = match (self.ended, &mut self.capture) {
+            (Some(ended), _) => ended,
+            (None, None) => (&mut self.ending).await??,
+            (None, Some(capture)) => tokio::select! {
                 biased;
-                status = self.child.wait() => status?,
+                ended = &mut self.ending => ended??,
                 read = capture.drain() => {
                     read?;
-                    self.child.wait().await?
+                    (&mut self.ending).await??
                 }
             },
         };
-        self.group.end();
+        self.ended = Some(ended);
         if let Some(mut capture) = self.capture.take() {
             timeout(REST, capture.drain()).await.unwrap_or(Ok(()))?;
             capture.redactor.finish()?;
         }
-        Ok(status)
+        Ok(ended)
     }
 
     /// Asks the command to end, and ends it after a grace.
@@ -104,10 +129,23 @@ impl<'w> RunningProgram<'w> {
 impl Drop for RunningProgram<'_> {
     fn drop(&mut self) {
         // Of a child that was waited for, the number may be another's by now.
-        if self.child.id().is_some() {
+        if !self.ending.is_finished() {
             self.group.end();
         }
     }
+}
+
+/// Waits until a command has ended, ends what it left running, and frees its number for others only then.
+fn wait(child: Child, group: ProcessGroup) -> io::Result<Ended> {
+    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+        let seen = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(pid), seen), Err(Errno::INTR)) {}
+    }
+    group.end();
+    let ResUse { status, rusage } = child.wait4()?;
+    // Linux counts the moments before the command took its parent's place, when the memory was still the parent's.
+    let peak_memory = if rusage.maxrss > peak_memory() { rusage.maxrss } else { 0 };
+    Ok(Ended { status, peak_memory })
 }
 
 /// What a command says, on its way to the log.

@@ -9,7 +9,7 @@ use refit_cache::{Store, StoreLock, Tree};
 
 use crate::{
     graph::StageNode,
-    program::{Collected, ProgramFolder, RunningProgram, collect, failure, in_store, some_of},
+    program::{Collected, Ended, ProgramFolder, RunningProgram, collect, failure, in_store, some_of},
     stage::{Event, Program, StageError},
     worker::{Outcome, StepOrder, Worker},
 };
@@ -38,13 +38,13 @@ impl StepProcess<'_> {
         match self {
             Self::Worker { worker, .. } => worker.watch(on_event).await,
             Self::Program { running, folder, .. } => {
-                let ended = running.end().await;
-                let result = match ended.map(failure) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(error)) => Err(with_folder(error, &folder.work)),
-                    Err(error) => Err(error.into()),
-                };
-                Outcome { result, peak_memory: 0 }
+                match running.end().await {
+                    Ok(Ended { status, peak_memory }) => {
+                        let failed = failure(status).map(|error| with_folder(error, &folder.work));
+                        Outcome { result: failed.map_or(Ok(()), Err), peak_memory }
+                    }
+                    Err(error) => Outcome { result: Err(error.into()), peak_memory: 0 },
+                }
             }
         }
     }

@@ -58,7 +58,7 @@ fn end_with_the_engine() {
 }
 
 /// The process's own peak resident memory in bytes; 0 where the system does not tell.
-fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     let Ok(status) = fs_err::read_to_string("/proc/self/status") else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)

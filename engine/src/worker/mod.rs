@@ -7,5 +7,6 @@ mod order;
 mod process;
 
 pub use exec::exec_step;
+pub(crate) use exec::peak_memory;
 pub use order::StepOrder;
 pub use process::{Outcome, Worker};
