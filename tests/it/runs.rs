@@ -281,3 +281,31 @@ fn a_plan_says_how_long_it_will_take_as_far_as_that_is_known() {
     let told = sandbox.refit(["plan", "-S", "params.seed=8", "-j", "2"]).expect_code(0).stderr;
     assert!(told.contains("1 of 2 stages would run, about ") && told.contains(", 2 steps at a time"), "{told}");
 }
+
+#[test]
+fn files_that_a_run_imported_are_on_record_as_they_were() {
+    let sandbox = Sandbox::new();
+    write_questions(&sandbox.path("faq.jsonl"), 40);
+    sandbox.write(
+        "pipeline.yaml",
+        "sources: { faq: faq.jsonl }\nimports:\n  a: { from: parts/clean.yaml, sources: { rows: faq } }\n",
+    );
+    let part = "\
+sources: { rows: nowhere }
+stages:
+  clean: { uses: clean, inputs: { records: rows }, with: { dedup: exact } }
+";
+    sandbox.write("parts/clean.yaml", part);
+    sandbox.refit(["run", "--name", "first"]).expect_code(0);
+    sandbox.write("parts/clean.yaml", part.replace("dedup: exact", "dedup: near"));
+    assert_eq!(sandbox.refit(["run", "--json"]).expect_code(0).stages("ran"), ["a/clean"]);
+    let shown = sandbox.refit(["runs", "show", "first", "--pipeline"]).expect_code(0);
+    assert!(shown.stderr.contains("`--import parts/clean.yaml`"), "{}", shown.stderr);
+    let imported = sandbox.refit(["runs", "show", "first", "--import", "parts/clean.yaml"]).expect_code(0).stdout;
+    assert_eq!(imported, part);
+    sandbox.refit(["runs", "show", "first", "--import", "other.yaml"]).expect_code(2);
+    // The repetition reads what was imported then, even where nothing of it is left.
+    fs_err::remove_dir_all(sandbox.path("parts")).unwrap();
+    let again = sandbox.refit(["run", "--from-run", "first", "--json"]).expect_code(0);
+    assert_eq!(again.stages("cached"), ["a/clean"]);
+}

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     grammar::Written,
     matrix::{Combination, Copies, Matrix, Notes, Reference, StageCopy, Template},
-    params::{OPEN, Substitution, brought, changed, edited},
+    params::{OPEN, Substitution, brought, changed, edited, refers_to},
     place::Places,
 };
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 pub(super) struct Unit {
     pub(super) written: Written,
     pub(super) root: Arc<Node>,
+    /// Its tree without overrides.
+    pub(super) as_written: Arc<Node>,
     /// What the names of its stages and sources begin with: nothing, or `eval/`.
     pub(super) prefix: String,
     /// Where it is imported.
@@ -64,6 +66,8 @@ pub(super) struct Flat {
 /// What flattening works with.
 pub(super) struct Flattening<'a> {
     pub(super) texts: &'a mut Vec<Text>,
+    /// What stands for the files that are imported; those that it does not reach to are read.
+    pub(super) imports: std::vec::IntoIter<Arc<str>>,
     pub(super) registry: &'a Registry,
     pub(super) mistakes: &'a mut Vec<Mistake>,
     pub(super) flat: Flat,
@@ -322,7 +326,10 @@ impl Flattening<'_> {
     }
 
     fn unused_params(&mut self, unit: &Unit, used: &HashSet<String>) {
-        for (name, _) in unit.params.iter().filter(|(name, _)| !used.contains(*name)) {
+        // A parameter whose reference an override has replaced is none that could be removed.
+        let is_overridden = !Arc::ptr_eq(&unit.root, &unit.as_written);
+        let is_used = |name: &String| used.contains(name) || (is_overridden && refers_to(&unit.as_written, name));
+        for (name, _) in unit.params.iter().filter(|(name, _)| !is_used(name)) {
             let path = Path::of(&["params", name]);
             self.flat.warnings.push(
                 Mistake::new("pipeline::unused_parameter", format!("the parameter `{name}` is never used"))

@@ -53,7 +53,8 @@ impl Flattening<'_> {
         let folder = file.parent().unwrap_or(FilePath::new("")).to_owned();
         let by = Some(Label::new(entry.key, format!("imported here as `{}`", prefix.trim_end_matches('/'))));
         let chain = unit.chain.iter().cloned().chain([file]).collect();
-        self.unit(&Unit { written, root, prefix, by, folder, params, wires, chain });
+        let as_written = root.clone();
+        self.unit(&Unit { written, root, as_written, prefix, by, folder, params, wires, chain });
     }
 
     /// Reads an imported file; returns its real path and its tree.
@@ -65,8 +66,10 @@ impl Flattening<'_> {
         let refused = |problem: String, label: &str, help: &str| {
             Mistake::new("pipeline::bad_import", problem).at(at, label).help(help)
         };
-        let file = match fs_err::canonicalize(&file) {
+        let (written, given) = (file, self.imports.next());
+        let file = match fs_err::canonicalize(&written) {
             Ok(file) => file,
+            Err(_) if given.is_some() => plain(&written),
             Err(error) => {
                 let problem = match error.kind() {
                     std::io::ErrorKind::NotFound => format!("there is no file `{from}` to import"),
@@ -99,8 +102,11 @@ impl Flattening<'_> {
         }
         let number = self.texts.len();
         let shown = self.shown(unit, from);
-        let (source, mistakes) = SourceFile::read_as(&file, number);
-        self.flat.files.push(file.clone());
+        let (source, mistakes) = match given {
+            Some(text) => SourceFile::parse_from(&file, &text, number, 0),
+            None => SourceFile::read_as(&file, number),
+        };
+        self.flat.files.push(written);
         self.texts.push(Text {
             name: shown.as_str().into(),
             text: source.text.clone(),

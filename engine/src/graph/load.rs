@@ -28,7 +28,7 @@ pub fn load(file: &FilePath, overrides: &[Override], registry: &Registry) -> Res
         Err(mistake) => return Err(failed(file, vec![*mistake])),
     };
     let (source, mistakes) = SourceFile::read(&file);
-    lower_source(&source, mistakes, overrides, registry)
+    lower_source(&source, mistakes, Vec::new(), overrides, registry)
 }
 
 /// The same for a text that stands for the file at `file`.
@@ -38,13 +38,25 @@ pub fn load_text(
     overrides: &[Override],
     registry: &Registry,
 ) -> Result<Pipeline, PipelineErrors> {
+    load_texts(file, text, Vec::new(), overrides, registry)
+}
+
+/// The same where texts also stand for the files that it imports, in the order of [`Pipeline::imports`].
+pub fn load_texts(
+    file: &FilePath,
+    text: &str,
+    imports: Vec<Arc<str>>,
+    overrides: &[Override],
+    registry: &Registry,
+) -> Result<Pipeline, PipelineErrors> {
     let (source, mistakes) = SourceFile::parse(file, text);
-    lower_source(&source, mistakes, overrides, registry)
+    lower_source(&source, mistakes, imports, overrides, registry)
 }
 
 fn lower_source(
     source: &SourceFile,
     mut mistakes: Vec<Mistake>,
+    imports: Vec<Arc<str>>,
     overrides: &[Override],
     registry: &Registry,
 ) -> Result<Pipeline, PipelineErrors> {
@@ -64,7 +76,7 @@ fn lower_source(
         let origin = Origin { root: nothing, texts };
         return Err(errors(&origin, mistakes));
     };
-    let mut root = root.clone();
+    let (mut root, written) = (root.clone(), root.clone());
     for given in overrides {
         let (changed, text) = spec::apply(&root, given, texts.len(), &mut mistakes);
         root = changed;
@@ -72,7 +84,7 @@ fn lower_source(
     }
     let mut origin = Origin { root, texts };
     let file = absolute(&source.path);
-    let (pipeline, warnings) = lower(&mut origin, &file, registry, &mut mistakes);
+    let (pipeline, warnings) = lower(&mut origin, &written, imports, &file, registry, &mut mistakes);
     match pipeline {
         Some(mut pipeline) if mistakes.is_empty() => {
             pipeline.warnings = in_order(warnings).map(|warning| origin.error(warning, Severity::Warning)).collect();

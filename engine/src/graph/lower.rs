@@ -63,18 +63,22 @@ pub(super) struct Lowering<'a> {
 }
 
 /// Lowers the tree of a file and replaces the references in it. There is a pipeline when there is no mistake; the second
-/// list is the warnings.
+/// list is the warnings. `written` is the tree without overrides; `imports` stand for the files that are imported, in order.
 pub(super) fn lower(
     origin: &mut Origin,
+    written: &Arc<Node>,
+    imports: Vec<Arc<str>>,
     file: &FilePath,
     registry: &Registry,
     mistakes: &mut Vec<Mistake>,
 ) -> (Option<Pipeline>, Vec<Mistake>) {
+    let as_written = written.clone();
     let Some(written) = Written::read(&origin.places(), mistakes) else { return (None, Vec::new()) };
     let folder = file.parent().unwrap_or(FilePath::new("")).to_owned();
     let params = origin.root.get("params").and_then(|node| node.entries()).cloned().unwrap_or_default();
     let unit = Unit {
         root: origin.root.clone(),
+        as_written,
         written,
         prefix: String::new(),
         by: None,
@@ -83,7 +87,8 @@ pub(super) fn lower(
         wires: IndexMap::new(),
         chain: vec![fs_err::canonicalize(file).unwrap_or_else(|_| file.to_owned())],
     };
-    let mut flattening = Flattening { texts: &mut origin.texts, registry, mistakes, flat: Flat::default() };
+    let imports = imports.into_iter();
+    let mut flattening = Flattening { texts: &mut origin.texts, imports, registry, mistakes, flat: Flat::default() };
     flattening.unit(&unit);
     let mut flat = flattening.flat;
     let Unit { root, written: Written { mut spec, broken }, .. } = unit;

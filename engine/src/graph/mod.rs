@@ -29,7 +29,7 @@ pub(crate) use wording::number;
 pub use error::{PipelineError, PipelineErrors};
 pub use grid::{Variant, load_sweep};
 pub(crate) use load::pipeline_file;
-pub use load::{PIPELINE_FILE, load, load_text};
+pub use load::{PIPELINE_FILE, load, load_text, load_texts};
 pub use matrix::{file_name, split_output};
 pub(crate) use origin::Origin;
 pub use pipeline::{Export, Pipeline, SourceRef};

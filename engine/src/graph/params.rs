@@ -324,6 +324,17 @@ pub(super) fn within(texts: &[Text], span: Span, written: &str) -> Span {
     }
 }
 
+/// Whether a parameter is referred to anywhere in a tree.
+pub(super) fn refers_to(node: &Node, parameter: &str) -> bool {
+    let refers = |piece: &Piece<'_>| matches!(piece, Piece::Reference(Reference { scope: Scope::Params, name, .. }) if *name == parameter);
+    match &node.target().shape {
+        Shape::Scalar(Value::String(text)) => pieces(text).is_ok_and(|pieces| pieces.iter().any(refers)),
+        Shape::Sequence(items) => items.iter().any(|item| refers_to(item, parameter)),
+        Shape::Mapping(entries) => entries.values().any(|entry| refers_to(&entry.value, parameter)),
+        _ => false,
+    }
+}
+
 fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadReference<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use refit_cache::Digest;
 
 use super::{InputRef, PipelineError, SourceUri, StageGraph, Variant, origin::Origin};
-use crate::source::{Mistake, Path, TextOrigin};
+use crate::source::{self, Mistake, TextOrigin};
 
 /// A pipeline whose names, ports, artifact kinds and parameters have all been checked.
 #[derive(Debug, Clone)]
@@ -17,7 +17,8 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The folder that holds it, absolute; paths in the file start here.
     pub folder: PathBuf,
-    /// Every file it was read from, absolute: the pipeline file, then those it imports.
+    /// Every file it was read from, absolute: the pipeline file, then those it imports, by the paths they were read under. A
+    /// symbolic link on the way may lead elsewhere by now.
     pub files: Vec<PathBuf>,
     /// What the author says about it.
     pub description: Option<String>,
@@ -43,16 +44,18 @@ impl Pipeline {
         self.origin.texts.first().map_or("", |text| &text.text)
     }
 
+    /// The files that it imports, near and far, in the order in which they were read: the path from the pipeline's folder where
+    /// there is one, and the text.
+    pub fn imports(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let texts = self.origin.texts.iter().filter(|text| matches!(text.origin, TextOrigin::Import(_)));
+        let paths = self.files.iter().skip(1).map(|file| file.strip_prefix(&self.folder).unwrap_or(file));
+        paths.zip(texts.map(|text| text.text.as_ref()))
+    }
+
     /// Whether its files still hold the text that was read.
     pub fn is_as_written(&self) -> bool {
-        self.origin.texts.iter().all(|text| {
-            let file = match &text.origin {
-                TextOrigin::Pipeline => &self.file,
-                TextOrigin::Import(file) => file,
-                TextOrigin::Override => return true,
-            };
-            std::fs::read(file).is_ok_and(|there| there == text.text.as_bytes())
-        })
+        let read = self.origin.texts.iter().filter(|text| text.origin != TextOrigin::Override);
+        read.zip(&self.files).all(|(text, file)| std::fs::read(file).is_ok_and(|there| there == text.text.as_bytes()))
     }
 
     /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it
@@ -65,7 +68,7 @@ impl Pipeline {
         label: &str,
         help: Option<String>,
     ) -> PipelineError {
-        self.origin.error_at(&Path::of(keys), Mistake::new(code, message).maybe_help(help), label)
+        self.origin.error_at(&source::Path::of(keys), Mistake::new(code, message).maybe_help(help), label)
     }
 }
 

@@ -83,7 +83,7 @@ pub async fn run(
     options.labels.write_any(&folder)?;
     let sweep = SweepRecord::begin(pipeline, store, lock, options, &id, started)?;
     let plan = RunPlan::of(pipeline, options, started);
-    plan.write(pipeline.text(), &folder)?;
+    plan.write(pipeline, &folder)?;
     let log = Mutex::new(BufWriter::new(File::create(folder.join("events.jsonl"))?));
 
     let workshop = Workshop {

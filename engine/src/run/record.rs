@@ -146,6 +146,18 @@ impl RunReport {
         read_json(&folder.join(Self::FILE))
     }
 
+    /// Reads what became of one stage, without taking in the others, of which there may be very many. None if the run did not
+    /// know the stage.
+    pub fn read_stage(folder: &Path, stage: &str) -> Option<StageReport> {
+        let text = fs_err::read_to_string(folder.join(Self::FILE)).ok()?;
+        // This is how `write` begins each of them; what only looks like one has none of the other fields.
+        let beginning = format!("{{\"name\":{},", serde_json::to_string(stage).ok()?);
+        text.match_indices(&beginning).find_map(|(at, _)| {
+            let mut reports = serde_json::Deserializer::from_str(&text[at..]).into_iter();
+            reports.next()?.ok()
+        })
+    }
+
     /// Writes the report of a run that made nothing: a crash may cost it.
     pub(crate) fn write_soon(&self, folder: &Path) -> Result<(), RunError> {
         Ok(fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self).map_err(std::io::Error::from)?)?)
@@ -187,6 +199,8 @@ pub struct RunPlan {
 impl RunPlan {
     const FILE: &'static str = "plan.json";
     const TEXT: &'static str = "pipeline.yaml";
+    /// Only where there are any.
+    const IMPORTS: &'static str = "imports.json";
 
     /// Reads the plan in a run's folder; none if it is not there or cannot be read.
     pub fn read(folder: &Path) -> Option<Self> {
@@ -198,6 +212,12 @@ impl RunPlan {
         fs_err::read_to_string(folder.join(Self::TEXT))
     }
 
+    /// The files that the pipeline imports as the run in this folder read them, in order: path from the pipeline's folder and
+    /// text. None are known of a run of an older refit.
+    pub fn imports(folder: &Path) -> Vec<(PathBuf, String)> {
+        read_json(&folder.join(Self::IMPORTS)).unwrap_or_default()
+    }
+
     /// Whether a run's folder holds its plan.
     pub(crate) fn is_in(folder: &Path) -> bool {
         [Self::FILE, Self::TEXT].iter().all(|name| folder.join(name).is_file())
@@ -206,8 +226,11 @@ impl RunPlan {
     /// Writes down that the run is about to do what another one did. Neither file is ever changed, so both share them
     /// where the file system can.
     pub(crate) fn repeat(other: &Path, folder: &Path) -> std::io::Result<()> {
-        for name in [Self::FILE, Self::TEXT] {
+        for name in [Self::FILE, Self::TEXT, Self::IMPORTS] {
             let (from, to) = (other.join(name), folder.join(name));
+            if name == Self::IMPORTS && !from.exists() {
+                continue;
+            }
             if fs_err::hard_link(&from, &to).is_err() {
                 fs_err::copy(&from, &to)?;
             }
@@ -216,8 +239,12 @@ impl RunPlan {
     }
 
     /// Writes down what the run is about to do.
-    pub(super) fn write(&self, text: &str, folder: &Path) -> std::io::Result<()> {
-        fs_err::write(folder.join(Self::TEXT), text)?;
+    pub(super) fn write(&self, pipeline: &Pipeline, folder: &Path) -> std::io::Result<()> {
+        fs_err::write(folder.join(Self::TEXT), pipeline.text())?;
+        let imports: Vec<_> = pipeline.imports().collect();
+        if !imports.is_empty() {
+            fs_err::write(folder.join(Self::IMPORTS), serde_json::to_vec(&imports)?)?;
+        }
         fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self)?)
     }
 

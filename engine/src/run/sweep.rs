@@ -70,7 +70,7 @@ impl<'a> SweepRecord<'a> {
             let mut plan = RunPlan::of(&variant.pipeline, options, started);
             plan.overrides.clone_from(&variant.overrides);
             plan.variant = Some(place);
-            plan.write(variant.pipeline.text(), &folder)?;
+            plan.write(&variant.pipeline, &folder)?;
             runs.push((plan, run, variant));
         }
         if !runs.is_empty() {

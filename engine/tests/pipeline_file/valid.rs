@@ -3,6 +3,7 @@ use std::{path::Path, time::Duration};
 use refit_engine::{
     graph::{InputRef, Pipeline, Retries, SourceUri, load, load_text},
     schedule::Demand,
+    spec::Override,
 };
 use serde_json::json;
 
@@ -105,6 +106,18 @@ fn what_is_unused_is_a_warning() {
     let pipeline = load_text(Path::new("tests/valid/x.yaml"), text, &[], &registry()).unwrap();
     let shown: Vec<String> = pipeline.warnings.iter().map(|warning| shown(warning)).collect();
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_parameter_whose_reference_an_override_replaces_is_not_unused() {
+    let text = "params: { x: 64, y: 2 }\nsources: { m: model }\nstages:\n  t: { uses: tokenize, inputs: { model: m, train: m }, with: { max_length: \"${params.x}\" } }\n";
+    let unused = |overrides: &[Override]| -> Vec<String> {
+        let pipeline = load_text(Path::new("tests/valid/x.yaml"), text, overrides, &registry()).unwrap();
+        pipeline.warnings.iter().map(ToString::to_string).collect()
+    };
+    let only_y = ["the parameter `y` is never used"];
+    assert_eq!(unused(&[]), only_y);
+    assert_eq!(unused(&[Override::parse("stages.t.with.max_length=64").unwrap()]), only_y);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A run once more, from its record: the same pipeline, overrides and device, and whether the same came out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use miette::miette;
 use refit_cache::{Digest, Store, StoreLock};
@@ -26,6 +29,7 @@ pub(super) struct Repeat {
     record: RunRecord,
     plan: RunPlan,
     text: String,
+    imports: Vec<Arc<str>>,
 }
 
 /// One output, then and now.
@@ -43,9 +47,10 @@ impl Repeat {
         let store = Store::open_existing(&open::store_root(&args.store, folder, environment))?;
         let id = find_run(&store, run)?;
         let record = RunRecord::read(&store, &id)?;
-        let text = RunPlan::text(&store.run_folder(&id)).ok();
-        match (record.plan.clone(), text) {
-            (Some(plan), Some(text)) => Ok(Self { record, plan, text }),
+        let folder = store.run_folder(&id);
+        let imports = RunPlan::imports(&folder).into_iter().map(|(_, text)| text.into()).collect();
+        match (record.plan.clone(), RunPlan::text(&folder).ok()) {
+            (Some(plan), Some(text)) => Ok(Self { record, plan, text, imports }),
             _ => Err(Failure {
                 code: ExitCode::Engine,
                 report: miette!(
@@ -72,7 +77,8 @@ impl Repeat {
         let old = self.plan.file.clone();
         let file = if old.parent().is_some_and(Path::is_dir) { old } else { self.here(args)? };
         let overrides = self.plan.overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let pipeline = graph::load_text(&file, &self.text, &overrides, &refit_stages::registry())?;
+        let (text, imports) = (&self.text, self.imports.clone());
+        let pipeline = graph::load_texts(&file, text, imports, &overrides, &refit_stages::registry())?;
         ui.say(&format!("repeating run {} of {}", self.record.id, file.display()));
         Ok(pipeline)
     }

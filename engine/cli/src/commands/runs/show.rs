@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use miette::miette;
 use refit_cache::Store;
@@ -30,6 +32,9 @@ pub(crate) struct ShowArgs {
     /// Print the run's pipeline file, with its overrides written into it.
     #[arg(long, conflicts_with = "json")]
     pipeline: bool,
+    /// Print a file that the run's pipeline imports, as it was then.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "pipeline"])]
+    import: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -39,8 +44,16 @@ pub(crate) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     let store = open::store_of(&args.store, environment)?;
     let record = RunRecord::read(&store, &find_run(&store, &args.run)?)?;
+    let imports = RunPlan::imports(&store.run_folder(&record.id));
     if args.pipeline {
         ui.data(pipeline_text(&store, &record)?.trim_end())?;
+        for (path, _) in &imports {
+            ui.say(&format!("it imports {0}: `--import {0}` prints it as it was", path.display()));
+        }
+        return Ok(ExitCode::Ok);
+    }
+    if let Some(import) = &args.import {
+        ui.data(import_text(import, &imports, &record)?.trim_end())?;
         return Ok(ExitCode::Ok);
     }
     let scores = Scores::of(record.stages());
@@ -110,6 +123,22 @@ fn pipeline_text(store: &Store, record: &RunRecord) -> Result<String, Failure> {
     let given = record.plan.iter().flat_map(|plan| &plan.overrides);
     let overrides = given.map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
     Ok(written(&text, &overrides))
+}
+
+fn import_text<'i>(import: &Path, imports: &'i [(PathBuf, String)], record: &RunRecord) -> Result<&'i str, Failure> {
+    let found = imports.iter().find(|(path, _)| path == import);
+    found.map(|(_, text)| text.as_str()).ok_or_else(|| {
+        let known: Vec<String> = imports.iter().map(|(path, _)| path.display().to_string()).collect();
+        let help =
+            if known.is_empty() { "it imports none".to_owned() } else { format!("it imports {}", known.join(", ")) };
+        Failure::usage(miette!(
+            code = "runs::unknown_import",
+            help = help,
+            "the pipeline of run {} imports no `{}`",
+            record.id,
+            import.display()
+        ))
+    })
 }
 
 fn stages(stages: &[StageReport]) -> Table {
