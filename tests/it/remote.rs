@@ -234,6 +234,28 @@ fn a_bucket_of_google_keeps_results() {
     assert_eq!(run(&machine("gs://bucket/other"), &variables).stages("ran"), STAGES);
 }
 
+#[test]
+fn what_is_still_on_its_way_to_others_holds_nobody_up() {
+    let server = FileServer::start();
+    let sandbox = machine(&server.url("/team"));
+    server.fail("/team/", Fault::Silence);
+    let mut command = sandbox.command(["run"]);
+    // Long enough that the first run still waits when the second one is over.
+    command.env("REFIT_CACHE_TIMEOUT", "12").env("REFIT_CACHE_PULL", "0");
+    let mut first = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while !sandbox.path("out/test").exists() {
+        assert!(began.elapsed() < Duration::from_mins(1), "nothing is copied out");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut command = sandbox.command(["run", "--json"]);
+    command.env("REFIT_CACHE_PULL", "0").env("REFIT_CACHE_PUSH", "0");
+    assert_eq!(Outcome::of(command).expect_code(0).stages("cached"), STAGES);
+    assert_eq!(first.try_wait().unwrap(), None, "the first run waits for nobody");
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
 /// A server that speaks S3, of another make.
 struct Moto {
     process: Child,

@@ -3,9 +3,11 @@
 mod cause;
 mod rows;
 mod sketch;
+mod subject;
 mod view;
 
 pub use cause::{Cause, Detail, causes};
 pub use rows::RowChange;
 pub use sketch::{FileChange, Sketch};
+pub use subject::{Input, Subject};
 pub use view::{StageView, View, Wire};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use globset::{GlobBuilder, GlobMatcher};
-use refit_cache::{Store, StoreError, StoreLock, Tree};
+use refit_cache::{Store, StoreError, StoreLock, Taken};
 use walkdir::WalkDir;
 
 use super::ProgramFolder;
@@ -17,7 +17,7 @@ use crate::stage::{OutputPlace, Program, StageError};
 #[derive(Debug)]
 pub(crate) struct Collected {
     /// The outputs by port.
-    pub(crate) outputs: BTreeMap<String, Tree>,
+    pub(crate) outputs: BTreeMap<String, Taken>,
     /// Files that no output covers, by their paths in the working folder.
     pub(crate) undeclared: Vec<String>,
 }
@@ -43,8 +43,8 @@ pub(crate) fn collect(
             Found::Path(path) => path,
             Found::Matches { base, files } => gather(port, &base, &files, &folder.matches)?,
         };
-        let tree = store.ingest(lock, &path).map_err(|error| refused(port, &error))?;
-        outputs.insert(port.clone(), tree);
+        let taken = store.take_in(lock, &path).map_err(|error| refused(port, &error))?;
+        outputs.insert(port.clone(), taken);
     }
     Ok(Collected { outputs, undeclared: files(program, &folder.work) })
 }

@@ -1,12 +1,17 @@
 use std::collections::BTreeMap;
 
-use refit_cache::{Store, StoreError, StoreLock, Tree, Witness};
+use refit_cache::{Standing, Store, StoreError, StoreLock, Tree, Witness};
 
-use super::{Question, Record};
+use super::{
+    Question, Record,
+    record::{CachedStages, VERSION},
+    subjects::Subjects,
+};
 use crate::{
+    explain::Subject,
     graph::Pipeline,
-    plan::{LockFile, Sources},
-    run::{RunOptions, RunReport, RunStatus, RunSummary},
+    plan::{LockFile, Sources, content},
+    run::{RunOptions, RunReport, RunStatus, RunSummary, StageReport},
 };
 
 /// A run that is over.
@@ -15,7 +20,7 @@ pub(crate) struct Finished<'r> {
     pub(crate) options: &'r RunOptions,
     pub(crate) sources: &'r Sources,
     /// Stage → port → artifact.
-    pub(crate) outputs: &'r BTreeMap<String, BTreeMap<String, Tree>>,
+    pub(crate) outputs: &'r BTreeMap<&'r str, &'r BTreeMap<String, Tree>>,
     pub(crate) report: &'r RunReport,
     pub(crate) summary: RunSummary,
 }
@@ -23,7 +28,7 @@ pub(crate) struct Finished<'r> {
 impl Finished<'_> {
     /// Keeps what the next run of the same needs to know; where that cannot be known for certain, nothing.
     pub(crate) fn keep(self, store: &Store, lock: &StoreLock) {
-        let Self { pipeline, options, outputs, report, .. } = self;
+        let Self { pipeline, options, report, .. } = self;
         // What is odd about a pipeline is said every time, with its place. A sweep has more than one record to write.
         if report.status != RunStatus::Ok || !pipeline.warnings.is_empty() || !pipeline.variants.is_empty() {
             return;
@@ -34,10 +39,37 @@ impl Finished<'_> {
         }
         let asked = Question::new(&pipeline.file, &options.overrides, &options.selection, &options.worker);
         let (Some(question), Ok(Some(seen))) = (asked, self.witnesses(store, lock)) else { return };
-        if let Some(record) = Record::of(question, report, &options.settings.device, self.summary, outputs, store, seen)
-        {
-            record.keep(store, question);
-        }
+        let Ok(subjects) = Subjects::new(self.subjects()) else { return };
+        let (Some(stages), Some(standing)) = (CachedStages::of(&report.stages), self.standing(store)) else { return };
+        let record = Record {
+            version: VERSION,
+            question: question.digest(),
+            run: report.run.clone(),
+            file: pipeline.file.clone(),
+            device: options.settings.device.clone(),
+            summary: self.summary,
+            sources: report.sources.clone(),
+            stages,
+            exported: report.exported.clone(),
+            standing,
+            seen,
+            subjects: subjects.digest(),
+        };
+        record.keep(store, question, &subjects);
+    }
+
+    /// The files of the store behind the stages. None unless every stage has its result there.
+    fn standing(&self, store: &Store) -> Option<Standing> {
+        let result =
+            |stage: &StageReport| Some((stage.key?, self.outputs.get(stage.name.as_str())?.values().collect()));
+        store.standing(self.report.stages.iter().map(result).collect::<Option<Vec<_>>>()?)
+    }
+
+    /// Every stage as it is written and wired, in the order of the graph.
+    fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let output = |stage: &str, port: &str| Some(self.outputs.get(stage)?.get(port)?.digest);
+        let stages = self.pipeline.stages.stages();
+        stages.map(move |node| Subject::of(self.pipeline, self.sources, node, |input| content(input, output)))
     }
 
     /// Sees every file that had a say. None when one is not what the run read any more: each is seen first and compared

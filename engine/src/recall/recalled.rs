@@ -1,32 +1,51 @@
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use refit_cache::{Store, StoreError, StoreLock, Witness};
 
-use super::{Question, Record};
-use crate::run::{Labels, Observer, RunError, RunEvent, RunPlan, RunReport, RunStatus, StageReport};
+use super::{Question, Record, subjects::Subjects};
+use crate::{
+    explain::Subject,
+    run::{Labels, Observer, RunError, RunEvent, RunPlan, RunReport, RunStatus, StageReport},
+};
 
 /// The known answer to a question: every stage is cached.
 #[derive(Debug)]
 pub struct Recalled {
+    question: Question,
     record: Record,
 }
 
 impl Recalled {
-    /// Looks whether the answer is known and nothing it was made of has changed.
+    /// Looks whether the answer is known and no file outside the store has changed: the pipeline is what it was.
+    pub fn pipeline_as_it_was(store: &Store, question: Question) -> Option<Self> {
+        let record = Record::read(store, question)?;
+        record.seen.iter().all(Witness::holds).then_some(Self { question, record })
+    }
+
+    /// Looks whether the answer is known and nothing it was made of has changed, in the store or outside.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn look(store: &Store, question: Question) -> Result<Option<Self>, StoreError> {
-        let Some(record) = Record::read(store, question) else { return Ok(None) };
-        let unchanged = record.seen.iter().all(Witness::holds)
-            && RunPlan::is_in(&store.run_folder(&record.run))
-            && store.still_stands(&record.standing)?;
-        Ok(unchanged.then_some(Self { record }))
+        let Some(Self { record, .. }) = Self::pipeline_as_it_was(store, question) else { return Ok(None) };
+        let unchanged = RunPlan::is_in(&store.run_folder(&record.run)) && store.still_stands(&record.standing)?;
+        Ok(unchanged.then_some(Self { question, record }))
     }
 
     /// The pipeline's name.
     pub fn pipeline(&self) -> &str {
         self.record.summary.pipeline.as_deref().unwrap_or_default()
+    }
+
+    /// The pipeline's file.
+    pub fn file(&self) -> &Path {
+        &self.record.file
+    }
+
+    /// A stage as it is written and wired; none where there is no such stage, or that is not known.
+    pub fn subject(&self, store: &Store, stage: &str) -> Option<Subject> {
+        let place = self.stages().iter().position(|report| report.name == stage)?;
+        Subjects::read(self.question, store, self.record.subjects, place)
     }
 
     /// `--device` as it was given to the run whose plan is repeated.

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::{
     Halt, RunError, RunEvent,
+    committing::{Committed, Committing},
     executor::Scene,
     session::{Session, Work},
     sharing::{Answer, Asking},
-    step::{Failure, ReadyStep, StepEnd},
+    step::{Failure, ReadyStep, StepEnd, Uncommitted},
 };
 use crate::{
     graph::StageNode,
@@ -43,6 +44,8 @@ pub(super) struct Attempt<'s, 'a> {
     /// Steps that failed and are tried again at that time.
     resting: BTreeMap<(Instant, StepId), Resting>,
     running: FuturesUnordered<LocalBoxFuture<'a, Carried>>,
+    /// Begun with the first step that must run, too.
+    committing: Option<Committing<'a>>,
     /// The first object that turned out to be damaged.
     corrupt: Option<String>,
 }
@@ -77,6 +80,7 @@ impl<'s, 'a> Attempt<'s, 'a> {
             freed: Vec::new(),
             resting: BTreeMap::new(),
             running: FuturesUnordered::new(),
+            committing: None,
             corrupt: None,
         }
     }
@@ -89,7 +93,7 @@ impl<'s, 'a> Attempt<'s, 'a> {
                 continue;
             }
             // What is recorded so far can be read while the steps run.
-            self.session.scene.flush();
+            self.session.scene.journal.flush();
             if !self.wait().await {
                 return Ok(self.corrupt);
             }
@@ -145,6 +149,8 @@ impl<'s, 'a> Attempt<'s, 'a> {
         RunError::of_shortages(session.scene.pipeline, unmet)?;
         self.scheduler.rank(|step| session.took(step));
         self.permits = Some(Permits::new(capacity));
+        let workshop = &session.scene.workshop;
+        self.committing = Some(Committing::new(workshop.store, workshop.lock)?);
         Ok(())
     }
 
@@ -179,7 +185,7 @@ impl<'s, 'a> Attempt<'s, 'a> {
                 }
                 Err(error) => {
                     permits.give_back(grant);
-                    self.settle(step, work, StepEnd::Failed(Failure::early(error)));
+                    self.settle(step, work, Some(Failure::early(error)));
                     return true;
                 }
             }
@@ -192,8 +198,8 @@ impl<'s, 'a> Attempt<'s, 'a> {
         let resting = std::mem::take(&mut self.resting);
         let any = !resting.is_empty();
         for ((_, step), Resting { work, last }) in resting {
-            let end = if self.session.scene.is_halted() { StepEnd::Interrupted } else { StepEnd::Failed(last) };
-            self.settle(step, work, end);
+            let failure = (!self.session.scene.is_halted()).then_some(last);
+            self.settle(step, work, failure);
         }
         any
     }
@@ -201,13 +207,15 @@ impl<'s, 'a> Attempt<'s, 'a> {
     /// Waits until something happens. Returns false when nothing can.
     async fn wait(&mut self) -> bool {
         let wake = self.resting.first_key_value().map(|((at, _), _)| *at);
-        if self.running.is_empty() && self.asking.is_empty() && wake.is_none() {
+        let is_committing = self.committing.as_ref().is_some_and(|committing| !committing.is_empty());
+        if self.running.is_empty() && self.asking.is_empty() && !is_committing && wake.is_none() {
             return false;
         }
         let mut halt = self.session.scene.halt.clone();
         tokio::select! {
             Some(carried) = self.running.next(), if !self.running.is_empty() => self.end(carried),
             Some(answer) = self.asking.next(), if !self.asking.is_empty() => self.answered(&answer),
+            Some(committed) = next(&mut self.committing), if is_committing => self.committed(committed),
             () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
             // Only what rests has to be told; what runs listens itself.
             Ok(_) = halt.wait_for(|halt| *halt != Halt::None), if wake.is_some() => {}
@@ -241,16 +249,35 @@ impl<'s, 'a> Attempt<'s, 'a> {
                 let again = self.session.node(step).terms.retries.delay_after(work.attempt);
                 match again.filter(|_| !self.is_ending()) {
                     Some(delay) => self.rest(step, work, delay, failure),
-                    None => self.settle(step, work, StepEnd::Failed(failure)),
+                    None => self.settle(step, work, Some(failure)),
                 }
             }
-            end => self.settle(step, work, end),
+            StepEnd::Made(made) => self.made(step, work, made),
+            StepEnd::Interrupted => self.settle(step, work, None),
         }
     }
 
-    fn settle(&mut self, step: StepId, work: Work, end: StepEnd) {
+    /// Others may go on with what a step made; those that turned out to be the same step look for it once it is durable.
+    fn made(&mut self, step: StepId, work: Work, made: Uncommitted) {
+        let Some(committing) = &mut self.committing else { return };
+        self.session.made(step, &work, &made.manifest);
+        committing.begin(step, made);
+        self.scheduler.settle(step, true);
+    }
+
+    fn committed(&mut self, committed: Committed) {
+        let Committed { step, manifest, log, outcome } = committed;
+        self.freed.extend(self.twins.remove(&manifest.key).unwrap_or_default());
+        match outcome {
+            Ok(()) => self.session.committed(step, &manifest, log),
+            Err(error) => self.session.lost(step, &error, log),
+        }
+    }
+
+    /// Settles a step that made nothing.
+    fn settle(&mut self, step: StepId, work: Work, failure: Option<Failure>) {
         self.freed.extend(self.twins.remove(&work.key).unwrap_or_default());
-        self.session.end(step, work, end);
+        self.session.end(step, work, failure);
         self.scheduler.settle(step, self.session.has_result(step));
     }
 
@@ -268,6 +295,11 @@ impl<'s, 'a> Attempt<'s, 'a> {
         });
         self.resting.insert((Instant::now() + delay, step), Resting { work, last });
     }
+}
+
+/// Waits for the next result that is durable, or cannot be.
+async fn next(committing: &mut Option<Committing<'_>>) -> Option<Committed> {
+    committing.as_mut()?.next().await
 }
 
 /// Keeps the log of a try from being written over by the next one: `stderr.log` becomes `stderr.1.log`.

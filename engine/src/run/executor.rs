@@ -1,17 +1,11 @@
-use std::{
-    io::{self, BufWriter, Write},
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
-use fs_err::File;
 use refit_cache::{Store, StoreLock};
 use tokio::sync::watch;
 
 use super::{
     Halt, Observer, RunError, RunEvent, RunOptions, RunReport, RunStatus, RunSummary, attempt::Attempt,
-    record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord, verify,
+    journal::Journal, record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord, verify,
 };
 use crate::{
     fetch::Fetcher,
@@ -27,29 +21,13 @@ pub(super) struct Scene<'a> {
     pub(super) workshop: Workshop<'a>,
     pub(super) fetcher: &'a Fetcher,
     pub(super) halt: watch::Receiver<Halt>,
-    observer: &'a dyn Observer,
-    log: Mutex<BufWriter<File>>,
+    pub(super) journal: &'a Journal<'a>,
 }
 
 impl Scene<'_> {
-    /// Shows an event and, unless it is mere progress, records it.
+    /// Shows and records an event.
     pub(super) fn tell(&self, event: &RunEvent) {
-        self.observer.observe(event);
-        if matches!(event, RunEvent::Progress { .. } | RunEvent::Fetching { .. }) {
-            return;
-        }
-        // The log explains later runs; a disk too full for it fails the step that needs the space, with a reason.
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = serde_json::to_writer(&mut *log, event).map_err(io::Error::from).and_then(|()| log.write_all(b"\n"));
-        // What a killed run has lost of its log must not be what it made.
-        if !matches!(event, RunEvent::Cached { .. } | RunEvent::Blocked { .. }) {
-            let _ = log.flush();
-        }
-    }
-
-    /// Makes what was told so far readable.
-    pub(super) fn flush(&self) {
-        let _ = self.log.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        self.journal.tell(event);
     }
 
     pub(super) fn halt(&self) -> Halt {
@@ -64,11 +42,12 @@ impl Scene<'_> {
 
 /// Runs a pipeline and returns its report; also an interrupted run and one with a failed stage has one.
 ///
-/// `halt` tells when the user wants the run to end; what is finished is kept.
+/// `halt` tells when the user wants the run to end; what is finished is kept. The store is let go of as soon as all is on
+/// record: what is still on its way to other machines then holds nobody up.
 pub async fn run(
     pipeline: &Pipeline,
     store: &Store,
-    lock: &StoreLock,
+    lock: StoreLock,
     fetcher: &Fetcher,
     options: &RunOptions,
     halt: watch::Receiver<Halt>,
@@ -77,25 +56,28 @@ pub async fn run(
     let begun = Instant::now();
     let started = jiff::Timestamp::now();
     let selected = options.selection.stages(pipeline)?;
-    let id = store.create_run(lock)?;
+    let id = store.create_run(&lock)?;
     let folder = store.run_folder(&id);
     fs_err::create_dir_all(&folder)?;
     options.labels.write_any(&folder)?;
-    let sweep = SweepRecord::begin(pipeline, store, lock, options, &id, started)?;
+    let sweep = SweepRecord::begin(pipeline, store, &lock, options, &id, started)?;
     let plan = RunPlan::of(pipeline, options, started);
     plan.write(pipeline, &folder)?;
-    let log = Mutex::new(BufWriter::new(File::create(folder.join("events.jsonl"))?));
+    let summary = RunSummary::of(Some(&plan), None, &id);
+    // Of a large pipeline it is large, and nobody needs it any more.
+    drop(plan);
+    let journal = Journal::begin(&folder, observer)?;
 
     let workshop = Workshop {
         store,
-        lock,
+        lock: &lock,
         options,
         folder: &pipeline.folder,
-        surroundings: Surroundings::new(store, Some(lock), &pipeline.folder, options.variables.clone()),
+        surroundings: Surroundings::new(store, Some(&lock), &pipeline.folder, options.variables.clone()),
         warden: Warden::new(&options.worker, id.as_str(), store.root()),
         run: id.clone(),
     };
-    let scene = Scene { pipeline, workshop, fetcher, halt, observer, log };
+    let scene = Scene { pipeline, workshop, fetcher, halt: halt.clone(), journal: &journal };
     let mut session = Session::new(&scene, &selected)?;
     session.fetch_unknown()?;
     // Every time the run starts over, an input that was damaged will have been made anew. There are only so many inputs:
@@ -113,7 +95,6 @@ pub async fn run(
         verify::verify(&mut session).await?;
     }
     session.sketch_sources();
-    sharing::settle(&scene).await;
     let mut report = session.report(started);
     let mut exported = Ok(());
     if report.status == RunStatus::Ok {
@@ -131,10 +112,16 @@ pub async fn run(
     // Also a run that could not copy its results out is on record, with all that it made.
     report.write(&folder)?;
     // It is only there for speed: whoever misses it reads the report.
-    let summary = RunSummary::of(Some(&plan), Some(&report), &id);
+    let summary = summary.ended(&report);
     let _ = summary.write(&folder);
     let (sources, outputs) = (session.sources(), session.outputs());
-    Finished { pipeline, options, sources, outputs: &outputs, report: &report, summary }.keep(store, lock);
+    Finished { pipeline, options, sources, outputs: &outputs, report: &report, summary }.keep(store, &lock);
+    drop(session);
+    drop(scene);
+    drop(lock);
+    if let Some(remote) = &options.remote {
+        sharing::settle(remote.as_ref(), halt, &journal).await;
+    }
     exported.map(|()| report)
 }
 

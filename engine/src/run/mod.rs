@@ -1,10 +1,12 @@
-//! A run: the plan carried out step by step, every finished step committed at once, all of it recorded.
+//! A run: the plan carried out step by step, every finished step committed as soon as the disk allows, all of it recorded.
 
 mod attempt;
+mod committing;
 mod event;
 mod executor;
 mod find;
 mod halt;
+mod journal;
 mod labels;
 mod options;
 mod process;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use refit_cache::{Store, StoreLock, Tree};
+use refit_cache::{Store, StoreLock, Taken};
 
 use crate::{
     graph::StageNode,
@@ -24,9 +24,9 @@ pub(super) enum StepProcess<'w> {
 
 /// What a step that ended well made.
 pub(super) struct Made {
-    pub(super) outputs: BTreeMap<String, Tree>,
+    pub(super) outputs: BTreeMap<String, Taken>,
     /// What a command said.
-    pub(super) log: Option<Tree>,
+    pub(super) log: Option<Taken>,
 }
 
 /// What a command says lies here, in the run's folder of the stage.
@@ -37,15 +37,13 @@ impl StepProcess<'_> {
     pub(super) async fn watch(&mut self, on_event: impl FnMut(Event)) -> Outcome {
         match self {
             Self::Worker { worker, .. } => worker.watch(on_event).await,
-            Self::Program { running, folder, .. } => {
-                match running.end().await {
-                    Ok(Ended { status, peak_memory }) => {
-                        let failed = failure(status).map(|error| with_folder(error, &folder.work));
-                        Outcome { result: failed.map_or(Ok(()), Err), peak_memory }
-                    }
-                    Err(error) => Outcome { result: Err(error.into()), peak_memory: 0 },
+            Self::Program { running, folder, .. } => match running.end().await {
+                Ok(Ended { status, peak_memory }) => {
+                    let failed = failure(status).map(|error| with_folder(error, &folder.work));
+                    Outcome { result: failed.map_or(Ok(()), Err), peak_memory }
                 }
-            }
+                Err(error) => Outcome { result: Err(error.into()), peak_memory: 0 },
+            },
         }
     }
 
@@ -104,9 +102,9 @@ impl StepProcess<'_> {
 }
 
 /// What a command said is kept with its result.
-fn keep_log(log: &Path, folder: &ProgramFolder, store: &Store, lock: &StoreLock) -> Result<Tree, StageError> {
+fn keep_log(log: &Path, folder: &ProgramFolder, store: &Store, lock: &StoreLock) -> Result<Taken, StageError> {
     fs_err::copy(log, &folder.log)?;
-    store.ingest(lock, &folder.log).map_err(|error| in_store(&error))
+    store.take_in(lock, &folder.log).map_err(|error| in_store(&error))
 }
 
 fn worker_outputs(
@@ -114,9 +112,9 @@ fn worker_outputs(
     folder: &Path,
     store: &Store,
     lock: &StoreLock,
-) -> Result<BTreeMap<String, Tree>, StageError> {
+) -> Result<BTreeMap<String, Taken>, StageError> {
     let folder = StepOrder::outputs_folder(folder);
-    let mut trees = BTreeMap::new();
+    let mut outputs = BTreeMap::new();
     for port in &node.outputs {
         let path = folder.join(port.name.as_ref());
         if !path.exists() {
@@ -126,10 +124,10 @@ fn worker_outputs(
             )
             .help("this is a defect in refit; please report it"));
         }
-        let tree = store.ingest(lock, &path).map_err(|error| in_store(&error))?;
-        trees.insert(port.name.clone().into_owned(), tree);
+        let taken = store.take_in(lock, &path).map_err(|error| in_store(&error))?;
+        outputs.insert(port.name.clone().into_owned(), taken);
     }
-    Ok(trees)
+    Ok(outputs)
 }
 
 /// Adds where a command that failed can be looked into.

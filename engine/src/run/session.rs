@@ -6,18 +6,19 @@ use std::{
     time::Duration,
 };
 
-use refit_cache::{Content, Digest, Exported, Manifest, StepKey, Tree};
+use refit_cache::{Content, Digest, Exported, Manifest, StepKey, StoreError, Tree};
 
 use super::{
     Halt, OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState, Verdict,
     executor::Scene,
     scores::scores,
-    step::{Failure, Feed, StepEnd},
+    step::{Failure, Feed},
 };
 use crate::{
     explain::Sketch,
     graph::{InputRef, Part, SourceUri, StageNode},
     plan::{Decision, Planner, Reason, SourceError, Sources, content, sentence},
+    program::in_store,
     schedule::StepId,
     stage::StageError,
 };
@@ -81,28 +82,32 @@ impl<'a> Session<'a> {
         self.settled[step].is_some()
     }
 
+    /// Whether others may go on with what it made.
     pub(super) fn has_result(&self, step: StepId) -> bool {
-        self.outputs[step].is_some()
+        self.outputs[step].is_some() && !self.settled[step].as_ref().is_some_and(has_failed)
     }
 
     pub(super) fn is_selected(&self, step: StepId) -> bool {
         self.selected[step]
     }
 
-    /// The steps that have a result in the store and are declared to make the same bytes every time, each of them once
-    /// even if several stages share it.
-    pub(super) fn repeatable(&self) -> Vec<(StepId, StepKey)> {
-        let mut seen = HashSet::new();
+    /// The stages that have a result in the store and are declared to make the same bytes every time, by the key of their
+    /// step: several may share one.
+    pub(super) fn repeatable(&self) -> BTreeMap<StepKey, Vec<StepId>> {
         let with_result = |step: &StepId| {
             let node = self.nodes[*step];
             self.selected[*step] && node.cache && node.terms.deterministic && self.has_result(*step)
         };
-        let keyed = (0..self.nodes.len()).filter(with_result);
-        let keyed = keyed.filter_map(|step| Some((step, self.settled[step].as_ref()?.key?)));
-        keyed.filter(|(_, key)| seen.insert(*key)).collect()
+        let mut repeatable: BTreeMap<StepKey, Vec<StepId>> = BTreeMap::new();
+        for step in (0..self.nodes.len()).filter(with_result) {
+            if let Some(key) = self.settled[step].as_ref().and_then(|report| report.key) {
+                repeatable.entry(key).or_default().push(step);
+            }
+        }
+        repeatable
     }
 
-    /// Notes what became of a step that was carried out once more.
+    /// Notes what became of a stage whose step was carried out once more.
     pub(super) fn verified(&mut self, step: StepId, verdict: Verdict) {
         if let Some(report) = &mut self.settled[step] {
             report.verdict = Some(verdict);
@@ -267,28 +272,46 @@ impl<'a> Session<'a> {
         self.pulled.insert(key);
     }
 
-    /// Settles a step that was carried out.
-    pub(super) fn end(&mut self, step: StepId, work: Work, end: StepEnd) {
+    /// Settles a step that ended well. Nobody is told before its result is durable.
+    pub(super) fn made(&mut self, step: StepId, work: &Work, manifest: &Manifest) {
+        self.finish(step, manifest.clone(), StageState::Ran, &work.reasons, work.attempt);
+    }
+
+    /// The result of a step is durable.
+    pub(super) fn committed(&mut self, step: StepId, manifest: &Manifest, log: Option<PathBuf>) {
+        if let Some(remote) = &self.scene.workshop.options.remote {
+            remote.push(self.scene.workshop.store, manifest);
+        }
+        self.scene.tell(&RunEvent::Finished {
+            stage: self.nodes[step].name.clone(),
+            key: manifest.key,
+            seconds: manifest.seconds,
+            peak_memory: manifest.peak_memory,
+            log,
+        });
+    }
+
+    /// The result of a step could not be made durable. What went on with it may come to its end: its inputs are in its key.
+    pub(super) fn lost(&mut self, step: StepId, error: &StoreError, log: Option<PathBuf>) {
+        let node = self.nodes[step];
+        let report = self.settled[step].take().unwrap_or_else(|| blank(node, StageState::Failed));
+        let failure = Failure {
+            error: in_store(error),
+            log,
+            peak_memory: report.peak_memory.unwrap_or_default(),
+            warnings: report.warnings.clone(),
+        };
+        let (key, attempts) = (report.key, report.attempts);
+        let report = with_reasons(blank(node, StageState::Failed), &report.reasons);
+        self.fail(step, StageReport { key, attempts, ..report }, failure);
+    }
+
+    /// Settles a step that made nothing: it failed, or nobody waits for it any more.
+    pub(super) fn end(&mut self, step: StepId, work: Work, failure: Option<Failure>) {
         let (node, Work { key, reasons, attempt, .. }) = (self.nodes[step], work);
-        let failure = match end {
-            StepEnd::Committed { manifest, log } => {
-                if let Some(remote) = &self.scene.workshop.options.remote {
-                    remote.push(self.scene.workshop.store, &manifest);
-                }
-                self.scene.tell(&RunEvent::Finished {
-                    stage: node.name.clone(),
-                    key,
-                    seconds: manifest.seconds,
-                    peak_memory: manifest.peak_memory,
-                    log,
-                });
-                return self.finish(step, *manifest, StageState::Ran, &reasons, attempt);
-            }
-            StepEnd::Failed(failure) => failure,
-            StepEnd::Interrupted | StepEnd::CorruptInput { .. } => {
-                let report = StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) };
-                return self.settle(step, report);
-            }
+        let Some(failure) = failure else {
+            let report = StageReport { key: Some(key), ..with_reasons(blank(node, StageState::Skipped), &reasons) };
+            return self.settle(step, report);
         };
         let report = StageReport {
             key: Some(key),
@@ -361,9 +384,9 @@ impl<'a> Session<'a> {
     }
 
     /// What every settled stage with a result made: stage → port → artifact.
-    pub(super) fn outputs(&self) -> BTreeMap<String, BTreeMap<String, Tree>> {
+    pub(super) fn outputs(&self) -> BTreeMap<&str, &BTreeMap<String, Tree>> {
         let made = self.nodes.iter().zip(&self.outputs);
-        made.filter_map(|(node, outputs)| Some((node.name.clone(), outputs.clone()?))).collect()
+        made.filter_map(|(node, outputs)| Some((node.name.as_str(), outputs.as_ref()?))).collect()
     }
 
     /// Sums the run up; what is not settled by now was skipped.
@@ -426,6 +449,10 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+fn has_failed(report: &StageReport) -> bool {
+    report.state == StageState::Failed
 }
 
 fn was_carried_out(report: &StageReport) -> bool {

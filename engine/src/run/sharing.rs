@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
-use refit_cache::{Pull, StepKey};
+use refit_cache::{Pull, Remote, StepKey};
+use tokio::sync::watch;
 
-use super::{Halt, RunEvent, executor::Scene};
+use super::{Halt, RunEvent, executor::Scene, journal::Journal};
 use crate::{graph::StageNode, plan::Reason};
 
 /// Questions to the remote cache. A result is asked for once in a run, and never one whose step was forced.
@@ -75,24 +76,22 @@ impl<'a> Asking<'a> {
 }
 
 /// Waits until the others have what was made in this run, or until the user wants to wait no longer.
-pub(super) async fn settle(scene: &Scene<'_>) {
-    let Some(remote) = &scene.workshop.options.remote else { return };
+pub(super) async fn settle(remote: &dyn Remote, mut halt: watch::Receiver<Halt>, journal: &Journal<'_>) {
     let results = remote.pending();
     if results > 0 {
-        scene.tell(&RunEvent::Sharing { results });
+        journal.tell(&RunEvent::Sharing { results });
     }
-    let mut halt = scene.halt.clone();
     let pushed = tokio::select! {
         pushed = remote.settle() => pushed,
         _ = halt.wait_for(|halt| *halt != Halt::None) => {
             let message = "what was made is here, but not all of it is shared: `refit cache push` does that".to_owned();
-            return scene.tell(&RunEvent::Warning { stage: None, message });
+            return journal.tell(&RunEvent::Warning { stage: None, message });
         }
     };
     for message in pushed.failures {
-        scene.tell(&RunEvent::Warning { stage: None, message });
+        journal.tell(&RunEvent::Warning { stage: None, message });
     }
     if pushed.results > 0 {
-        scene.tell(&RunEvent::Shared { results: pushed.results, bytes: pushed.bytes });
+        journal.tell(&RunEvent::Shared { results: pushed.results, bytes: pushed.bytes });
     }
 }

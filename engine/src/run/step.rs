@@ -1,4 +1,4 @@
-//! One step from its inputs to its committed result.
+//! One step from its inputs to what it made.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use refit_cache::{Manifest, RunId, StepKey, Store, StoreError, StoreLock, Tree};
+use refit_cache::{Manifest, RunId, StepKey, Store, StoreError, StoreLock, Taken, Tree};
 use tokio::sync::watch;
 
 use super::process::StepProcess;
@@ -41,21 +41,19 @@ pub(super) struct ReadyStep<'a> {
     pub(super) again: bool,
 }
 
-/// What a step made, not committed yet.
+/// What a step made, in the store but not committed yet.
 pub(super) struct Uncommitted {
     pub(super) manifest: Box<Manifest>,
+    /// What has become of its outputs and its log.
+    pub(super) outputs: Vec<Taken>,
     /// What it said, in full.
     pub(super) log: Option<PathBuf>,
 }
 
 /// How a step ended.
 pub(super) enum StepEnd {
-    /// Its result is in the store.
-    Committed {
-        manifest: Box<Manifest>,
-        /// What it said, in full.
-        log: Option<PathBuf>,
-    },
+    /// It ended well.
+    Made(Uncommitted),
     /// It failed.
     Failed(Failure),
     /// An input in the store turned out to be damaged and was set aside.
@@ -108,29 +106,17 @@ pub(super) struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Carries a step out: inputs, process, commit. Nothing is left behind but the step's folder, and that only on failure.
+    /// Carries a step out: inputs, process, outputs into the store.
     pub(super) async fn carry_out(
         &self,
         step: &ReadyStep<'_>,
         halt: watch::Receiver<Halt>,
         on_event: impl FnMut(&Event),
     ) -> StepEnd {
-        let Uncommitted { manifest, log } = match self.make(step, halt, on_event).await {
-            Ok(made) => made,
-            Err(end) => return end,
-        };
-        match tokio::task::block_in_place(|| self.store.commit(self.lock, &manifest)) {
-            Ok(()) => {
-                // A folder that stays costs space until the next `gc`, nothing else.
-                let _ = fs_err::remove_dir_all(self.store.step_folder(&step.key));
-                StepEnd::Committed { manifest, log }
-            }
-            Err(error) => in_store(&error).into(),
-        }
+        self.make(step, halt, on_event).await.map_or_else(|end| end, StepEnd::Made)
     }
 
-    /// Carries a step out but for the commit.
-    pub(super) async fn make(
+    async fn make(
         &self,
         step: &ReadyStep<'_>,
         mut halt: watch::Receiver<Halt>,
@@ -181,6 +167,7 @@ impl Workshop<'_> {
             Ok(made) => made,
             Err(error) => return Err(StepEnd::Failed(Failure { error, log, peak_memory, warnings })),
         };
+        let tree = |taken: &Taken| taken.tree.clone();
         let manifest = Manifest {
             format: refit_cache::MANIFEST_FORMAT,
             key: step.key,
@@ -188,8 +175,8 @@ impl Workshop<'_> {
             version: step.node.kind.version,
             params: step.node.with.clone(),
             inputs: step.inputs.clone(),
-            outputs: made.outputs,
-            log: made.log,
+            outputs: made.outputs.iter().map(|(port, taken)| (port.clone(), tree(taken))).collect(),
+            log: made.log.as_ref().map(tree),
             facts,
             warnings,
             seconds: started.elapsed().as_secs_f64(),
@@ -197,7 +184,8 @@ impl Workshop<'_> {
             created: jiff::Timestamp::now(),
             run: self.run.clone(),
         };
-        Ok(Uncommitted { manifest: Box::new(manifest), log })
+        let outputs = made.outputs.into_values().chain(made.log).collect();
+        Ok(Uncommitted { manifest: Box::new(manifest), outputs, log })
     }
 
     /// What the run keeps of a stage.

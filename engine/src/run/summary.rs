@@ -43,23 +43,35 @@ const MOST_PARAMETERS: usize = 512;
 impl RunSummary {
     /// Sums a run up.
     pub fn of(plan: Option<&RunPlan>, report: Option<&RunReport>, run: &RunId) -> Self {
-        let mut scores = IndexMap::new();
-        for stage in report.iter().flat_map(|report| &report.stages) {
-            for (metric, value) in &stage.scores {
-                scores.insert(format!("{}.{metric}", stage.name), value.clone());
-            }
-        }
         let pipeline = plan.map(|plan| &plan.pipeline).or(report.map(|report| &report.pipeline));
-        Self {
+        let summary = Self {
             format: FORMAT,
             run: run.clone(),
             pipeline: pipeline.cloned(),
-            status: report.map(|report| report.status),
-            seconds: report.map(|report| report.seconds),
-            stages: report.map(count_states).unwrap_or_default(),
+            status: None,
+            seconds: None,
+            stages: BTreeMap::new(),
             overrides: plan.map(|plan| plan.overrides.clone()).unwrap_or_default(),
             parameters: plan.and_then(|plan| parameters(plan, MOST_PARAMETERS)),
-            scores,
+            scores: IndexMap::new(),
+        };
+        match report {
+            Some(report) => summary.ended(report),
+            None => summary,
+        }
+    }
+
+    /// The summary of a run that has come to its end since.
+    pub(crate) fn ended(self, report: &RunReport) -> Self {
+        let scores = report.stages.iter().flat_map(|stage| {
+            stage.scores.iter().map(|(metric, value)| (format!("{}.{metric}", stage.name), value.clone()))
+        });
+        Self {
+            status: Some(report.status),
+            seconds: Some(report.seconds),
+            stages: count_states(report),
+            scores: scores.collect(),
+            ..self
         }
     }
 

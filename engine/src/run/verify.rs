@@ -11,7 +11,7 @@ use super::{
     attempt::{pass_on, settings},
     executor::Scene,
     session::Session,
-    step::{Failure, ReadyStep, StepEnd, Uncommitted},
+    step::{Failure, ReadyStep, StepEnd},
 };
 use crate::{
     schedule::{Grant, Permits, Scheduler, StepId},
@@ -81,17 +81,19 @@ fn differing(kept: &Tree, made: &Tree) -> Vec<String> {
 
 /// A step that was carried out once more.
 struct Repeated {
-    step: StepId,
+    stages: Vec<StepId>,
     kept: Manifest,
     grant: Grant,
-    end: Result<Uncommitted, StepEnd>,
+    end: StepEnd,
 }
 
 /// Carries every step out once more that has a result and is declared to be deterministic. Nothing waits for anything:
 /// all inputs are there. What the steps make is compared and not kept.
 pub(super) async fn verify(session: &mut Session<'_>) -> Result<(), RunError> {
     let scene = session.scene;
-    let steps: HashMap<StepId, StepKey> = session.repeatable().into_iter().collect();
+    // Of the stages that share a step, the first one does it for all.
+    let mut steps: HashMap<StepId, (StepKey, Vec<StepId>)> =
+        session.repeatable().into_iter().map(|(key, stages)| (stages[0], (key, stages))).collect();
     let nodes = || steps.keys().map(|step| session.node(*step));
     let capacity = scene.workshop.options.capacity_for(nodes());
     RunError::of_shortages(
@@ -110,8 +112,9 @@ pub(super) async fn verify(session: &mut Session<'_>) -> Result<(), RunError> {
         while !scene.is_halted()
             && let Some((step, grant)) = scheduler.start(&mut permits)
         {
+            let Some((key, stages)) = steps.remove(&step) else { continue };
             // What was damaged since it was made is for the next run to find.
-            let Lookup::Hit(kept) = scene.workshop.store.lookup(&steps[&step])? else {
+            let Lookup::Hit(kept) = scene.workshop.store.lookup(&key)? else {
                 permits.give_back(grant);
                 continue;
             };
@@ -121,45 +124,47 @@ pub(super) async fn verify(session: &mut Session<'_>) -> Result<(), RunError> {
                 Ok(feeds) => feeds,
                 Err(error) => {
                     permits.give_back(grant);
-                    tell(session, step, Verdict::Failed { error: Box::new(error) }, None);
+                    tell(session, &stages, Verdict::Failed { error: Box::new(error) }, None);
                     continue;
                 }
             };
             let settings = settings(scene, node, &grant, permits.gpus(), 1);
             let ready = ReadyStep { node, key: kept.key, inputs: kept.inputs.clone(), feeds, settings, again: true };
-            running.push(Box::pin(repeat(scene, step, ready, *kept, grant)));
+            running.push(Box::pin(repeat(scene, stages, ready, *kept, grant)));
         }
-        let Some(Repeated { step, kept, grant, end }) = running.next().await else { return Ok(()) };
+        let Some(Repeated { stages, kept, grant, end }) = running.next().await else { return Ok(()) };
         permits.give_back(grant);
         match end {
-            Ok(Uncommitted { manifest, log }) => {
-                let outputs = Difference::between(&kept, &manifest);
+            StepEnd::Made(made) => {
+                let outputs = Difference::between(&kept, &made.manifest);
                 let verdict = if outputs.is_empty() { Verdict::Identical } else { Verdict::Differs { outputs } };
-                tell(session, step, verdict, log);
+                tell(session, &stages, verdict, made.log);
             }
-            Err(StepEnd::Failed(Failure { error, log, .. })) => {
-                tell(session, step, Verdict::Failed { error: Box::new(error) }, log);
+            StepEnd::Failed(Failure { error, log, .. }) => {
+                tell(session, &stages, Verdict::Failed { error: Box::new(error) }, log);
             }
-            Err(StepEnd::CorruptInput { object }) => {
+            StepEnd::CorruptInput { object } => {
                 let error = StageError::new("engine::corrupt_input", format!("an input is damaged: {object}"))
                     .help("run again: what is damaged is made anew");
-                tell(session, step, Verdict::Failed { error: Box::new(error) }, None);
+                tell(session, &stages, Verdict::Failed { error: Box::new(error) }, None);
             }
-            Err(StepEnd::Interrupted | StepEnd::Committed { .. }) => {}
+            StepEnd::Interrupted => {}
         }
     }
 }
 
-fn tell(session: &mut Session<'_>, step: StepId, verdict: Verdict, log: Option<PathBuf>) {
-    let stage = session.node(step).name.clone();
-    session.scene.tell(&RunEvent::Verified { stage, verdict: verdict.clone(), log });
-    session.verified(step, verdict);
+fn tell(session: &mut Session<'_>, stages: &[StepId], verdict: Verdict, log: Option<PathBuf>) {
+    for &step in stages {
+        let stage = session.node(step).name.clone();
+        session.scene.tell(&RunEvent::Verified { stage, verdict: verdict.clone(), log: log.clone() });
+        session.verified(step, verdict.clone());
+    }
 }
 
 /// Carries a step out in an empty folder, so that nothing is left of an earlier try to go on from.
 async fn repeat<'a>(
     scene: &'a Scene<'a>,
-    step: StepId,
+    stages: Vec<StepId>,
     ready: ReadyStep<'a>,
     kept: Manifest,
     grant: Grant,
@@ -169,14 +174,14 @@ async fn repeat<'a>(
     let end = match clear() {
         Ok(()) => {
             let stage = &ready.node.name;
-            let end = scene.workshop.make(&ready, scene.halt.clone(), |event| pass_on(scene, stage, event)).await;
-            if end.is_ok() {
+            let end = scene.workshop.carry_out(&ready, scene.halt.clone(), |event| pass_on(scene, stage, event)).await;
+            if matches!(end, StepEnd::Made(_)) {
                 // A folder that stays costs space until the next `gc`, nothing else.
                 let _ = clear();
             }
             end
         }
-        Err(error) => Err(error.into()),
+        Err(error) => error.into(),
     };
-    Repeated { step, kept, grant, end }
+    Repeated { stages, kept, grant, end }
 }

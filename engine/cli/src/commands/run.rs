@@ -182,7 +182,7 @@ pub(super) fn once(
     };
     let fetcher = open::fetcher(environment);
     let view = RunView::new(ui, &pipeline);
-    let running = run::run(&pipeline, &store, &lock, &fetcher, &options, signals.halted(), &view);
+    let running = run::run(&pipeline, &store, lock, &fetcher, &options, signals.halted(), &view);
     let report = signals.runtime().block_on(running);
     view.close();
     let report = report?;
