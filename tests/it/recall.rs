@@ -32,7 +32,8 @@ fn remembered() -> Sandbox {
 
 fn memories(sandbox: &Sandbox) -> Vec<PathBuf> {
     let Ok(folder) = fs::read_dir(sandbox.path(".refit/recall")) else { return Vec::new() };
-    folder.map(|entry| entry.unwrap().path()).collect()
+    let paths = folder.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
 }
 
 fn states(sandbox: &Sandbox) -> (Vec<String>, Vec<String>) {
@@ -110,4 +111,87 @@ fn whatever_is_touched_is_noticed() {
         thread::sleep(SETTLES);
         assert_eq!(states(&sandbox), all_cached);
     }
+}
+
+/// Every file of the store, and when it was last written.
+fn files(sandbox: &Sandbox) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let walk = walkdir::WalkDir::new(sandbox.path(".refit")).sort_by_file_name();
+    walk.into_iter()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let modified = entry.metadata().unwrap().modified().unwrap();
+            (entry.into_path(), modified)
+        })
+        .collect()
+}
+
+#[test]
+fn whoever_only_asks_is_told_the_same_the_short_way_and_writes_nothing() {
+    let sandbox = remembered();
+    let questions: [&[&str]; 7] = [
+        &["plan"],
+        &["plan", "--json", "-j", "3"],
+        &["check"],
+        &["check", "--json"],
+        &["explain", "clean", "--json"],
+        &["explain", "split", "--json"],
+        &["explain", "nothing"],
+    ];
+    let ask = |question: &&[&str]| {
+        let answer = sandbox.refit(question.iter());
+        (answer.code, answer.stdout, answer.stderr)
+    };
+    let before = files(&sandbox);
+    let short: Vec<_> = questions.iter().map(ask).collect();
+    assert_eq!(files(&sandbox), before);
+    for memory in memories(&sandbox) {
+        fs::remove_file(memory).unwrap();
+    }
+    let long: Vec<_> = questions.iter().map(ask).collect();
+    for ((question, short), long) in questions.iter().zip(short).zip(long) {
+        assert_eq!(short, long, "{question:?}");
+    }
+}
+
+#[test]
+fn whoever_only_asks_hears_of_every_change() {
+    let sandbox = remembered();
+    fs::remove_dir_all(sandbox.path(".refit/objects")).unwrap();
+    assert_eq!(sandbox.refit(["plan", "--exit-code"]).code, Some(10));
+    // What the store holds has no say in whether the file is right.
+    sandbox.refit(["check"]).expect_code(0);
+    assert!(sandbox.refit(["explain", "clean"]).expect_code(0).stdout.contains("would run"));
+    let text = fs::read_to_string(sandbox.path("pipeline.yaml")).unwrap();
+    sandbox.write("pipeline.yaml", text.replace("uses: split", "uses: spilt"));
+    for question in [["check"].as_slice(), &["plan"], &["explain", "clean"]] {
+        sandbox.refit(question).expect_code(4);
+    }
+}
+
+#[test]
+fn an_import_through_a_link_that_leads_elsewhere_now_is_noticed() {
+    let sandbox = remembered();
+    let part = |dedup: &str| {
+        format!(
+            "sources: {{ rows: nowhere }}\nstages:\n  clean: {{ uses: clean, inputs: {{ records: rows }}, with: {{ dedup: {dedup} }} }}\n"
+        )
+    };
+    sandbox.write("one.yaml", part("exact"));
+    sandbox.write("two.yaml", part("near"));
+    let lead_to = |file: &str| {
+        let _ = fs::remove_file(sandbox.path("part.yaml"));
+        std::os::unix::fs::symlink(file, sandbox.path("part.yaml")).unwrap();
+    };
+    lead_to("one.yaml");
+    sandbox.write(
+        "pipeline.yaml",
+        "name: linked\nsources: { faq: faq.jsonl }\nimports: { part: { from: part.yaml, sources: { rows: faq } } }\n",
+    );
+    thread::sleep(SETTLES);
+    sandbox.refit(["run"]).expect_code(0);
+    let known = memories(&sandbox).len();
+    let all_cached = (Vec::new(), vec!["part/clean".to_owned()]);
+    assert_eq!((states(&sandbox), memories(&sandbox).len()), (all_cached, known));
+    lead_to("two.yaml");
+    assert_eq!(states(&sandbox).0, ["part/clean"]);
 }

@@ -1,10 +1,12 @@
+use std::path::Path;
+
 use clap::Args;
-use refit_engine::graph::Pipeline;
 use serde_json::json;
 
-use super::open;
+use super::{open, recall};
 use crate::{
     args::PipelineArgs,
+    environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
     ui::{Ui, count},
@@ -27,21 +29,31 @@ pub(crate) struct CheckArgs {
 }
 
 /// Checks a pipeline file.
-pub(crate) fn check(args: &CheckArgs, ui: Ui) -> Result<ExitCode, Failure> {
-    let pipeline = open::pipeline(&args.pipeline, ui)?;
-    if args.json {
-        ui.data(&summary(&pipeline).to_string())?;
-    } else {
-        ui.say(&format!("{}: {}, no mistakes", pipeline.name, count(pipeline.stages.len(), "stage")));
+pub(crate) fn check(args: &CheckArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    if let Some(recalled) = recall::pipeline(&args.pipeline, environment) {
+        let stages: Vec<&str> = recalled.stages().iter().map(|stage| stage.name.as_str()).collect();
+        // A pipeline about which there is something to say is read every time.
+        return tell(recalled.pipeline(), recalled.file(), &stages, &[], args.json, ui);
     }
-    Ok(ExitCode::Ok)
+    let pipeline = open::pipeline(&args.pipeline, ui)?;
+    let stages: Vec<&str> = pipeline.stages.stages().map(|node| node.name.as_str()).collect();
+    let warnings: Vec<String> = pipeline.warnings.iter().map(ToString::to_string).collect();
+    tell(&pipeline.name, &pipeline.file, &stages, &warnings, args.json, ui)
 }
 
-fn summary(pipeline: &Pipeline) -> serde_json::Value {
-    json!({
-        "pipeline": pipeline.name,
-        "file": pipeline.file,
-        "stages": pipeline.stages.stages().map(|node| &node.name).collect::<Vec<_>>(),
-        "warnings": pipeline.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+fn tell(
+    pipeline: &str,
+    file: &Path,
+    stages: &[&str],
+    warnings: &[String],
+    as_json: bool,
+    ui: Ui,
+) -> Result<ExitCode, Failure> {
+    if as_json {
+        let right = json!({ "pipeline": pipeline, "file": file, "stages": stages, "warnings": warnings });
+        ui.data(&right.to_string())?;
+    } else {
+        ui.say(&format!("{pipeline}: {}, no mistakes", count(stages.len(), "stage")));
+    }
+    Ok(ExitCode::Ok)
 }

@@ -39,7 +39,7 @@ use crate::{
 pub(crate) fn dispatch(cli: Cli, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(args) => run::run(args, ui, environment),
-        Command::Check(args) => check::check(&args, ui),
+        Command::Check(args) => check::check(&args, ui, environment),
         Command::Plan(args) => plan::plan(&args, ui, environment),
         Command::Explain(args) => explain::explain(&args, ui, environment),
         Command::Graph(args) => graph::graph(&args, ui),

@@ -4,13 +4,15 @@ use std::{
 };
 
 use clap::Args;
+use refit_cache::{Digest, StepKey};
 use refit_engine::{
     graph::Pipeline,
-    plan::{Estimate, Plan, Step, StepState, sentence},
+    plan::{Estimate, Plan, Reason, Step, StepState, sentence},
+    run::StageReport,
 };
 use serde_json::{Value, json};
 
-use super::{open, selection::SelectionArgs};
+use super::{open, recall, selection::SelectionArgs};
 use crate::{
     args::PipelineArgs,
     environment::Environment,
@@ -46,25 +48,37 @@ pub(crate) struct PlanArgs {
 
 /// Shows what would run, without a lock and without changing anything.
 pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
+    let jobs = args.jobs.map_or_else(|| environment.config.jobs(), usize::from);
+    if let Some((_, recalled)) = recall::look(&args.pipeline, &args.selection, environment)? {
+        let rows: Vec<Row<'_>> = recalled.stages().iter().map(Row::of_cached).collect();
+        return tell(recalled.pipeline(), &rows, (Estimate { seconds: 0.0, unknown: 0 }, jobs), args, ui);
+    }
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let (selected, force) = args.selection.resolve(&pipeline)?;
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
     let rows = rows(&planned.pipeline, &planned.plan, &selected);
-    let stale = is_stale(&rows);
-    let jobs = args.jobs.map_or_else(|| environment.config.jobs(), usize::from);
     let running: HashMap<&str, Option<f64>> =
-        rows.iter().filter(|row| row.would_run()).map(|row| (row.step.stage.as_str(), row.step.last_seconds)).collect();
+        rows.iter().filter(|row| row.would_run()).map(|row| (row.stage, row.seconds)).collect();
     let estimate = Estimate::of(&planned.pipeline, jobs, |stage| running.get(stage).copied());
+    tell(&planned.pipeline.name, &rows, (estimate, jobs), args, ui)
+}
+
+fn tell(
+    pipeline: &str,
+    rows: &[Row<'_>],
+    (estimate, jobs): (Estimate, usize),
+    args: &PlanArgs,
+    ui: Ui,
+) -> Result<ExitCode, Failure> {
+    let stale = is_stale(rows);
     if args.json {
         let status = if stale { "stale" } else { "fresh" };
         let stages: Vec<Value> = rows.iter().map(Row::as_json).collect();
         let estimate = json!({ "seconds": estimate.seconds, "jobs": jobs, "unknown": estimate.unknown });
-        let planned = json!({
-            "pipeline": planned.pipeline.name, "status": status, "stages": stages, "estimate": estimate,
-        });
+        let planned = json!({ "pipeline": pipeline, "status": status, "stages": stages, "estimate": estimate });
         ui.data(&planned.to_string())?;
     } else {
-        show(&rows, (estimate, jobs), ui)?;
+        show(rows, (estimate, jobs), ui)?;
     }
     Ok(if args.exit_code && stale { ExitCode::Stale } else { ExitCode::Ok })
 }
@@ -102,8 +116,15 @@ impl Outlook {
 
 /// One stage of a plan.
 pub(super) struct Row<'p> {
-    step: &'p Step,
+    stage: &'p str,
+    kind: &'p str,
     outlook: Outlook,
+    key: Option<StepKey>,
+    reasons: &'p [Reason],
+    /// What it took the last time it ran.
+    seconds: Option<f64>,
+    /// Port, content and bytes of what is in the store.
+    outputs: Vec<(&'p str, Digest, u64)>,
 }
 
 /// What a run of the selected stages would make of each stage.
@@ -121,7 +142,7 @@ pub(super) fn rows<'p>(pipeline: &Pipeline, plan: &'p Plan, selected: &BTreeSet<
         if matches!(outlook, Outlook::Blocked | Outlook::Skipped) {
             without_result.insert(step.stage.as_str());
         }
-        rows.push(Row { step, outlook });
+        rows.push(Row::of_step(step, outlook));
     }
     rows
 }
@@ -131,23 +152,50 @@ pub(super) fn is_stale(rows: &[Row<'_>]) -> bool {
     rows.iter().any(|row| matches!(row.outlook, Outlook::Run | Outlook::Blocked))
 }
 
-impl Row<'_> {
+impl<'p> Row<'p> {
+    fn of_step(step: &'p Step, outlook: Outlook) -> Self {
+        let outputs = step.outputs.iter().map(|(port, tree)| (port.as_str(), tree.digest, tree.bytes));
+        Self {
+            stage: &step.stage,
+            kind: step.kind,
+            outlook,
+            key: step.key,
+            reasons: &step.reasons,
+            seconds: step.last_seconds,
+            outputs: outputs.collect(),
+        }
+    }
+
+    fn of_cached(stage: &'p StageReport) -> Self {
+        let outputs = stage.outputs.iter().map(|(port, output)| (port.as_str(), output.digest, output.bytes));
+        Self {
+            stage: &stage.name,
+            kind: &stage.kind,
+            outlook: Outlook::Cached,
+            key: stage.key,
+            reasons: &[],
+            seconds: stage.seconds,
+            outputs: outputs.collect(),
+        }
+    }
+
     pub(super) fn would_run(&self) -> bool {
         self.outlook == Outlook::Run
     }
 
     /// As `run --json` shows a stage.
     pub(super) fn as_json(&self) -> Value {
-        let step = self.step;
-        let outputs: serde_json::Map<_, _> = step
+        let outputs: serde_json::Map<_, _> = self
             .outputs
             .iter()
-            .map(|(port, tree)| (port.clone(), json!({ "digest": tree.digest, "bytes": tree.bytes, "path": null })))
+            .map(|(port, digest, bytes)| {
+                ((*port).to_owned(), json!({ "digest": digest, "bytes": bytes, "path": null }))
+            })
             .collect();
         json!({
-            "name": step.stage, "kind": step.kind, "state": self.outlook.name(), "key": step.key,
-            "reason": (!step.reasons.is_empty()).then(|| sentence(&step.reasons)), "reasons": step.reasons,
-            "seconds": step.last_seconds, "outputs": outputs,
+            "name": self.stage, "kind": self.kind, "state": self.outlook.name(), "key": self.key,
+            "reason": (!self.reasons.is_empty()).then(|| sentence(self.reasons)), "reasons": self.reasons,
+            "seconds": self.seconds, "outputs": outputs,
         })
     }
 }
@@ -155,10 +203,10 @@ impl Row<'_> {
 /// Prints a plan for people.
 pub(super) fn show(rows: &[Row<'_>], (estimate, jobs): (Estimate, usize), ui: Ui) -> Result<(), Failure> {
     let mut table = Table::new();
-    for Row { step, outlook } in rows {
+    for Row { stage, outlook, seconds, reasons, .. } in rows {
         let unknown = if *outlook == Outlook::Run { "?" } else { "" };
-        let time = step.last_seconds.map_or_else(|| unknown.to_owned(), duration);
-        table.row([step.stage.clone(), ui.paint_data(outlook.name(), outlook.color()), time, sentence(&step.reasons)]);
+        let time = seconds.map_or_else(|| unknown.to_owned(), duration);
+        table.row([(*stage).to_owned(), ui.paint_data(outlook.name(), outlook.color()), time, sentence(reasons)]);
     }
     ui.data(&table.text())?;
     let running: Vec<&Row<'_>> = rows.iter().filter(|row| row.would_run()).collect();

@@ -7,7 +7,6 @@ use clap::Args;
 use miette::miette;
 use refit_engine::explain::Cause;
 
-use super::open;
 use crate::{
     args::{PipelineArgs, StoreArgs},
     environment::Environment,
@@ -68,9 +67,7 @@ pub(crate) fn explain(args: &ExplainArgs, ui: Ui, environment: &Environment) -> 
     }
     let pipeline =
         PipelineArgs { pipeline: second.unwrap_or(".").into(), set: args.set.clone(), store: args.store.clone() };
-    let loaded = open::pipeline(&pipeline, ui)?;
-    open::stage(&loaded, &args.first)?;
-    stage::stage(&args.first, loaded, &args.store, args.json, ui, environment)
+    stage::stage(&args.first, &pipeline, args.json, ui, environment)
 }
 
 /// The nearest causes, one a line.

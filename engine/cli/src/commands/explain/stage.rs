@@ -1,70 +1,70 @@
-use refit_cache::{Digest, Manifest};
+use std::collections::BTreeMap;
+
+use refit_cache::{Manifest, RunId, StepKey, Store, Tree};
 use refit_engine::{
-    explain::{self, Cause, View},
-    graph::{InputRef, Pipeline, StageNode},
-    plan::{Force, History, Step, StepState, sentence},
-    run::{StageReport, StageState},
+    explain::{self, Cause, Subject, View},
+    plan::{Force, History, Reason, Step, StepState, sentence},
+    run::{RunReport, RunSummary, StageReport, StageState},
 };
 use serde_json::{Value, json};
 
 use super::nearest;
 use crate::{
-    args::StoreArgs,
+    args::PipelineArgs,
     commands::{
         open::{self, Planned},
+        recall,
         runs::{RunRecord, state_name},
+        selection::SelectionArgs,
     },
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
-    ui::{Table, Ui, ago, bytes, count, duration},
+    ui::{Table, Ui, ago, bytes, duration},
 };
 
-/// One input of the stage, as far as it is known before anything runs.
-struct Input {
-    port: String,
-    from: String,
-    digest: Option<Digest>,
-    /// Where a source lies, or what makes the input.
-    place: String,
+/// All that is known of a stage.
+struct Explained {
+    subject: Subject,
+    state: StepState,
+    key: Option<StepKey>,
+    reasons: Vec<Reason>,
+    causes: Vec<Cause>,
+    /// What is in the store, by port.
+    outputs: BTreeMap<String, Tree>,
+    /// The record of its result.
+    made: Option<Manifest>,
+    /// The record of its last one, where the result is not in the store.
+    before: Option<Manifest>,
+    last: Option<LastTime>,
 }
 
 /// The last time a run came to the stage.
 struct LastTime {
-    record: RunRecord,
+    run: RunId,
     report: StageReport,
 }
 
 /// Shows all about one stage, without a lock and without changing anything.
 pub(super) fn stage(
     name: &str,
-    pipeline: Pipeline,
-    store: &StoreArgs,
+    args: &PipelineArgs,
     as_json: bool,
     ui: Ui,
     environment: &Environment,
 ) -> Result<ExitCode, Failure> {
-    let planned = open::planned(pipeline, store, Force::Nothing, environment)?;
-    let node = open::stage(&planned.pipeline, name)?;
-    let Some(step) = planned.plan.steps.iter().find(|step| step.stage == node.name) else { return Ok(ExitCode::Ok) };
-    let inputs = inputs(&planned, node);
-    let made = match &step.key {
-        Some(key) if step.state == StepState::Cached => planned.store.manifest(key)?,
-        _ => None,
+    let explained = match Explained::recalled(name, args, environment)? {
+        Some(explained) => explained,
+        None => Explained::planned(name, args, ui, environment)?,
     };
-    let before = History::new(&planned.store, &planned.pipeline.name).last(&node.name);
-    let last = last_time(&planned, &node.name)?;
-    let causes = if step.state == StepState::Cached { Vec::new() } else { causes(&planned, &node.name)? };
     if as_json {
-        let mut told = told(node, step, &inputs, made.as_ref().or(before.as_ref()), last.as_ref());
-        told["causes"] = json!(causes);
-        ui.data(&told.to_string())?;
+        ui.data(&explained.as_json().to_string())?;
         return Ok(ExitCode::Ok);
     }
-    let mut explained = vec![head(node, step, &causes, made.as_ref(), ui), in_and_out(&inputs, step, node)];
-    explained.extend(parameters(node));
-    explained.push(past(step, made.as_ref(), before.as_ref(), last.as_ref()));
-    ui.data(&explained.join("\n\n"))?;
+    let mut parts = vec![explained.head(ui), explained.in_and_out()];
+    parts.extend(explained.parameters());
+    parts.push(explained.past());
+    ui.data(&parts.join("\n\n"))?;
     Ok(ExitCode::Ok)
 }
 
@@ -88,154 +88,175 @@ fn causes(planned: &Planned, name: &str) -> Result<Vec<Cause>, Failure> {
     Ok(Vec::new())
 }
 
-fn inputs(planned: &Planned, node: &StageNode) -> Vec<Input> {
-    let inputs = node.inputs.iter().map(|(port, from)| {
-        let (digest, place) = match from {
-            InputRef::Source(name) => {
-                let source = planned.pipeline.sources.get(name);
-                let uri = source.map(|source| source.uri.to_string()).unwrap_or_default();
-                let here = planned.sources.path(name).is_some();
-                (planned.sources.digest(name), if here { uri } else { format!("{uri} (not fetched yet)") })
-            }
-            InputRef::Output { .. } | InputRef::Many { .. } => {
-                let digest = planned.plan.content(from);
-                let place = match (digest, from) {
-                    (Some(_), InputRef::Many { parts, .. }) => format!("{} in the store", count(parts.len(), "output")),
-                    (Some(_), _) => "in the store".to_owned(),
-                    (None, InputRef::Many { .. }) => "known once these stages have run".to_owned(),
-                    (None, _) => "known once that stage has run".to_owned(),
-                };
-                (digest, place)
-            }
-        };
-        Input { port: port.clone(), from: from.to_string(), digest, place }
-    });
-    inputs.collect()
-}
-
-fn last_time(planned: &Planned, stage: &str) -> Result<Option<LastTime>, Failure> {
-    for record in RunRecord::all(&planned.store)? {
-        let record = record?;
-        if record.pipeline() != Some(&planned.pipeline.name) {
+/// Of runs of the pipeline, the newest that came to the stage.
+fn last_time(store: &Store, pipeline: &str, stage: &str) -> Result<Option<LastTime>, Failure> {
+    for run in store.runs()? {
+        if RunSummary::read(store, &run).pipeline.as_deref() != Some(pipeline) {
             continue;
         }
-        let reached = |report: &&StageReport| {
-            report.name == stage && !matches!(report.state, StageState::Blocked | StageState::Skipped)
-        };
-        if let Some(report) = record.stages().iter().find(reached).cloned() {
-            return Ok(Some(LastTime { record, report }));
+        let reached = |report: &StageReport| !matches!(report.state, StageState::Blocked | StageState::Skipped);
+        if let Some(report) = RunReport::read_stage(&store.run_folder(&run), stage).filter(reached) {
+            return Ok(Some(LastTime { run, report }));
         }
     }
     Ok(None)
 }
 
-fn head(node: &StageNode, step: &Step, causes: &[Cause], made: Option<&Manifest>, ui: Ui) -> String {
-    let state = match (step.state, made) {
-        (StepState::Cached, Some(made)) => format!("{}, made {}", ui.paint_data("cached", "32"), ago(made.created)),
-        (StepState::Cached, None) => ui.paint_data("cached", "32"),
-        (StepState::Run, _) => ui.paint_data("would run", "36"),
-        (StepState::Blocked, _) => ui.paint_data("blocked", "33"),
-    };
-    let mut lines = vec![format!("{} ({}): {state}", node.name, node.kind.name)];
-    lines.extend(node.description.clone());
-    if causes.is_empty() {
-        lines.extend(step.reasons.iter().map(|reason| format!("  {reason}")));
-    } else {
-        lines.extend(nearest(causes, ui).into_iter().map(|line| format!("  {line}")));
+impl Explained {
+    /// The short way, where nothing has changed since the pipeline last ran.
+    fn recalled(name: &str, args: &PipelineArgs, environment: &Environment) -> Result<Option<Self>, Failure> {
+        let Some((store, recalled)) = recall::look(args, &SelectionArgs::default(), environment)? else {
+            return Ok(None);
+        };
+        let Some(subject) = recalled.subject(&store, name) else { return Ok(None) };
+        let key = recalled.stages().iter().find(|report| report.name == name).and_then(|report| report.key);
+        let Some(made) = key.map(|key| store.manifest(&key)).transpose()?.flatten() else { return Ok(None) };
+        let last = last_time(&store, recalled.pipeline(), name)?;
+        Ok(Some(Self {
+            subject,
+            state: StepState::Cached,
+            key,
+            reasons: Vec::new(),
+            causes: Vec::new(),
+            outputs: made.outputs.clone(),
+            made: Some(made),
+            before: None,
+            last,
+        }))
     }
-    lines.join("\n")
-}
 
-fn in_and_out(inputs: &[Input], step: &Step, node: &StageNode) -> String {
-    let mut table = Table::new();
-    table.row(["inputs"]);
-    for input in inputs {
-        let digest = input.digest.map_or_else(|| "?".into(), |digest| digest.short());
-        table.row([format!("  {}", input.port), format!("← {}", input.from), digest, input.place.clone()]);
+    fn planned(name: &str, args: &PipelineArgs, ui: Ui, environment: &Environment) -> Result<Self, Failure> {
+        let pipeline = open::pipeline(args, ui)?;
+        open::stage(&pipeline, name)?;
+        let planned = open::planned(pipeline, &args.store, Force::Nothing, environment)?;
+        let node = open::stage(&planned.pipeline, name)?;
+        let step = planned.plan.step(&node.name).expect("a plan has a step for every stage");
+        let Step { state, key, reasons, outputs, .. } = step.clone();
+        let made = match &key {
+            Some(key) if state == StepState::Cached => planned.store.manifest(key)?,
+            _ => None,
+        };
+        let before =
+            if made.is_some() { None } else { History::new(&planned.store, &planned.pipeline.name).last(&node.name) };
+        let causes = if state == StepState::Cached { Vec::new() } else { causes(&planned, &node.name)? };
+        let last = last_time(&planned.store, &planned.pipeline.name, &node.name)?;
+        let subject = Subject::of(&planned.pipeline, &planned.sources, node, |input| planned.plan.content(input));
+        Ok(Self { subject, state, key, reasons, causes, outputs, made, before, last })
     }
-    table.row(["outputs"]);
-    for port in &node.outputs {
-        let tree = step.outputs.get(port.name.as_ref());
-        table.row([
-            format!("  {}", port.name),
-            port.kind.name().to_owned(),
-            tree.map_or_else(|| "?".into(), |tree| tree.digest.short()),
-            tree.map(|tree| bytes(tree.bytes)).unwrap_or_default(),
-        ]);
-    }
-    table.text()
-}
 
-fn parameters(node: &StageNode) -> Option<String> {
-    let with = node.with.as_object().filter(|with| !with.is_empty())?;
-    let mut table = Table::new();
-    table.row(["with"]);
-    for (name, value) in with.iter().filter(|(_, value)| !value.is_null()) {
-        table.row([format!("  {name}"), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)]);
-    }
-    Some(table.text())
-}
-
-fn past(step: &Step, made: Option<&Manifest>, before: Option<&Manifest>, last: Option<&LastTime>) -> String {
-    let mut table = Table::new();
-    table.row(["key".to_owned(), step.key.map_or_else(|| "known once all inputs are".into(), |key| key.to_string())]);
-    let Some(manifest) = made.or(before) else {
-        if last.is_none() {
-            table.row(["last run", "never"]);
+    fn head(&self, ui: Ui) -> String {
+        let state = match (self.state, &self.made) {
+            (StepState::Cached, Some(made)) => {
+                format!("{}, made {}", ui.paint_data("cached", "32"), ago(made.created))
+            }
+            (StepState::Cached, None) => ui.paint_data("cached", "32"),
+            (StepState::Run, _) => ui.paint_data("would run", "36"),
+            (StepState::Blocked, _) => ui.paint_data("blocked", "33"),
+        };
+        let mut lines = vec![format!("{} ({}): {state}", self.subject.name, self.subject.kind)];
+        lines.extend(self.subject.description.clone());
+        if self.causes.is_empty() {
+            lines.extend(self.reasons.iter().map(|reason| format!("  {reason}")));
+        } else {
+            lines.extend(nearest(&self.causes, ui).into_iter().map(|line| format!("  {line}")));
         }
-        return with_last_time(table, last);
+        lines.join("\n")
+    }
+
+    fn in_and_out(&self) -> String {
+        let mut table = Table::new();
+        table.row(["inputs"]);
+        for input in &self.subject.inputs {
+            let digest = input.digest.map_or_else(|| "?".into(), |digest| digest.short());
+            table.row([format!("  {}", input.port), format!("← {}", input.from), digest, input.place.clone()]);
+        }
+        table.row(["outputs"]);
+        for (port, kind) in &self.subject.outputs {
+            let tree = self.outputs.get(port);
+            table.row([
+                format!("  {port}"),
+                kind.clone(),
+                tree.map_or_else(|| "?".into(), |tree| tree.digest.short()),
+                tree.map(|tree| bytes(tree.bytes)).unwrap_or_default(),
+            ]);
+        }
+        table.text()
+    }
+
+    fn parameters(&self) -> Option<String> {
+        let with = self.subject.with.as_object().filter(|with| !with.is_empty())?;
+        let mut table = Table::new();
+        table.row(["with"]);
+        for (name, value) in with.iter().filter(|(_, value)| !value.is_null()) {
+            table.row([format!("  {name}"), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)]);
+        }
+        Some(table.text())
+    }
+
+    fn past(&self) -> String {
+        let mut table = Table::new();
+        let key = self.key.map_or_else(|| "known once all inputs are".into(), |key| key.to_string());
+        table.row(["key".to_owned(), key]);
+        match self.made.as_ref().or(self.before.as_ref()) {
+            Some(manifest) => past_result(&mut table, manifest, self.made.is_some()),
+            None if self.last.is_none() => {
+                table.row(["last run", "never"]);
+            }
+            None => {}
+        }
+        if let Some(LastTime { run, report }) = &self.last {
+            let why = report.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let when = ago(run.began());
+            table.row(["last run".to_owned(), format!("{run}, {when}, {}{why}", state_name(report.state))]);
+            if let Some(error) = &report.error {
+                table.row([String::new(), format!("{}: {}", error.code, error.message)]);
+                table.row([String::new(), error.help.clone().unwrap_or_default()]);
+            }
+        }
+        table.text()
+    }
+
+    fn as_json(&self) -> Value {
+        let subject = &self.subject;
+        let inputs: serde_json::Map<_, _> = subject
+            .inputs
+            .iter()
+            .map(|input| {
+                (input.port.clone(), json!({ "from": input.from, "digest": input.digest, "place": input.place }))
+            })
+            .collect();
+        let outputs: serde_json::Map<_, _> = self
+            .outputs
+            .iter()
+            .map(|(port, tree)| (port.clone(), json!({ "digest": tree.digest, "bytes": tree.bytes })))
+            .collect();
+        json!({
+            "name": subject.name, "kind": subject.kind, "state": self.state, "key": self.key,
+            "reason": (!self.reasons.is_empty()).then(|| sentence(&self.reasons)), "reasons": self.reasons,
+            "inputs": inputs, "with": subject.with, "outputs": outputs,
+            "result": self.made.as_ref().or(self.before.as_ref()).map(|made| json!({
+                "key": made.key, "run": made.run, "created": made.created, "seconds": made.seconds,
+                "peak_memory": made.peak_memory, "facts": made.facts, "warnings": made.warnings,
+            })),
+            "last_run": self.last.as_ref().map(|last| json!({ "run": last.run, "stage": last.report })),
+            "causes": self.causes,
+        })
+    }
+}
+
+/// Which run made a result, and what it said.
+fn past_result(table: &mut Table, manifest: &Manifest, is_here: bool) {
+    let whose = if is_here { "made by" } else { "last result" };
+    let peak = match manifest.peak_memory {
+        0 => String::new(),
+        peak => format!(", peak {}", bytes(peak)),
     };
-    let whose = if made.is_some() { "made by" } else { "last result" };
-    table.row([
-        whose.to_owned(),
-        format!(
-            "run {}, {}, in {}, peak {}",
-            manifest.run,
-            ago(manifest.created),
-            duration(manifest.seconds),
-            bytes(manifest.peak_memory)
-        ),
-    ]);
+    let what = format!("run {}, {}, in {}{peak}", manifest.run, ago(manifest.created), duration(manifest.seconds));
+    table.row([whose.to_owned(), what]);
     for (name, value) in &manifest.facts {
         table.row([String::new(), format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), Into::into))]);
     }
     for warning in &manifest.warnings {
         table.row([String::new(), format!("warning: {warning}")]);
     }
-    with_last_time(table, last)
-}
-
-fn with_last_time(mut table: Table, last: Option<&LastTime>) -> String {
-    if let Some(LastTime { record, report }) = last {
-        let why = report.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let when = ago(record.id.began());
-        table.row(["last run".to_owned(), format!("{}, {when}, {}{why}", record.id, state_name(report.state))]);
-        if let Some(error) = &report.error {
-            table.row([String::new(), format!("{}: {}", error.code, error.message)]);
-            table.row([String::new(), error.help.clone().unwrap_or_default()]);
-        }
-    }
-    table.text()
-}
-
-fn told(node: &StageNode, step: &Step, inputs: &[Input], result: Option<&Manifest>, last: Option<&LastTime>) -> Value {
-    let inputs: serde_json::Map<_, _> = inputs
-        .iter()
-        .map(|input| (input.port.clone(), json!({ "from": input.from, "digest": input.digest, "place": input.place })))
-        .collect();
-    let outputs: serde_json::Map<_, _> = step
-        .outputs
-        .iter()
-        .map(|(port, tree)| (port.clone(), json!({ "digest": tree.digest, "bytes": tree.bytes })))
-        .collect();
-    json!({
-        "name": node.name, "kind": node.kind.name, "state": step.state, "key": step.key,
-        "reason": (!step.reasons.is_empty()).then(|| sentence(&step.reasons)), "reasons": step.reasons,
-        "inputs": inputs, "with": node.with, "outputs": outputs,
-        "result": result.map(|made| json!({
-            "key": made.key, "run": made.run, "created": made.created, "seconds": made.seconds,
-            "peak_memory": made.peak_memory, "facts": made.facts, "warnings": made.warnings,
-        })),
-        "last_run": last.map(|last| json!({ "run": last.record.id, "stage": last.report })),
-    })
 }
