@@ -186,7 +186,7 @@ pub(super) fn once(
     let report = signals.runtime().block_on(running);
     view.close();
     let report = report?;
-    let ended = tell(&report, repeat.as_ref(), &view, args.json, ui);
+    let ended = tell(&report, repeat.as_ref(), &view, args, ui);
     sweep::tell(&pipeline, &report, ui);
     ended
 }
@@ -202,23 +202,29 @@ fn recalled(args: &RunArgs, ui: Ui, environment: &Environment) -> Result<Option<
     let labels = Labels { name: args.name.clone(), tags: args.tag.iter().cloned().collect() };
     let view = RunView::over(ui, recalled.stages().iter().map(|stage| stage.name.as_str()));
     let report = recalled.run(&store, &lock, &labels, &view)?;
-    tell(&report, None, &view, args.json, ui).map(Some)
+    tell(&report, None, &view, args, ui).map(Some)
 }
 
 /// Says how the run ended, and what has become of one that repeats another.
-fn tell(report: &RunReport, repeat: Option<&Repeat>, view: &RunView, json: bool, ui: Ui) -> Result<ExitCode, Failure> {
+fn tell(
+    report: &RunReport,
+    repeat: Option<&Repeat>,
+    view: &RunView,
+    args: &RunArgs,
+    ui: Ui,
+) -> Result<ExitCode, Failure> {
     // Of a sweep, `refit runs` shows them side by side.
     if report.status == RunStatus::Ok && report.sweep.is_empty() {
         for line in scores::table(&Scores::of(&report.stages), ui.width()) {
             ui.say(&line);
         }
     }
-    view.summary(report);
+    view.summary(report, &args.pipeline.pipeline);
     let repeated = repeat.map(|repeat| repeat.compare(report));
     if let Some(repeated) = &repeated {
         repeated.tell(ui);
     }
-    if json {
+    if args.json {
         let mut told = serde_json::to_value(report)?;
         if let Some(repeated) = &repeated {
             told["repeated"] = repeated.as_json();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -87,8 +87,8 @@ impl RunView {
         let _ = self.bars.clear();
     }
 
-    /// What ran, what was reused, what it saved, and what to do next.
-    pub(crate) fn summary(&self, report: &RunReport) {
+    /// What ran, what was reused, what it saved, and what to do next. `place` is where the pipeline is, as it was named.
+    pub(crate) fn summary(&self, report: &RunReport, place: &Path) {
         let ui = self.ui;
         self.tell_cached();
         ui.say(&format!("{} in {} · run {}", counts(report), duration(report.seconds), report.run));
@@ -98,10 +98,8 @@ impl RunView {
         if let Some(verified) = verified(report) {
             ui.say(&verified);
         }
-        match report.status {
-            RunStatus::Ok => {}
-            RunStatus::Failed => ui.say("what finished is kept: mend the cause and run again"),
-            RunStatus::Interrupted => ui.say("interrupted; what finished is kept: run again to go on"),
+        if let Some(next) = next(report, place) {
+            ui.say(&next);
         }
     }
 
@@ -372,6 +370,41 @@ impl Observer for RunView {
                 self.verdict(stage, verdict, log.as_deref());
             }
             RunEvent::Exported { .. } => {}
+        }
+    }
+}
+
+/// What to do next, if there is something to say.
+fn next(report: &RunReport, place: &Path) -> Option<String> {
+    let is_here = place == Path::new(".");
+    let (argument, option) = match place.display() {
+        _ if is_here => (String::new(), String::new()),
+        place => (format!(" {place}"), format!(" --of {place}")),
+    };
+    let in_state = |state: StageState| report.stages.iter().filter(move |stage| stage.state == state);
+    match report.status {
+        RunStatus::Interrupted => Some("interrupted; what finished is kept: run again to go on".to_owned()),
+        RunStatus::Failed => {
+            let explain = in_state(StageState::Failed).next();
+            let explain = explain.map(|stage| format!(" (`refit explain {}{argument}` tells more)", stage.name));
+            Some(format!("what finished is kept: mend the cause{} and run again", explain.unwrap_or_default()))
+        }
+        // Of a sweep, its own table tells; where nothing ran, nothing is new.
+        RunStatus::Ok if !report.sweep.is_empty() => None,
+        RunStatus::Ok => {
+            let made = in_state(StageState::Ran).next_back()?;
+            let folder = if place.is_dir() { place } else { place.parent().unwrap_or(place) };
+            let pages = report.exported.keys().map(|to| if is_here { PathBuf::from(to) } else { folder.join(to) });
+            let mut pages = pages.map(|to| if to.is_dir() { to.join("report.html") } else { to });
+            let page = pages.find(|to| to.is_file() && to.extension().is_some_and(|kind| kind == "html"));
+            let result = match (page, made.outputs.keys().next()) {
+                (Some(page), _) => format!("open {}; ", page.display()),
+                (None, Some(port)) if report.exported.is_empty() => {
+                    format!("`refit get {}.{port}{argument} --to DIR` copies a result out; ", made.name)
+                }
+                _ => String::new(),
+            };
+            Some(format!("next: {result}`refit runs show latest{option}` tells times, memory and scores"))
         }
     }
 }
