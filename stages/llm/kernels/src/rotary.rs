@@ -95,10 +95,8 @@ impl Kernel for Turn<'_> {
                 }
             }
         }
-        if self.scale != 1.0 {
-            for value in still.chunks_exact_mut(S::WIDTH) {
-                s.store(value, s.mul(s.load(value), scale));
-            }
+        for value in still.chunks_exact_mut(S::WIDTH) {
+            s.store(value, s.mul(s.load(value), scale));
         }
     }
 }

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     adapter::Adapter,
-    model::OwnedRows,
-    train::{TrainConfig, TrainSettings, train},
+    model::{OwnedRows, Randomness, Rows},
+    reference::{FamilyReference, families},
+    train::{NamedRow, TrainConfig, TrainSettings, Weights, Workers, composed_gradient, train},
 };
 
 /// The loss of each of a few optimizer steps on a device.
@@ -45,5 +46,38 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
             "step {step}: {expected} on the CPU, {found} on {}",
             selected.name
         );
+    }
+}
+
+/// Loss and gradient of a tiny model of every family.
+#[test]
+#[ignore = "a software driver takes minutes for each family: its kernels are compiled for every shape"]
+fn wgpu_computes_every_family_as_the_cpu_does() {
+    let selected = match select(DeviceChoice::Wgpu(None)) {
+        Ok(selected) => selected,
+        Err(error) => {
+            eprintln!("skipped: no adapter for wgpu on this machine ({error})");
+            return;
+        }
+    };
+    let rows = FamilyReference::rows();
+    let row = NamedRow { row: rows.row(2), index: 0, name: 0 };
+    for family in families() {
+        let computed = |device: &Device| {
+            let model = family.model(device);
+            let adapter = family.adapter(&model);
+            let mut gradient = vec![0f32; adapter.values.len()];
+            let randomness = Randomness { seed: 0, dropout: 0.0, neftune_alpha: 0.0 };
+            let workers = &mut Workers::new(1);
+            let weights = Weights::Every(1.0);
+            let passed =
+                composed_gradient(&model, &adapter, &[row], weights, randomness, workers, &mut gradient).unwrap();
+            (passed.loss.mean(), gradient)
+        };
+        let ((loss, gradient), (found_loss, found)) = (computed(&Device::flex()), computed(&selected.device));
+        let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let off = length(&mut found.iter().zip(&gradient).map(|(a, b)| a - b)) / length(&mut gradient.iter().copied());
+        eprintln!("{}: loss {loss:.6} and {found_loss:.6}, gradient off by {off:.1e}", family.name);
+        assert!((loss - found_loss).abs() <= 1e-4 * loss && off <= 1e-3, "{}", family.name);
     }
 }

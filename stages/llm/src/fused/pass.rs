@@ -144,9 +144,10 @@ fn shared<'a>(
 fn embed(model: &Model, batch: &Batch, noise: Option<&Noise>, x: &mut Lanes) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
     let mut rows = model.embedding.rows(&batch.ids)?;
-    let scale = model.config().embedding_scale;
-    if scale != 1.0 {
-        rows.iter_mut().for_each(|value| *value *= scale);
+    if let Some(scale) = model.config().embedding_scale {
+        for value in &mut rows {
+            *value *= scale;
+        }
     }
     if let Some(noise) = noise {
         noise.disturb(&mut rows, hidden);

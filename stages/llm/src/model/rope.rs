@@ -36,13 +36,17 @@ pub(crate) enum FormRows {
     /// Positions do not enter; queries are scaled.
     Still(f32),
     /// They turn.
-    Turning {
-        /// `[tokens, 1, d]`, times the attention's scale.
-        query: [Tensor<3>; 2],
-        /// `[tokens, 1, d]`.
-        key: [Tensor<3>; 2],
-        turn: Tensor<2>,
-    },
+    Turning(Box<Tables>),
+}
+
+/// Cosines and sines.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    /// `[tokens, 1, d]`, times the attention's scale.
+    query: [Tensor<3>; 2],
+    /// `[tokens, 1, d]`.
+    key: [Tensor<3>; 2],
+    turn: Tensor<2>,
 }
 
 impl Rope {
@@ -94,7 +98,8 @@ impl Rope {
         }
         let [query_cos, query_sin, cos, sin] =
             tables.map(|t| Tensor::<3>::from_data(TensorData::new(t, [positions.len(), 1, d]), &self.device));
-        FormRows::Turning { query: [query_cos, query_sin], key: [cos, sin], turn: turn.clone() }
+        let tables = Tables { query: [query_cos, query_sin], key: [cos, sin], turn: turn.clone() };
+        FormRows::Turning(Box::new(tables))
     }
 }
 
@@ -128,7 +133,7 @@ impl FormRows {
     pub(crate) fn query(&self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Still(scale) => x * *scale,
-            Self::Turning { query, turn: matrix, .. } => turn(x, query, matrix),
+            Self::Turning(tables) => turn(x, &tables.query, &tables.turn),
         }
     }
 
@@ -136,7 +141,7 @@ impl FormRows {
     pub(crate) fn key(&self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Still(_) => x,
-            Self::Turning { key, turn: matrix, .. } => turn(x, key, matrix),
+            Self::Turning(tables) => turn(x, &tables.key, &tables.turn),
         }
     }
 }

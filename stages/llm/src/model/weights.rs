@@ -176,18 +176,25 @@ impl Model {
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         let rows = self.embedding.tensor().select(0, ids);
-        if self.config.embedding_scale == 1.0 { rows } else { rows * self.config.embedding_scale }
+        match self.config.embedding_scale {
+            Some(scale) => rows * scale,
+            None => rows,
+        }
     }
 }
 
 /// Weights of a norm of which the file holds what is above an offset.
 fn shifted(mut weight: Vec<f32>, offset: f32) -> Vec<f32> {
-    weight.iter_mut().for_each(|value| *value += offset);
+    for value in &mut weight {
+        *value += offset;
+    }
     weight
 }
 
 /// As `torch.nn.functional.normalize` does.
 fn to_unit_length(row: &mut [f32]) {
     let length = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
-    row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    for value in row {
+        *value = (f64::from(*value) / length) as f32;
+    }
 }

@@ -27,7 +27,12 @@ impl GgufFacts {
             .text("general.architecture")?
             .ok_or_else(|| CheckpointError::new("config::missing", "the metadata lacks `general.architecture`"))?;
         refuse_other_forms(file, architecture)?;
-        Family::read_gguf(architecture, &GgufConfig { file, architecture, facts: self })?.check()
+        let mut model = Family::read_gguf(architecture, &GgufConfig { file, architecture, facts: self })?;
+        for linear in &mut model.linears {
+            // No key says which layers have a bias beyond those that all of a family have.
+            linear.bias |= file.holds(&format!("blk.0.{}.bias", linear.gguf));
+        }
+        model.check()
     }
 }
 

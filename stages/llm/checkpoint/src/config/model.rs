@@ -31,7 +31,7 @@ pub struct ModelConfig {
     /// Added under the root of `RMSNorm`.
     pub rms_eps: f64,
     /// Hidden states are multiplied by it before the first block.
-    pub embedding_scale: f32,
+    pub embedding_scale: Option<f32>,
     /// How all blocks attend.
     pub attention: AttentionForm,
     /// In what blocks differ: block `i` has the form `i` modulo their number.
@@ -77,7 +77,7 @@ impl ModelConfig {
             vocab_size: 0,
             max_positions: 0,
             rms_eps: 1e-6,
-            embedding_scale: 1.0,
+            embedding_scale: None,
             attention: AttentionForm::plain(head_dim),
             layer_forms: vec![LayerForm { rotary: None, window: None }],
             activation: Activation::Silu,
@@ -206,7 +206,7 @@ impl ModelConfig {
             ("the scale of the attention", Some(self.attention.scale)),
             ("the cap of attention scores", self.attention.cap),
             ("the cap of logits", self.logit_cap),
-            ("the scale of the embedding", Some(self.embedding_scale)),
+            ("the scale of the embedding", self.embedding_scale),
         ] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 return bad(format!("{what} is {value}"));

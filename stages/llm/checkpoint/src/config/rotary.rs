@@ -25,7 +25,8 @@ pub enum RotaryPairs {
 impl Rotary {
     /// Angle per position of each pair `[width / 2]`, scaling applied.
     ///
-    /// `longest` is the length of the longest row of a pass, which `longrope` has other frequencies for.
+    /// `longest` is the length of the longest row of a pass: as in transformers, `longrope` turns all rows of a pass by its
+    /// long factors once one of them is longer than the positions before stretching.
     pub fn inverse_frequencies(&self, longest: usize) -> Vec<f64> {
         (0..self.width / 2)
             .map(|i| {

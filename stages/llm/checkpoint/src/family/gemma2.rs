@@ -57,7 +57,7 @@ pub(super) fn like_gemma(config: &HfConfig, family: Family, positions: usize) ->
 pub(super) fn of_gemma(mut model: ModelConfig) -> ModelConfig {
     model.norms = FOUR_NORMS.to_vec();
     model.norm_offset = 1.0;
-    model.embedding_scale = (model.hidden_size as f32).sqrt();
+    model.embedding_scale = Some((model.hidden_size as f32).sqrt());
     model.activation = Activation::GeluTanh;
     model
 }

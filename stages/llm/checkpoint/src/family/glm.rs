@@ -15,10 +15,7 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
 }
 
 pub(super) fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-    let mut model = config.like_llama(Family::Glm)?;
-    let biased = config.has_tensor("blk.0.attn_q.bias");
-    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
-    Ok(of_glm(model))
+    Ok(of_glm(config.like_llama(Family::Glm)?))
 }
 
 /// What transformers' two GLM families have in common.
@@ -26,7 +23,9 @@ pub(super) fn like_glm(config: &HfConfig, family: Family) -> Result<ModelConfig,
     let mut model = config.like_llama(family, 131_072)?;
     // The output of the attention never has a bias, and the others do unless that is switched off.
     let biased = !config.has("attention_bias") || config.flag("attention_bias")?;
-    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
+    for linear in &mut model.linears {
+        linear.bias = biased && linear.module.is_attention_input();
+    }
     // Half of a head turns where neither place says how much.
     let said = config.has("partial_rotary_factor")
         || config.map("rope_parameters").is_some_and(|map| map.contains_key("partial_rotary_factor"));

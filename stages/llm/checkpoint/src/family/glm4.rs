@@ -27,8 +27,5 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
 }
 
 fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-    let mut model = config.like_llama(Family::Glm4)?;
-    let biased = config.has_tensor("blk.0.attn_q.bias");
-    model.linears.iter_mut().for_each(|linear| linear.bias = biased && linear.module.is_attention_input());
-    Ok(ModelConfig { norms: NORMS.to_vec(), ..of_glm(model) })
+    Ok(ModelConfig { norms: NORMS.to_vec(), ..of_glm(config.like_llama(Family::Glm4)?) })
 }

@@ -169,6 +169,10 @@ fn no_own_keys(_: &ModelConfig) -> Value {
 fn unsupported(name: Option<&str>) -> CheckpointError {
     let names: Vec<String> = Family::ALL.iter().map(|family| format!("`{family}`")).collect();
     let supported = names.join(", ");
+    if name == Some("gemma3") {
+        return CheckpointError::new("config::unsupported_architecture", "models of text and images are not supported")
+            .with_help("Gemma 3's models for text alone have the model_type `gemma3_text`: 270M and 1B");
+    }
     let message = match name {
         Some(name) => format!("the architecture `{name}` is not supported"),
         None => "the model does not say which architecture it is".to_owned(),

@@ -55,7 +55,9 @@ impl GgufModel {
         }
         if config.norm_offset != 0.0 && is_norm(config, name) {
             // llama.cpp's converter adds the offset; Hugging Face's files are without it.
-            values.iter_mut().for_each(|value| *value -= config.norm_offset);
+            for value in &mut values {
+                *value -= config.norm_offset;
+            }
         }
         let tensor = HostTensor { shape: entry.shape.clone(), values };
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.file.path()))

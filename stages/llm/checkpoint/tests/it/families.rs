@@ -78,7 +78,9 @@ fn converted(architecture: &str, config: &ModelConfig, name: &str, shape: &[usiz
         }
     }
     if architecture.starts_with("gemma") && name.contains("norm") {
-        numbers.iter_mut().for_each(|value| *value += 1.0);
+        for value in &mut numbers {
+            *value += 1.0;
+        }
     }
     numbers
 }

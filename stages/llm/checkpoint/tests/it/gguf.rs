@@ -34,6 +34,17 @@ fn rope_factors_are_taken_from_their_tensor() {
     assert!((config.layer_form(0).rotary.as_ref().unwrap().inverse_frequencies(1)[1] - 0.01 / 32.0).abs() < 1e-12);
 }
 
+#[test]
+fn a_bias_that_no_key_names_is_seen() {
+    let mut file = gguf();
+    file.tensor("blk.0.attn_output.bias", &[8], &[0.5; 8]);
+    let (_guard, path) = file.write();
+    let model = Checkpoint::open(&path).unwrap();
+    let biased: Vec<&str> = model.config().linears.iter().filter(|linear| linear.bias).map(|l| l.name).collect();
+    assert_eq!(biased, ["self_attn.o_proj"]);
+    assert_eq!(model.tensor("model.layers.0.self_attn.o_proj.bias").unwrap().values, [0.5; 8]);
+}
+
 fn code(change: impl FnOnce(&mut Gguf)) -> String {
     let mut file = gguf();
     change(&mut file);
