@@ -12,6 +12,7 @@ mod exec;
 mod import;
 mod matrix;
 mod peers;
+mod random;
 mod recall;
 mod remote;
 mod runs;
