@@ -65,7 +65,7 @@ fn wgpu_computes_every_family_as_the_cpu_does() {
     for family in families() {
         let computed = |device: &Device| {
             let model = family.model(device);
-            let adapter = family.adapter(&model);
+            let adapter = FamilyReference::adapter(&model);
             let mut gradient = vec![0f32; adapter.values.len()];
             let randomness = Randomness { seed: 0, dropout: 0.0, neftune_alpha: 0.0 };
             let workers = &mut Workers::new(1);

@@ -44,7 +44,7 @@ fn logits_losses_and_gradients_are_those_of_transformers_and_peft() {
     let rows = FamilyReference::rows();
     for family in families() {
         let base = family.model(&Device::flex());
-        let adapter = family.adapter(&base);
+        let adapter = FamilyReference::adapter(&base);
         for (kind, model) in [("base", base.clone()), ("tuned", base.with(&adapter).unwrap())] {
             let what = format!("{} {kind}", family.name);
             let found: Vec<f32> = (0..rows.len()).flat_map(|row| logits(&model, rows.row(row))).collect();

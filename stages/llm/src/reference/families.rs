@@ -45,7 +45,7 @@ impl FamilyReference {
     }
 
     /// With the values that the script gives it.
-    pub(crate) fn adapter(&self, model: &Model) -> Adapter {
+    pub(crate) fn adapter(model: &Model) -> Adapter {
         let mut adapter = Adapter::initial(Reference::lora(), model, 0).unwrap();
         for tensor in adapter.tensors.clone() {
             let range = tensor.range();
