@@ -22,12 +22,11 @@ pub(super) fn run(params: &TrainPreferenceParams, step: &StepContext) -> Result<
     let given = given_adapter(&params.lora, &session, step)?;
     let model = session.model(params.optimizer.precision())?;
     let failed = |error| llm_error(&error);
-    let initial = match &given {
-        Some(adapter) => adapter.clone(),
-        None => {
-            let lora = params.lora.config(&session.checkpoint().config().name);
-            Adapter::initial(lora, &model, params.optimizer.seed).map_err(failed)?
-        }
+    let initial = if let Some(adapter) = &given {
+        adapter.clone()
+    } else {
+        let lora = params.lora.config(&session.checkpoint().config().name);
+        Adapter::initial(lora, &model, params.optimizer.seed).map_err(failed)?
     };
     let model = initial.residual(&model).map_err(failed)?;
     if loss.method.needs_reference() {

@@ -38,15 +38,13 @@ pub(super) fn read(row: &mut Row<'_>) -> Result<Vec<Message>, Problem> {
 
 /// What both conversations begin with, where the question has no column of its own.
 fn common_turns(row: &Row<'_>) -> Result<Vec<Message>, Problem> {
-    let turns = |part: Part| match row.value(part) {
-        Some(turns @ Value::Array(_)) => turns_of(turns.clone(), row.name(part)),
-        _ => {
-            let detail = format!(
-                "the column `{}` is missing, and the answers are no conversations that hold it",
-                row.name(Part::Prompt)
-            );
-            Err(Problem::new(Reason::MissingColumn, detail))
+    let turns = |part: Part| {
+        if let Some(turns @ Value::Array(_)) = row.value(part) {
+            return turns_of(turns.clone(), row.name(part));
         }
+        let question = row.name(Part::Prompt);
+        let detail = format!("the column `{question}` is missing, and the answers are no conversations that hold it");
+        Err(Problem::new(Reason::MissingColumn, detail))
     };
     let (chosen, rejected) = (turns(Part::Chosen)?, turns(Part::Rejected)?);
     let common = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();

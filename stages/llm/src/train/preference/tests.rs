@@ -92,17 +92,19 @@ fn slopes_are_those_of_finite_differences() {
     }
 }
 
+type Gradients = fn(
+    &Model,
+    &dyn Trainable,
+    &[NamedRow<'_>],
+    Weights<'_>,
+    Randomness,
+    &mut Workers,
+    &mut [f32],
+) -> Result<Passed, crate::LlmError>;
+
 /// Loss and gradient of one optimizer step over all rows, the reference being `start`.
 fn step(
-    by: fn(
-        &Model,
-        &dyn Trainable,
-        &[NamedRow<'_>],
-        Weights<'_>,
-        Randomness,
-        &mut Workers,
-        &mut [f32],
-    ) -> Result<Passed, crate::LlmError>,
+    by: Gradients,
     preference: &Preference<'_>,
     model: &Model,
     policy: &Adapter,
