@@ -18,6 +18,8 @@ pub mod split;
 pub mod tokenize;
 pub mod tokens;
 #[cfg(feature = "llm")]
+pub mod train_full;
+#[cfg(feature = "llm")]
 pub mod train_lora;
 #[cfg(feature = "llm")]
 pub mod train_preference;
@@ -36,6 +38,8 @@ pub fn registry() -> Registry {
         StageKind::of::<train_lora::TrainLora>(),
         #[cfg(feature = "llm")]
         StageKind::of::<train_preference::TrainPreference>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<train_full::TrainFull>(),
         #[cfg(feature = "llm")]
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<ab_compare::AbCompare>(),

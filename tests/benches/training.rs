@@ -1,7 +1,7 @@
-//! LoRA training beside PEFT on the same rows and settings, whole steps with optimizer, in one run:
+//! LoRA training beside PEFT, and full tuning beside torch, on the same rows and settings, whole steps with optimizer, in one run:
 //! `REFIT_PEERS=… cargo bench -p refit-tests --bench training`, where `tests/peers/setup.py` filled that folder.
 //!
-//! PEFT is taken at its faster of two orders, that of the rows and that of their lengths. The first step of every run is
+//! The peer is taken at its faster of two orders, that of the rows and that of their lengths. The first step of every run is
 //! not timed: in it, memory is taken for the first time. The adapters start with B at zero, so that the losses of the
 //! first step show whether both see the same rows and the same model.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
@@ -13,10 +13,13 @@ use std::{
 };
 
 use refit_tests::Sandbox;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BATCH: usize = 8;
 const STEPS: usize = 16;
+
+/// A row of the long ones has so many questions with their answers: about 300 tokens.
+const QUESTIONS: usize = 6;
 
 /// Rows as the help desk's model sees them, all behind one system prompt; and the same ones with nothing before the question.
 const CASES: [(&str, &str, &str); 2] = [
@@ -35,21 +38,63 @@ fn main() {
     };
     for (name, clean, tokens) in CASES {
         let sandbox = Sandbox::new();
-        let data =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("pipelines/helpdesk/data/helpdesk.jsonl");
-        sandbox.write("rows.jsonl", fs_err::read(data).unwrap());
+        sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
         sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), clean, tokens));
         println!("{name}: {STEPS} steps of {BATCH} rows");
         for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
-            let ours = refit(&sandbox, precision);
-            let theirs = [false, true].map(|sorted| peft(&sandbox, &peers, dtype, sorted));
-            let [in_order, by_length] = &theirs;
-            let best = in_order.speed.max(by_length.speed);
-            ours.show(&format!("refit {precision}"), best);
-            in_order.show(&format!("PEFT {dtype}"), best);
-            by_length.show(&format!("PEFT {dtype}, sorted"), best);
+            beside(&sandbox, &peers, precision, dtype, false);
         }
     }
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", long_rows());
+    sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), "with: { on_error: skip }", ""));
+    println!("long rows, about {QUESTIONS} questions each: {STEPS} steps of {BATCH} rows");
+    for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
+        beside(&sandbox, &peers, precision, dtype, false);
+    }
+    let (name, clean, tokens) = CASES[1];
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
+    let lora = pipeline(&peers.join("model-hf"), clean, tokens);
+    let full = lora
+        .replace("train-lora", "train-full")
+        .replace("rank: 8, alpha: 16, learning_rate: 5e-4", "learning_rate: 1e-5");
+    sandbox.write("pipeline.yaml", full);
+    println!("every weight, {name}: {STEPS} steps of {BATCH} rows");
+    beside(&sandbox, &peers, "f32", "float32", true);
+}
+
+/// Runs both and shows them.
+fn beside(sandbox: &Sandbox, peers: &Path, precision: &str, dtype: &str, full: bool) {
+    let ours = refit(sandbox, precision, full);
+    let [in_order, by_length] = [false, true].map(|sorted| torch(sandbox, peers, dtype, sorted, full));
+    let best = in_order.speed.max(by_length.speed);
+    ours.show(&format!("refit {precision}"), best);
+    in_order.show(&format!("torch {dtype}"), best);
+    by_length.show(&format!("torch {dtype}, sorted"), best);
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("pipelines/helpdesk/data/helpdesk.jsonl")
+}
+
+/// The help desk's questions and answers, several in each conversation.
+fn long_rows() -> String {
+    let text = fs_err::read_to_string(data()).unwrap();
+    let rows: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let answered = rows.iter().filter_map(|row| Some((row["instruction"].as_str()?, row["output"].as_str()?)));
+    let turns: Vec<Value> = answered
+        .filter(|(question, answer)| !question.is_empty() && !answer.is_empty())
+        .flat_map(|(question, answer)| {
+            [json!({ "role": "user", "content": question }), json!({ "role": "assistant", "content": answer })]
+        })
+        .collect();
+    // Every question begins several conversations, so that there are rows enough.
+    let row = |at: usize| {
+        let turns: Vec<&Value> = turns.iter().cycle().skip(at * 6).take(2 * QUESTIONS).collect();
+        json!({ "messages": turns }).to_string() + "\n"
+    };
+    (0..STEPS * BATCH).map(row).collect()
 }
 
 fn pipeline(model: &Path, clean: &str, tokens: &str) -> String {
@@ -81,7 +126,7 @@ struct Measured {
 impl Measured {
     fn show(&self, who: &str, best: f64) {
         println!(
-            "  {who:<22} {:7.1} tokens/s {:5.2} × PEFT's best {:6.2} GiB  first loss {:.4}",
+            "  {who:<22} {:7.1} tokens/s {:5.2} × torch's best {:6.2} GiB  first loss {:.4}",
             self.speed,
             self.speed / best,
             self.memory / f64::from(1 << 30),
@@ -90,8 +135,10 @@ impl Measured {
     }
 }
 
-fn refit(sandbox: &Sandbox, precision: &str) -> Measured {
-    let setting = format!("stages.train.with.precision={precision}");
+fn refit(sandbox: &Sandbox, precision: &str, full: bool) -> Measured {
+    // Full tuning has no precision to set.
+    let setting =
+        if full { "stages.train.with.seed=1".to_owned() } else { format!("stages.train.with.precision={precision}") };
     let run = sandbox.refit(["run", "--json", "--device", "cpu", "-S", &setting]).expect_code(0);
     let folder = sandbox.path(precision);
     let to = folder.display().to_string();
@@ -107,7 +154,7 @@ fn refit(sandbox: &Sandbox, precision: &str) -> Measured {
     }
 }
 
-fn peft(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool) -> Measured {
+fn torch(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool, full: bool) -> Measured {
     let tokens = sandbox.path("tokens");
     if !tokens.exists() {
         sandbox.refit(["get", "tokens.tokens", "--to", &tokens.display().to_string()]).expect_code(0);
@@ -119,6 +166,7 @@ fn peft(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool) -> Measured 
     command.args(["--steps", &STEPS.to_string(), "--batch-size", &BATCH.to_string()]);
     command.args(["--dtype", dtype, "--threads", &threads]);
     command.args(sorted.then_some("--sort"));
+    command.args(full.then_some("--full"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let measured: Value = serde_json::from_slice(&output.stdout).unwrap();

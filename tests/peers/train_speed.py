@@ -1,6 +1,6 @@
-"""How fast PEFT trains on the rows of a tokens artifact: train_speed.py --model HF_FOLDER --tokens FOLDER --steps N --batch-size N --dtype float32|bfloat16 [--sort].
+"""How fast torch trains on the rows of a tokens artifact: train_speed.py --model HF_FOLDER --tokens FOLDER --steps N --batch-size N --dtype float32|bfloat16 [--sort] [--full].
 
-LoRA r=8 on all seven linear layers, AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
+PEFT's LoRA r=8 on all seven linear layers, or every weight with --full (rate 1e-5); AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
 lengths with --sort. The first step is not timed. Prints one JSON line.
 """
 import argparse, contextlib, json, resource, time
@@ -17,12 +17,14 @@ parser.add_argument("--batch-size", type=int, required=True)
 parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)
 parser.add_argument("--threads", type=int, required=True)
 parser.add_argument("--sort", action="store_true")
+parser.add_argument("--full", action="store_true")
 args = parser.parse_args()
 torch.set_num_threads(args.threads)
 dtype = getattr(torch, args.dtype)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
 targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets))
+if not args.full:
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets))
 trained = [p for p in model.parameters() if p.requires_grad]
 for parameter in trained:
     parameter.data = parameter.data.float()
@@ -31,7 +33,7 @@ ids, mask, offsets = file["train.ids"].long(), file["train.mask"].bool(), file["
 rows = [(ids[a:b], torch.where(mask[a:b], ids[a:b], -100)) for a, b in zip(offsets, offsets[1:])][: args.steps * args.batch_size]
 if args.sort:
     rows.sort(key=lambda row: len(row[0]))
-optimizer = torch.optim.AdamW(trained, lr=5e-4, weight_decay=0.0)
+optimizer = torch.optim.AdamW(trained, lr=1e-5 if args.full else 5e-4, weight_decay=0.0)
 amp = torch.autocast("cpu", dtype=dtype) if args.dtype == "bfloat16" else contextlib.nullcontext()
 pad = torch.nn.utils.rnn.pad_sequence
 model.train()

@@ -106,6 +106,26 @@ pub enum LlmError {
         /// What the parser says.
         reason: String,
     },
+    /// An expression that chooses weights is not valid.
+    #[error("`{pattern}` is not a valid regular expression: {reason}")]
+    BadWeightPattern {
+        /// As given.
+        pattern: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// An expression chooses no weight.
+    #[error("no weight of the model matches `{pattern}`")]
+    NoWeight {
+        /// As given.
+        pattern: String,
+    },
+    /// A chosen weight cannot be trained.
+    #[error("the weight `{name}` cannot be trained: its gradient is not computed")]
+    UntrainableWeight {
+        /// Its full name.
+        name: String,
+    },
     /// The loss or the gradient became NaN or infinite.
     #[error("the {quantity} became {value} at step {step}{}", first_bad.as_ref().map(|place| format!("; the first value that is not finite comes out of {place}")).unwrap_or_default())]
     NotFinite {
@@ -150,6 +170,9 @@ impl LlmError {
             Self::AdapterMismatch { .. } => "adapter::mismatch",
             Self::NoTarget { .. } => "adapter::no_target",
             Self::BadTargetPattern { .. } => "adapter::bad_target_pattern",
+            Self::BadWeightPattern { .. } => "train::bad_weight_pattern",
+            Self::NoWeight { .. } => "train::no_weight",
+            Self::UntrainableWeight { .. } => "train::untrainable_weight",
             Self::NotFinite { .. } => "train::not_finite",
             Self::Device { .. } => "device::failed",
             Self::Io(_) => "io::failed",
@@ -200,6 +223,13 @@ impl LlmError {
             ),
             Self::BadTargetPattern { .. } => {
                 "a string is matched as one regular expression against full names; give a list for plain names".into()
+            }
+            Self::BadWeightPattern { .. } => "each entry of `train` is a regular expression, looked for anywhere in a weight's full name".into(),
+            Self::UntrainableWeight { .. } => {
+                "choose others with `train`: `[_proj, embed_tokens, layernorm]` leaves out norms of heads and the head".into()
+            }
+            Self::NoWeight { .. } => {
+                "names are those of Hugging Face's files, such as `model.layers.0.self_attn.q_proj.weight` or `model.norm.weight`".into()
             }
             Self::NotFinite { .. } => {
                 "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm"

@@ -13,6 +13,7 @@ pub mod random;
 #[cfg(test)]
 mod reference;
 pub mod train;
+pub mod weights;
 
 pub use burn::tensor::Device;
 pub use error::LlmError;

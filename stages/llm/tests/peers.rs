@@ -19,11 +19,12 @@ use refit_checkpoint::{
 use refit_llm::{
     Device, Model,
     adapter::{self, Adapter, LoraConfig, LoraInit, TargetModules},
-    model::OwnedRows,
+    model::{OwnedRows, WeightForm},
     train::{
         Objective, Preference, PreferenceLoss, PreferenceMethod, Schedule, TrainConfig, TrainSettings, Trained, train,
         train_towards,
     },
+    weights::{Selection, TrainedWeights},
 };
 use serde_json::{Value, json};
 
@@ -271,5 +272,23 @@ fn dpo_follows_trl() {
         assert!((row.preference.margins.unwrap() - margin).abs() < 1e-2, "step {}: {row:?} {margin}", row.step);
     }
     eprintln!("{} steps of DPO: largest relative difference of the loss {worst:.2e}", theirs.len());
+    assert!(worst < 5e-3, "{worst}");
+}
+
+#[test]
+fn full_tuning_follows_transformers() {
+    let Some(peers) = Peers::find() else { return };
+    let checkpoint = Checkpoint::open(&peers.model()).unwrap();
+    let form = WeightForm { tiles: true, ..WeightForm::default() };
+    let model = Model::load_as(&checkpoint, &Device::flex(), form).unwrap();
+    let rows = rows(&checkpoint);
+    let (rate, folder) = (2e-5, tempfile::tempdir().unwrap());
+    let losses = peers.run("train_steps.py", &steps(rate, folder.path(), None), &rows);
+    let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
+    let model = model.without(&weights);
+    let settings = TrainSettings { threads: 2, snapshot: None };
+    let trained =
+        train(&model, weights, &rows, None, &config(rate), &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+    let worst = worst("full tuning", &trained, &losses[0]);
     assert!(worst < 5e-3, "{worst}");
 }

@@ -8,8 +8,8 @@ use refit_llm::{
     device::self_check,
     model::WeightForm,
     train::{
-        ComputePath, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, train_towards,
-        write_history,
+        ComputePath, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained,
+        train_towards, write_history,
     },
 };
 
@@ -110,12 +110,31 @@ impl<'a> Session<'a> {
         let (step, facts) = (self.step, self.tokens.facts());
         initial.template =
             Some(AdapterTemplate { chat_template: facts.template.clone(), digest: facts.template_digest.clone() });
-        step.fact("train.parameters", initial.parameters());
         if initial.config.init == LoraInit::Pissa {
             let rank = 2 * initial.config.rank;
             step.fact("train.written_as", format!("LoRA of rank {rank} for the base as it was"));
         }
         let start = initial.clone();
+        let trained = self.fit(model, initial, objective, validation, config, params)?;
+        let save = |adapter: &Adapter, folder: &Path| {
+            adapter::save(&adapter.for_original_base(&start), folder).map_err(|error| llm_error(&error))
+        };
+        save(&trained.last, &step.output_folder("last")?)?;
+        save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)
+    }
+
+    /// Trains whatever can be and writes the output `history`. `params` are those of the step.
+    pub(crate) fn fit<T: Trainable>(
+        &self,
+        model: &Model,
+        initial: T,
+        objective: Objective<'_>,
+        validation: Option<Objective<'_>>,
+        config: &TrainConfig,
+        params: &impl std::fmt::Debug,
+    ) -> Result<Trained<T>, StageError> {
+        let (step, dropout) = (self.step, initial.dropout());
+        step.fact("train.parameters", initial.values().len());
         let settings = TrainSettings {
             threads: step.settings().threads,
             snapshot: Some(SnapshotPolicy {
@@ -125,21 +144,17 @@ impl<'a> Session<'a> {
             }),
         };
         let mut on_event = |event: TrainEvent<'_>| {
-            report(step, config, start.config.dropout, event);
+            report(step, config, dropout, event);
             ControlFlow::Continue(())
         };
         let trained = train_towards(model, initial, objective, validation, config, &settings, &mut on_event)
             .map_err(|error| llm_error(&error))?;
-        self.write(&trained, &start)
+        self.write_history(&trained)?;
+        Ok(trained)
     }
 
-    fn write(&self, trained: &Trained<Adapter>, start: &Adapter) -> Result<(), StageError> {
+    fn write_history<T>(&self, trained: &Trained<T>) -> Result<(), StageError> {
         let step = self.step;
-        let save = |adapter: &Adapter, folder: &Path| {
-            adapter::save(&adapter.for_original_base(start), folder).map_err(|error| llm_error(&error))
-        };
-        save(&trained.last, &step.output_folder("last")?)?;
-        save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)?;
         let folder = step.output_folder("history")?;
         write_history(&trained.history, &folder).map_err(|error| llm_error(&error))?;
         curve::draw(&trained.history, &folder)?;
@@ -164,11 +179,11 @@ impl<'a> Session<'a> {
     }
 
     /// What a snapshot has to agree with: parameters, first values, rows, and the model as far as some of its weights show it.
-    fn fingerprint(&self, params: &impl std::fmt::Debug, initial: &Adapter) -> Result<String, StageError> {
+    fn fingerprint(&self, params: &impl std::fmt::Debug, initial: &dyn Trainable) -> Result<String, StageError> {
         let mut hasher = blake3::Hasher::new();
         let config = self.checkpoint.config();
         hasher.update(format!("{params:?}\n{:?}\n{config:?}\n", self.tokens.facts()).as_bytes());
-        hasher.update(bytemuck::cast_slice(&initial.values));
+        hasher.update(bytemuck::cast_slice(initial.values()));
         for part in self.tokens.parts().filter_map(|name| self.tokens.part(name)) {
             for (ids, mask) in part.iter() {
                 hasher.update(&(ids.len() as u64).to_le_bytes());

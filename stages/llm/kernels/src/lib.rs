@@ -13,6 +13,7 @@ pub mod cross_entropy;
 pub mod geglu;
 mod lanes;
 pub mod norm;
+mod outer;
 mod packed;
 mod product;
 pub mod rotary;
@@ -23,6 +24,7 @@ mod weight;
 
 pub use bf16::Bf16Panels;
 pub use lanes::Lanes;
+pub use outer::{TokenPanels, weight_gradient};
 pub use product::{Left, Right, Term, product, token_products};
 pub use refit_blocks::BlockFormat;
 pub use simd::Isa;

@@ -81,6 +81,16 @@ pub fn heads_backward(isa: Isa, x: &[f32], stride: usize, weight: &[f32], invers
     });
 }
 
+/// Adds to `out` the gradient by the norm's weight: Σ over tokens of dy · x / √(mean(x²) + ε).
+pub fn weight_gradient(x: &Lanes, inverse: &[f32], dy: &Lanes, out: &mut [f32]) {
+    let stride = x.stride();
+    let rows = x.values().par_chunks(stride).zip(dy.values().par_chunks(stride));
+    out.par_iter_mut().zip(rows).for_each(|(to, (x, dy))| {
+        let sum: f32 = x.iter().zip(dy).zip(inverse).map(|((x, dy), inverse)| x * inverse * dy).sum();
+        *to += sum;
+    });
+}
+
 fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = values
         .par_chunks(stride * FEATURES_PER_TASK)

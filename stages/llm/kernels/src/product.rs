@@ -20,7 +20,7 @@ const DEEP: usize = 8 * DEPTH;
 const FEW_ROWS: usize = 64;
 
 /// Tasks for each thread, so that one that was held up does not hold up all.
-const TASKS_PER_THREAD: usize = 4;
+pub(crate) const TASKS_PER_THREAD: usize = 4;
 
 /// The side of a product whose numbers are taken one by one.
 #[derive(Clone, Copy)]
@@ -136,7 +136,7 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
 
 /// Rows of a task, in whole tiles: about `per_thread` for each thread, and of such a size that no thread is left without work while
 /// others still have some.
-fn rows_per_task(rows: usize, threads: usize, per_thread: usize) -> usize {
+pub(crate) fn rows_per_task(rows: usize, threads: usize, per_thread: usize) -> usize {
     let tiles = rows.div_ceil(TILE).max(1);
     let most = tiles.div_ceil(threads * per_thread);
     // Tiles that the busiest thread goes through.
@@ -208,10 +208,14 @@ fn lanes_block(
     match left {
         Left::Matrix { values, row, column, .. } => {
             let steps = right.len() / stride;
-            let start = values[first * row..].as_ptr();
-            let a = Walk { start, row, step: column, steps, jump: 0, blocks: 1 };
-            let (b, c) = (right[token..].as_ptr(), c.as_mut_ptr());
-            isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c, c_row, accumulate });
+            let start = &values[first * row..];
+            for first in (0..steps).step_by(DEPTH) {
+                let steps = DEPTH.min(steps - first);
+                let a = Walk { start: start[first * column..].as_ptr(), row, step: column, steps, jump: 0, blocks: 1 };
+                let (b, c) = (right[first * stride + token..].as_ptr(), c.as_mut_ptr());
+                let accumulate = accumulate || first > 0;
+                isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c, c_row, accumulate });
+            }
         }
         Left::Weight(weight) => {
             weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Plain), &right[token..], stride);

@@ -75,6 +75,11 @@ impl Weight {
         Self { out, width, tiles: Tiles::Packed(Packed { format, bytes, row, rows: out, precision }) }
     }
 
+    /// The place of a weight whose numbers lie elsewhere, from where products take them.
+    pub fn absent(out: usize, width: usize) -> Self {
+        Self { out, width, tiles: Tiles::F32(Vec::new()) }
+    }
+
     /// Rows.
     pub fn out(&self) -> usize {
         self.out

@@ -188,7 +188,9 @@ fn orthonormal(mut vectors: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
         }
         let left = dot(vector, vector).sqrt();
         let factor = if left > 1e-9 * length { 1.0 / left } else { 0.0 };
-        vector.iter_mut().for_each(|value| *value *= factor);
+        for value in vector.iter_mut() {
+            *value *= factor;
+        }
     }
     vectors
 }

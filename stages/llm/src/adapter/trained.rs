@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use refit_checkpoint::ModelConfig;
 
-use super::{Adapter, Part};
+use super::{Adapter, AdapterTensor, Part};
 use crate::{
     LlmError, Model,
     fused::Changes,
@@ -25,7 +25,7 @@ impl Trainable for Adapter {
     }
 
     fn name_of(&self, value: usize) -> String {
-        self.tensors.iter().find(|tensor| tensor.range().contains(&value)).map_or_else(String::new, |t| t.name())
+        self.tensors.iter().find(|tensor| tensor.range().contains(&value)).map_or_else(String::new, AdapterTensor::name)
     }
 
     fn check(&self, model: &ModelConfig) -> Result<(), LlmError> {
@@ -34,9 +34,6 @@ impl Trainable for Adapter {
 
     /// LoRA+ (<https://arxiv.org/abs/2402.12354>): what is not A moves faster, as in PEFT's `create_loraplus_optimizer`.
     fn groups(&self, config: &TrainConfig) -> Vec<ValueGroup> {
-        if config.lora_plus_ratio == 1.0 {
-            return Vec::new();
-        }
         let faster = self.tensors.iter().filter(|tensor| tensor.part != Part::A);
         faster.map(|t| ValueGroup { values: t.range(), rate: config.lora_plus_ratio, decays: true }).collect()
     }

@@ -1,4 +1,4 @@
-use refit_checkpoint::Activation;
+use refit_checkpoint::{Activation, NormPlace};
 use refit_kernels::{
     Isa, Lanes,
     attention::{self, Scores, Segment, Shape},
@@ -8,10 +8,14 @@ use refit_kernels::{
 };
 
 use super::{
+    dense::{Dense, Own},
     lora::{Group, Lora},
     projection::{Buffers, Kept, Linear, Past, Projection},
 };
-use crate::model::{LinearModule, Noise};
+use crate::{
+    model::{LinearModule, Noise},
+    weights::WeightPlace,
+};
 
 /// The frozen weights of one decoder block.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(super) struct Shared<'a> {
     /// Queries are multiplied by it.
     pub(super) scale: f32,
     pub(super) lora: &'a Lora<'a>,
+    pub(super) dense: Dense<'a>,
     /// In training, what is random.
     pub(super) noise: Option<&'a Noise>,
 }
@@ -106,13 +111,31 @@ pub(super) struct Scratch {
 }
 
 impl Norm {
-    pub(super) fn forward(&self, isa: Isa, x: &Lanes, y: &mut Lanes) -> Vec<f32> {
-        norm::forward(isa, x, &self.weight, self.epsilon, y)
+    /// `own` is the weight that is trained in place of the model's, if one is.
+    pub(super) fn forward(&self, isa: Isa, own: Option<&Own<'_>>, x: &Lanes, y: &mut Lanes) -> Vec<f32> {
+        norm::forward(isa, x, self.weight(own), self.epsilon, y)
     }
 
-    /// Adds to `dx`.
-    pub(super) fn backward(&self, isa: Isa, x: &Lanes, inverse: &[f32], dy: &Lanes, dx: &mut Lanes) {
-        norm::backward(isa, x, &self.weight, inverse, dy, dx);
+    /// Adds to `dx`, if that is wanted, and to the weight's own gradient.
+    pub(super) fn backward(
+        &self,
+        isa: Isa,
+        own: Option<&Own<'_>>,
+        (x, inverse): (&Lanes, &[f32]),
+        dy: &Lanes,
+        dx: Option<&mut Lanes>,
+        gradient: &mut [f32],
+    ) {
+        if let Some(own) = own {
+            norm::weight_gradient(x, inverse, dy, &mut gradient[own.at.clone()]);
+        }
+        if let Some(dx) = dx {
+            norm::backward(isa, x, self.weight(own), inverse, dy, dx);
+        }
+    }
+
+    fn weight<'n>(&'n self, own: Option<&Own<'n>>) -> &'n [f32] {
+        own.map_or(&self.weight, |own| own.values)
     }
 }
 
@@ -134,7 +157,9 @@ impl Block {
         y: &mut Lanes,
     ) {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
-        tape.inverse = self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
+        let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
+        let before_feed_forward = shared.norm(layer, NormPlace::BeforeFeedForward);
+        tape.inverse = self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
         let group = shared.group(layer, &self.qkv, None);
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_qkv, &mut tape.qkv);
         self.norm_heads(shared, tape);
@@ -153,7 +178,8 @@ impl Block {
             Some(norm) => {
                 let output = &mut tape.attention_output;
                 self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, output);
-                tape.attention_output_inverse = norm.forward(isa, output, &mut tape.middle);
+                let own = shared.norm(layer, NormPlace::AfterAttention);
+                tape.attention_output_inverse = norm.forward(isa, own.as_ref(), output, &mut tape.middle);
             }
             None => self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, &mut tape.middle),
         }
@@ -165,7 +191,8 @@ impl Block {
             None => tape.middle.add(&tape.x),
         }
 
-        tape.middle_inverse = self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
+        tape.middle_inverse =
+            self.feed_forward_norm.forward(isa, before_feed_forward.as_ref(), &tape.middle, &mut scratch.normed);
         let group = shared.group(layer, &self.gate_up, keep);
         self.gate_up.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_gate_up, &mut tape.gate_up);
         self.activate(isa, &tape.gate_up, &mut scratch.activated);
@@ -174,7 +201,8 @@ impl Block {
             Some(norm) => {
                 let output = &mut tape.feed_forward_output;
                 self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, output);
-                tape.feed_forward_output_inverse = norm.forward(isa, output, y);
+                let own = shared.norm(layer, NormPlace::AfterFeedForward);
+                tape.feed_forward_output_inverse = norm.forward(isa, own.as_ref(), output, y);
             }
             None => self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y),
         }
@@ -182,7 +210,7 @@ impl Block {
     }
 
     /// Turns `d`, the gradient by the block's output, into that by its input, unless `lowest`: then no input's is needed.
-    /// The gradients by the adapter's matrices are added at their places in `gradient`. The tape is used up.
+    /// The gradients by what is trained are added at their places in `gradient`. The tape is used up.
     #[allow(clippy::too_many_arguments, reason = "what the forward pass took, and what comes back")]
     pub(super) fn backward<'a>(
         &self,
@@ -196,12 +224,15 @@ impl Block {
         gradient: &mut [f32],
     ) {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
+        let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
+        let before_feed_forward = shared.norm(layer, NormPlace::BeforeFeedForward);
         self.activate(isa, &tape.gate_up, &mut scratch.activated);
         let added = match &self.after_feed_forward {
             Some(norm) => {
                 scratch.d_output.reshape(d.features(), d.tokens());
-                let inverse = &tape.feed_forward_output_inverse;
-                norm.backward(isa, &tape.feed_forward_output, inverse, d, &mut scratch.d_output);
+                let own = shared.norm(layer, NormPlace::AfterFeedForward);
+                let past = (&tape.feed_forward_output, tape.feed_forward_output_inverse.as_slice());
+                norm.backward(isa, own.as_ref(), past, d, Some(&mut scratch.d_output), gradient);
                 &scratch.d_output
             }
             None => &*d,
@@ -213,18 +244,20 @@ impl Block {
             Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
             Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
         }
-        self.feed_forward_norm.forward(isa, &tape.middle, &mut scratch.normed);
+        self.feed_forward_norm.forward(isa, before_feed_forward.as_ref(), &tape.middle, &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_gate_up, dy: &tape.gate_up };
         let group = shared.group(layer, &self.gate_up, keep);
         self.gate_up.backward(isa, &group, past, buffers, Some(&mut scratch.d_normed), gradient);
-        self.feed_forward_norm.backward(isa, &tape.middle, &tape.middle_inverse, &scratch.d_normed, d);
+        let (own, past) = (before_feed_forward.as_ref(), (&tape.middle, tape.middle_inverse.as_slice()));
+        self.feed_forward_norm.backward(isa, own, past, &scratch.d_normed, Some(&mut *d), gradient);
 
         let attended = if keep.is_some() { &tape.kept } else { &tape.attended };
         let added = match &self.after_attention {
             Some(norm) => {
                 scratch.d_output.reshape(d.features(), d.tokens());
-                let inverse = &tape.attention_output_inverse;
-                norm.backward(isa, &tape.attention_output, inverse, d, &mut scratch.d_output);
+                let own = shared.norm(layer, NormPlace::AfterAttention);
+                let past = (&tape.attention_output, tape.attention_output_inverse.as_slice());
+                norm.backward(isa, own.as_ref(), past, d, Some(&mut scratch.d_output), gradient);
                 &scratch.d_output
             }
             None => &*d,
@@ -250,14 +283,13 @@ impl Block {
         attention::backward(isa, shared.shape, scores, &shared.segments, past, &mut scratch.d_qkv);
         shared.turn(layer, &mut scratch.d_qkv, true);
         self.norm_heads_back(shared, tape, &mut scratch.d_qkv, &mut scratch.d_heads);
-        self.attention_norm.forward(isa, &tape.x, &mut scratch.normed);
+        self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
-        let d_normed = (!lowest).then_some(&mut scratch.d_normed);
+        let d_normed = (!lowest || before_attention.is_some()).then_some(&mut scratch.d_normed);
         self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
-        if !lowest {
-            self.attention_norm.backward(isa, &tape.x, &tape.inverse, &scratch.d_normed, d);
-        }
+        let (own, past) = (before_attention.as_ref(), (&tape.x, tape.inverse.as_slice()));
+        self.attention_norm.backward(isa, own, past, &scratch.d_normed, (!lowest).then_some(d), gradient);
     }
 }
 
@@ -305,7 +337,12 @@ impl Block {
 impl<'a> Shared<'a> {
     /// What is trained of a projection, for some tokens of the pass or for all.
     fn group(&self, layer: usize, projection: &Projection, keep: Option<&'a [u32]>) -> Group<'a> {
-        self.lora.group(layer, projection, self.noise, keep)
+        self.lora.group(layer, projection, &self.dense, self.noise, keep)
+    }
+
+    /// The weight of a norm of a block, if it is trained.
+    fn norm(&self, layer: usize, place: NormPlace) -> Option<Own<'a>> {
+        self.dense.get(WeightPlace::Norm(layer, place))
     }
 
     /// Features of queries, and of keys.

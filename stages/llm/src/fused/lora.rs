@@ -4,11 +4,13 @@ use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Term, product};
 
 use super::{
     FusedWeights,
+    dense::{Dense, Own},
     projection::{Linear, Projection},
 };
 use crate::{
     adapter::{AdaptedModule, Adapter},
     model::{LinearModule, Mask, Noise},
+    weights::WeightPlace,
 };
 
 /// An adapter as the fused pass takes it.
@@ -40,7 +42,7 @@ pub(super) struct Rows {
     pub(super) at: Range<usize>,
 }
 
-/// The part of an adapter that belongs to linear layers with one input.
+/// What is trained of linear layers with one input.
 pub(super) struct Group<'a> {
     pub(super) scale: f32,
     /// A of the adapted layers, one below the other: `[adapted · rank, in]`.
@@ -48,8 +50,16 @@ pub(super) struct Group<'a> {
     pub(super) rank: usize,
     /// One for each linear layer.
     pub(super) pairs: Vec<Option<Pair<'a>>>,
+    /// One for each linear layer: what of it is trained itself.
+    pub(super) own: Vec<OwnLinear<'a>>,
     /// With dropout, how to draw which entries of the input stay.
     pub(super) dropout: Option<Dropout<'a>>,
+}
+
+/// What of a linear layer is trained itself.
+pub(super) struct OwnLinear<'a> {
+    pub(super) weight: Option<Own<'a>>,
+    pub(super) bias: Option<Own<'a>>,
 }
 
 /// The part of an adapter that belongs to one linear layer.
@@ -101,11 +111,17 @@ impl<'a> Lora<'a> {
         Self { scale: scale as f32, values: &adapter.values, rank, places }
     }
 
+    /// No adapter.
+    pub(super) fn none(blocks: usize) -> Self {
+        Self { scale: 1.0, values: &[], rank: 0, places: (0..blocks).map(|_| Default::default()).collect() }
+    }
+
     /// What belongs to a projection of a block.
     pub(super) fn group(
         &self,
         layer: usize,
         projection: &Projection,
+        dense: &Dense<'a>,
         noise: Option<&'a Noise>,
         keep: Option<&'a [u32]>,
     ) -> Group<'a> {
@@ -122,7 +138,12 @@ impl<'a> Lora<'a> {
             })
             .collect();
         let dropout = noise.filter(|noise| noise.drops()).map(|noise| Dropout { noise, layer, keep });
-        Group { scale: self.scale, a: joined, rank: self.rank, pairs, dropout }
+        let own = |module| OwnLinear {
+            weight: dense.get(WeightPlace::Linear(layer, module)),
+            bias: dense.get(WeightPlace::Bias(layer, module)),
+        };
+        let own = projection.modules().map(own).collect();
+        Group { scale: self.scale, a: joined, rank: self.rank, pairs, own, dropout }
     }
 
     /// The first layer with a matrix: no gradient is needed below it.

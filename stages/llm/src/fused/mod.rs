@@ -8,9 +8,11 @@
 mod block;
 mod changes;
 mod coverage;
+mod dense;
 mod head;
 mod lora;
 mod mask;
+mod matrix;
 mod memory;
 mod pass;
 mod projection;

@@ -7,11 +7,14 @@ use refit_kernels::{
 use super::{
     Changes, FusedWeights, Memory,
     block::{Shared, Tape},
+    dense::Own,
     head::{HeadGradient, head_losses},
+    matrix::Matrix,
 };
 use crate::{
     LlmError, Model,
     model::{Batch, Noise},
+    weights::WeightPlace,
 };
 
 /// How much the loss of each target weighs in the gradient.
@@ -35,10 +38,9 @@ pub(crate) fn gradient(
     gradient: &mut [f32],
 ) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
-    let head_weights = (&*weights.head, model.config().logit_cap);
     let shared = shared(model, weights, changes, batch, noise);
     memory.tapes.resize_with(weights.blocks.len(), Tape::default);
-    embed(model, batch, noise, &mut memory.tapes[0].x)?;
+    embed(model, changes, batch, noise, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
     let keep = |layer: usize| (layer == last).then_some(batch.sources());
     for (layer, block) in weights.blocks.iter().enumerate() {
@@ -46,24 +48,47 @@ pub(crate) fn gradient(
         let y = above.first_mut().map_or(&mut memory.last, |tape| &mut tape.x);
         block.forward(layer, &shared, keep(layer), &mut tapes[layer], &mut memory.scratch, y);
     }
-    let inverse = weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
+    let last_norm = changes.dense.get(WeightPlace::LastNorm);
+    let inverse = weights.norm.forward(weights.isa, last_norm.as_ref(), &memory.last, &mut memory.normed);
     let weight = match weights_of {
         TargetWeights::Every(weight) => weight,
         TargetWeights::Each(_) => 1.0,
     };
-    let towards = HeadGradient { weight, d_hidden: &mut memory.d_normed };
-    let head = &mut memory.head;
-    let losses = head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), head, Some(towards));
+    let own_head = head_of(model, changes);
+    let by_head = own_head.as_ref().map(|own| &mut gradient[own.at.clone()]);
+    let towards = HeadGradient { weight, d_hidden: &mut memory.d_normed, by_head };
+    let matrix = Matrix::of(&weights.head, own_head.as_ref());
+    let losses = head_losses(
+        weights.isa,
+        (matrix, model.config().logit_cap),
+        &memory.normed,
+        batch.targets(),
+        &mut memory.head,
+        Some(towards),
+    );
     if let TargetWeights::Each(weights_of) = weights_of {
         weigh(&mut memory.d_normed, &weights_of(&losses));
     }
 
-    if let Some(lowest) = shared.lora.lowest() {
-        memory.d.reshape(memory.last.features(), memory.last.tokens());
-        weights.norm.backward(weights.isa, &memory.last, &inverse, &memory.d_normed, &mut memory.d);
+    let (lowest, embedding) = (changes.lowest(), changes.dense.get(WeightPlace::Embedding));
+    memory.d.reshape(memory.last.features(), memory.last.tokens());
+    let d = lowest.is_some().then_some(&mut memory.d);
+    let past = (&memory.last, inverse.as_slice());
+    weights.norm.backward(weights.isa, last_norm.as_ref(), past, &memory.d_normed, d, gradient);
+    if let Some(lowest) = lowest {
         for (layer, block) in weights.blocks.iter().enumerate().skip(lowest).rev() {
+            let ends = layer == lowest && embedding.is_none();
             let (tape, d) = (&mut memory.tapes[layer], &mut memory.d);
-            block.backward(layer, layer == lowest, &shared, keep(layer), tape, &mut memory.scratch, d, gradient);
+            block.backward(layer, ends, &shared, keep(layer), tape, &mut memory.scratch, d, gradient);
+        }
+    }
+    if let Some(embedding) = embedding {
+        let (hidden, to) = (memory.d.features(), &mut gradient[embedding.at]);
+        let scale = model.config().embedding_scale.unwrap_or(1.0);
+        for feature in 0..hidden {
+            for (id, d) in batch.ids.iter().zip(memory.d.row(feature)) {
+                to[*id as usize * hidden + feature] += d * scale;
+            }
         }
     }
     Ok(losses)
@@ -85,13 +110,12 @@ pub(crate) fn target_losses(
     memory: &mut Memory,
 ) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
-    let head_weights = (&*weights.head, model.config().logit_cap);
     let shared = shared(model, weights, changes, batch, None);
     if memory.tapes.is_empty() {
         memory.tapes.push(Tape::default());
     }
     let tape = &mut memory.tapes[0];
-    embed(model, batch, None, &mut tape.x)?;
+    embed(model, changes, batch, None, &mut tape.x)?;
     let last = weights.blocks.len() - 1;
     for (layer, block) in weights.blocks.iter().enumerate() {
         let keep = (layer == last).then_some(batch.sources());
@@ -100,8 +124,18 @@ pub(crate) fn target_losses(
             std::mem::swap(&mut tape.x, &mut memory.last);
         }
     }
-    weights.norm.forward(weights.isa, &memory.last, &mut memory.normed);
-    Ok(head_losses(weights.isa, head_weights, &memory.normed, batch.targets(), &mut memory.head, None))
+    let last_norm = changes.dense.get(WeightPlace::LastNorm);
+    weights.norm.forward(weights.isa, last_norm.as_ref(), &memory.last, &mut memory.normed);
+    let own_head = head_of(model, changes);
+    let matrix = Matrix::of(&weights.head, own_head.as_ref());
+    Ok(head_losses(
+        weights.isa,
+        (matrix, model.config().logit_cap),
+        &memory.normed,
+        batch.targets(),
+        &mut memory.head,
+        None,
+    ))
 }
 
 fn shared<'a>(
@@ -136,14 +170,29 @@ fn shared<'a>(
         cap: config.attention.cap,
         slopes: config.attention.slopes.as_deref(),
         lora: &changes.lora,
+        dense: changes.dense,
         noise,
     }
 }
 
+/// The head's weight, if it is trained itself: that of the embedding if they are tied.
+fn head_of<'a>(model: &Model, changes: &Changes<'a>) -> Option<Own<'a>> {
+    changes.dense.get(if model.config.tied_head { WeightPlace::Embedding } else { WeightPlace::Head })
+}
+
 /// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.
-fn embed(model: &Model, batch: &Batch, noise: Option<&Noise>, x: &mut Lanes) -> Result<(), LlmError> {
+fn embed(
+    model: &Model,
+    changes: &Changes<'_>,
+    batch: &Batch,
+    noise: Option<&Noise>,
+    x: &mut Lanes,
+) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
-    let mut rows = model.embedding.rows(&batch.ids)?;
+    let mut rows = match changes.dense.get(WeightPlace::Embedding) {
+        Some(own) => batch.ids.iter().flat_map(|&id| &own.values[id as usize * hidden..][..hidden]).copied().collect(),
+        None => model.embedding.rows(&batch.ids)?,
+    };
     if let Some(scale) = model.config().embedding_scale {
         for value in &mut rows {
             *value *= scale;

@@ -1,11 +1,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
-use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Right, Term, Weight, product, token_products};
+use refit_kernels::{
+    Bf16Panels, Isa, Lanes, Left, Right, Term, TokenPanels, Weight, product, token_products, weight_gradient,
+};
 
 use super::{
     lora::{Group, Pair},
     mask::{add_masked, masked},
+    matrix::Matrix,
 };
 use crate::model::{LinearModule, Mask};
 
@@ -35,6 +38,8 @@ pub(super) struct Buffers {
     d_a: Vec<f32>,
     /// What dropout leaves of the input; also the gradient by that.
     dropped: Lanes,
+    /// The input, token by token.
+    by_token: TokenPanels,
     /// The gradient by the output before DoRA's factors.
     d_plain: Lanes,
 }
@@ -109,10 +114,11 @@ impl Projection {
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
         let input = buffers.panels[0].pack(isa, self.layers[0].weight.precision(), x.values(), stride);
         let mut first = 0;
-        for (layer, pair) in self.layers.iter().zip(&lora.pairs) {
+        for ((layer, pair), own) in self.layers.iter().zip(&lora.pairs).zip(&lora.own) {
             let out = layer.weight.out();
             let y = y.rows_mut(first..first + out);
-            let frozen = Term { left: Left::Weight(&layer.weight), right: input };
+            let right = if own.weight.is_some() { Right::Lanes { rows: x.values(), stride } } else { input };
+            let frozen = Term { left: Matrix::of(&layer.weight, own.weight.as_ref()).plain(), right };
             match pair {
                 Some(pair) => {
                     let right = Right::Lanes { rows: kept.low.rows(pair.rows.clone()), stride };
@@ -127,9 +133,9 @@ impl Projection {
             self.multiply_rows(lora, y);
         }
         let mut first = 0;
-        for layer in &self.layers {
+        for (layer, own) in self.layers.iter().zip(&lora.own) {
             let out = layer.weight.out();
-            if let Some(bias) = &layer.bias {
+            if let Some(bias) = own.bias.as_ref().map(|own| own.values).or(layer.bias.as_deref()) {
                 let y = y.rows_mut(first..first + out);
                 y.par_chunks_mut(stride).zip(bias).for_each(|(row, bias)| row.iter_mut().for_each(|v| *v += bias));
             }
@@ -137,7 +143,7 @@ impl Projection {
         }
     }
 
-    /// Adds the gradients by A, B and m at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
+    /// Adds the gradients by A, B and m, and by weights that are trained themselves, at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
     pub(super) fn backward(
         &self,
         isa: Isa,
@@ -149,6 +155,7 @@ impl Projection {
     ) {
         let Past { x, kept, dy } = past;
         let stride = x.stride();
+        self.own_gradients(isa, lora, x, dy, buffers, gradient);
         let mut d_plain = std::mem::take(&mut buffers.d_plain);
         let dy = if lora.is_dora() {
             self.magnitude_gradients(lora, &kept.plain, dy, gradient);
@@ -177,10 +184,11 @@ impl Projection {
             dx.reuse(x.features(), x.tokens());
             let mut terms = Vec::with_capacity(self.layers.len() + 1);
             let mut first = 0;
-            for (layer, panels) in self.layers.iter().zip(&mut buffers.panels) {
+            for ((layer, own), panels) in self.layers.iter().zip(&lora.own).zip(&mut buffers.panels) {
                 let out = layer.weight.out();
-                let right = panels.pack(isa, layer.weight.precision(), dy.rows(first..first + out), stride);
-                terms.push(Term { left: Left::Transposed(&layer.weight), right });
+                let matrix = Matrix::of(&layer.weight, own.weight.as_ref());
+                let right = panels.pack(isa, matrix.precision(), dy.rows(first..first + out), stride);
+                terms.push(Term { left: matrix.transposed(), right });
                 first += out;
             }
             if lora.rows() > 0 && lora.dropout.is_none() {
@@ -197,6 +205,35 @@ impl Projection {
             }
         }
         buffers.d_plain = d_plain;
+    }
+
+    /// Adds the gradients by weights and biases that are trained themselves.
+    fn own_gradients(
+        &self,
+        isa: Isa,
+        lora: &Group<'_>,
+        x: &Lanes,
+        dy: &Lanes,
+        buffers: &mut Buffers,
+        gradient: &mut [f32],
+    ) {
+        let stride = x.stride();
+        if lora.own.iter().any(|own| own.weight.is_some()) {
+            buffers.by_token.fill(x);
+        }
+        let mut first = 0;
+        for (layer, own) in self.layers.iter().zip(&lora.own) {
+            let out = layer.weight.out();
+            let dy = dy.rows(first..first + out);
+            if let Some(weight) = &own.weight {
+                weight_gradient(isa, dy, x, &buffers.by_token, &mut gradient[weight.at.clone()]);
+            }
+            if let Some(bias) = &own.bias {
+                let to = gradient[bias.at.clone()].par_iter_mut();
+                to.zip(dy.par_chunks(stride)).for_each(|(to, dy)| *to += dy.iter().sum::<f32>());
+            }
+            first += out;
+        }
     }
 
     /// Multiplies the output of each layer with DoRA by its factors.

@@ -4,12 +4,13 @@ use refit_checkpoint::{AttentionForm, HostTensor, LayerForm, ModelConfig, RopeSc
 
 use super::ComputePath;
 use crate::{
-    Device, Model, Precision,
+    Device, LlmError, Model, Precision,
     adapter::{Adapter, LoraConfig, Part, TargetModules},
     model::{Batch, OwnedRows, Randomness, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
     train::{NamedRow, Passed, Trainable, Weights, Workers, accumulate, composed_gradient},
+    weights::{Selection, TrainedWeights},
 };
 
 /// Every family, and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
@@ -102,6 +103,66 @@ type Gradients = fn(
     &mut Workers,
     &mut [f32],
 ) -> Result<Passed, crate::LlmError>;
+
+fn computed_full(by: Gradients, model: &Model, weights: &TrainedWeights, threads: usize) -> (f64, Vec<f32>) {
+    let mut gradient = vec![0f32; weights.values().len()];
+    let (rows, workers, by_targets) = (learnable_rows(7), &mut Workers::new(threads), Weights::Every(0.05));
+    let passed = by(model, weights, &named(&rows), by_targets, Randomness::default(), workers, &mut gradient).unwrap();
+    (passed.loss.mean(), gradient)
+}
+
+#[test]
+fn gradients_by_weights_are_those_of_burn_operations_and_any_number_of_threads() {
+    let some = |patterns: &[&str]| Selection::Matching(patterns.iter().map(|&p| p.to_owned()).collect());
+    let selections = [
+        Selection::All,
+        some(&["_proj|W_pack|query_key_value|dense|embed|layernorm"]),
+        some(&["norm"]),
+        some(&["model.norm"]),
+        some(&["embed_tokens"]),
+        some(&[r"layers\.0\.mlp\.up", r"layers\.0\.self_attn\.v"]),
+        some(&[r"layers\.0\.input_layernorm"]),
+    ];
+    for (name, model) in models() {
+        for selection in &selections {
+            let weights = match TrainedWeights::of(&model, selection) {
+                // Families name their weights otherwise, and some have weights that cannot be trained.
+                Err(LlmError::NoWeight { .. } | LlmError::UntrainableWeight { .. }) => continue,
+                weights => weights.unwrap(),
+            };
+            let name = format!("{name}, {selection:?}");
+            let found = computed_full(accumulate, &model, &weights, 1);
+            let expected = computed_full(composed_gradient, &model, &weights, 2);
+            assert!((found.0 - expected.0).abs() < 1e-4 * expected.0, "{name}: {} {}", found.0, expected.0);
+            for tensor in weights.tensors() {
+                let (found, expected) = (&found.1[tensor.range()], &expected.1[tensor.range()]);
+                let off = norm(found.iter().zip(expected).map(|(a, b)| a - b));
+                assert!(off < 1e-4 * norm(expected.iter().copied()) + 1e-7, "{name}, {}: off by {off}", tensor.name);
+            }
+            for threads in [2, 3] {
+                assert_eq!(found, computed_full(accumulate, &model, &weights, threads), "{name}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_by_weights_agree_with_finite_differences() {
+    for (name, model) in models() {
+        let Ok(weights) = TrainedWeights::of(&model, &Selection::All) else { continue };
+        let (_, slope) = computed_full(accumulate, &model, &weights, 1);
+        let length = norm(slope.iter().copied());
+        let rows = learnable_rows(7);
+        let supervised: usize = (0..rows.len()).map(|row| rows.row(row).supervised()).sum();
+        let at = |step: f64| {
+            let moved = weights.values().iter().zip(&slope);
+            let moved = moved.map(|(value, slope)| value + (step * f64::from(*slope) / length) as f32).collect();
+            computed_full(accumulate, &model, &weights.with_values(moved), 1).0 * supervised as f64 * 0.05
+        };
+        let measured = (at(1e-3) - at(-1e-3)) / 2e-3;
+        assert!((measured - length).abs() < 5e-3 * length, "{name}: {measured} {length}");
+    }
+}
 
 fn computed(by: Gradients, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; adapter.values.len()];

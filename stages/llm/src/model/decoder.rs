@@ -1,5 +1,5 @@
 use burn::tensor::{Int, Tensor, activation};
-use refit_checkpoint::Activation;
+use refit_checkpoint::{Activation, NormPlace};
 
 use super::{
     AttentionShape, LayerLora, Noise,
@@ -36,6 +36,30 @@ impl DecoderLayer {
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         let after_attention = std::iter::once(&mut self.output).chain(&mut self.feed_forward_inputs);
         self.attention_inputs.iter_mut().chain(after_attention).chain(std::iter::once(&mut self.down))
+    }
+
+    /// One of its norms, if it has one there.
+    pub(crate) fn norm(&self, place: NormPlace) -> Option<&RmsNorm> {
+        match place {
+            NormPlace::BeforeAttention => Some(&self.attention_norm),
+            NormPlace::Queries => self.head_norms.as_ref().map(|[queries, _]| queries),
+            NormPlace::Keys => self.head_norms.as_ref().map(|[_, keys]| keys),
+            NormPlace::AfterAttention => self.after_attention.as_ref(),
+            NormPlace::BeforeFeedForward => Some(&self.feed_forward_norm),
+            NormPlace::AfterFeedForward => self.after_feed_forward.as_ref(),
+        }
+    }
+
+    /// The same, to be replaced.
+    pub(crate) fn norm_mut(&mut self, place: NormPlace) -> Option<&mut RmsNorm> {
+        match place {
+            NormPlace::BeforeAttention => Some(&mut self.attention_norm),
+            NormPlace::Queries => self.head_norms.as_mut().map(|[queries, _]| queries),
+            NormPlace::Keys => self.head_norms.as_mut().map(|[_, keys]| keys),
+            NormPlace::AfterAttention => self.after_attention.as_mut(),
+            NormPlace::BeforeFeedForward => Some(&mut self.feed_forward_norm),
+            NormPlace::AfterFeedForward => self.after_feed_forward.as_mut(),
+        }
     }
 
     /// The same, to be read.

@@ -50,6 +50,27 @@ impl Frozen {
         Self(Arc::new(forms))
     }
 
+    /// The place of a matrix that is trained itself, whose numbers lie with what is trained.
+    pub(crate) fn absent([out, width]: [usize; 2], device: &Device) -> Self {
+        Self(Arc::new(Forms {
+            device: device.clone(),
+            precision: Precision::F32,
+            tensor: OnceLock::new(),
+            tiles: OnceLock::from(Arc::new(Weight::absent(out, width))),
+        }))
+    }
+
+    /// A matrix that is not frozen at all, but tracked where the tensor is.
+    pub(crate) fn of_tensor(tensor: Tensor<2>) -> Self {
+        let device = tensor.device();
+        Self(Arc::new(Forms {
+            device,
+            precision: Precision::F32,
+            tensor: OnceLock::from(tensor),
+            tiles: OnceLock::new(),
+        }))
+    }
+
     /// Another matrix, kept as this one is.
     pub(crate) fn like(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
         let form = WeightForm { precision: self.0.precision, tiles: self.0.tensor.get().is_none() };

@@ -1,4 +1,4 @@
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, activation};
 
 use super::capped;
 
@@ -11,6 +11,8 @@ pub(crate) struct HeadLoss {
     pub(crate) losses: Tensor<1>,
     /// Gradient of the *sum* of the losses by the hidden states, `[targets, hidden]`, if asked for.
     pub(crate) gradient: Option<Tensor<2>>,
+    /// The same by the head itself, `[vocabulary, hidden]`, if asked for.
+    pub(crate) by_head: Option<Tensor<2>>,
     /// The most likely token of each row, if asked for.
     pub(crate) argmax: Option<Tensor<1, Int>>,
 }
@@ -22,6 +24,8 @@ pub(crate) enum HeadOutput {
     Losses,
     /// The gradient by the hidden states.
     Gradient,
+    /// That and the gradient by the head.
+    BothGradients,
     /// The most likely tokens.
     Argmax,
 }
@@ -42,12 +46,13 @@ pub(crate) fn lm_head_loss(
     let count = hidden.dims()[0];
     let block = (LOGITS_AT_ONCE / weight.dims()[0]).max(1);
     let (mut losses, mut gradients, mut argmaxes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_head = None;
     let mut start = 0;
     while start < count {
         let rows = block.min(count - start);
         let hidden = hidden.clone().narrow(0, start, rows);
         let targets = targets.clone().narrow(0, start, rows);
-        let logits = capped(hidden.matmul(weight.clone().transpose()), cap);
+        let logits = capped(hidden.clone().matmul(weight.clone().transpose()), cap);
         let largest = logits.clone().max_dim(1);
         let aimed = logits.clone().gather(1, targets.clone().unsqueeze_dim(1));
         if want == HeadOutput::Argmax {
@@ -59,22 +64,24 @@ pub(crate) fn lm_head_loss(
         // ln Σ exp = max − ln p(max), which stays finite however unlikely the target is.
         let log_sum = largest - p.clone().max_dim(1).log();
         losses.push((log_sum - aimed).squeeze_dim::<1>(1));
-        if want == HeadOutput::Gradient {
-            gradients.push(match slopes {
-                // A target's own slope is not 1 here, so it cannot be taken off afterwards.
-                Some(slopes) => {
-                    let own = slopes.clone().gather(1, targets.clone().unsqueeze_dim(1));
-                    let aimed = own * weight.clone().select(0, targets);
-                    (p * slopes).matmul(weight.clone()) - aimed
-                }
-                None => p.matmul(weight.clone()) - weight.clone().select(0, targets),
-            });
+        if matches!(want, HeadOutput::Gradient | HeadOutput::BothGradients) {
+            // A target's own slope is not 1 under a cap, so it cannot be taken off afterwards.
+            let own = slopes.as_ref().map(|slopes| slopes.clone().gather(1, targets.clone().unsqueeze_dim(1)));
+            let aimed = |rows: Tensor<2>| own.as_ref().map_or(rows.clone(), |own| own.clone() * rows);
+            let p = slopes.map_or(p.clone(), |slopes| p * slopes);
+            if want == HeadOutput::BothGradients {
+                let towards = p.clone().transpose().matmul(hidden.clone());
+                let towards = towards.select_assign(0, targets.clone(), aimed(hidden).neg(), IndexingUpdateOp::Add);
+                by_head = Some(by_head.map_or(towards.clone(), |sum: Tensor<2>| sum + towards));
+            }
+            gradients.push(p.matmul(weight.clone()) - aimed(weight.clone().select(0, targets)));
         }
         start += rows;
     }
     HeadLoss {
         losses: Tensor::cat(losses, 0),
-        gradient: (want == HeadOutput::Gradient).then(|| Tensor::cat(gradients, 0)),
+        gradient: (!gradients.is_empty()).then(|| Tensor::cat(gradients, 0)),
+        by_head,
         argmax: (want == HeadOutput::Argmax).then(|| Tensor::cat(argmaxes, 0)),
     }
 }

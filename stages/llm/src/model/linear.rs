@@ -31,6 +31,11 @@ impl Linear {
         Self { module: self.module, weight, bias: self.bias.clone() }
     }
 
+    /// The same layer with another bias, `[1, out]`.
+    pub(crate) fn with_bias_of(&self, bias: Tensor<2>) -> Self {
+        Self { bias: Some(bias), ..self.clone() }
+    }
+
     /// `[out]`.
     pub(crate) fn bias(&self) -> Option<Tensor<1>> {
         self.bias.clone().map(|bias| bias.squeeze_dim(0))

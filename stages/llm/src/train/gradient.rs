@@ -95,6 +95,10 @@ pub(crate) fn accumulate(
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<Passed, LlmError> {
+    // The head's own gradient is summed up before rows are weighed.
+    if let (Weights::ByRow(_), Some(head)) = (weights, trained.head(model.config())) {
+        return Err(LlmError::UntrainableWeight { name: trained.name_of(head.start) });
+    }
     if ComputePath::of(model).is_fused() {
         fused_gradient(model, trained, rows, weights, randomness, workers, total)
     } else {
@@ -192,13 +196,15 @@ fn shard_gradient(
         leaf
     })?;
     let hidden = tracked.supervised_hidden(&tables, noise.as_ref());
-    let head = lm_head_loss(
-        hidden.clone().inner(),
-        &model.head(),
-        model.config().logit_cap,
-        &tables.targets,
-        HeadOutput::Gradient,
-    );
+    let trained_head = trained.head(model.config());
+    let (weight_of_head, want) = match &trained_head {
+        Some(range) => {
+            let shape = [model.config().vocab_size, model.config().hidden_size];
+            (model.leaf(trained, range.clone(), shape), HeadOutput::BothGradients)
+        }
+        None => (model.head(), HeadOutput::Gradient),
+    };
+    let head = lm_head_loss(hidden.clone().inner(), &weight_of_head, model.config().logit_cap, &tables.targets, want);
     let losses: Vec<f64> = values(head.losses)?.into_iter().map(f64::from).collect();
     // The head's gradient is known in closed form; this product has exactly that gradient.
     let towards = head.gradient.expect("invariant: it was asked for");
@@ -224,6 +230,9 @@ fn shard_gradient(
     let mut parts = Vec::with_capacity(read.len());
     for (range, data) in read.into_iter().zip(reading.try_execute().map_err(|e| device(&e))?) {
         parts.push((range, data.as_slice::<f32>().map_err(|e| device(&e))?.to_vec()));
+    }
+    if let (Some(range), Some(by_head), Weights::Every(weight)) = (trained_head, head.by_head, weights) {
+        parts.push((range, values(by_head * weight)?));
     }
     Ok(Gradient { passed: Passed::of(&batch, rows, &losses), parts })
 }

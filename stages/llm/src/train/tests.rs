@@ -1,29 +1,34 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{ops::ControlFlow, path::Path, time::Duration};
+use std::{
+    ops::{ControlFlow, Range},
+    path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use super::{
-    NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trained, Weights, Workers, accumulate,
-    train,
+    NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained, Weights, Workers,
+    accumulate, train,
 };
 use crate::{
     Model,
     adapter::{Adapter, LoraConfig},
     model::{OwnedRows, Randomness, Rows},
     reference::{self, Reference, learnable_rows},
+    weights::{Selection, TrainedWeights},
 };
 
-fn randomness(adapter: &Adapter) -> Randomness {
-    Randomness { seed: 7, dropout: adapter.config.dropout, neftune_alpha: 0.0 }
+fn randomness(adapter: &dyn Trainable) -> Randomness {
+    Randomness { seed: 7, dropout: adapter.dropout(), neftune_alpha: 0.0 }
 }
 
-fn gradient(model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
+fn gradient(model: &Model, adapter: &dyn Trainable, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let named: Vec<NamedRow<'_>> =
         (0..rows.len()).map(|i| NamedRow { row: rows.row(i), index: i, name: i as u64 }).collect();
     let supervised: usize = named.iter().map(|n| n.row.supervised()).sum();
-    let mut total = vec![0f32; adapter.values.len()];
+    let mut total = vec![0f32; adapter.values().len()];
     let (weights, mut workers) = (Weights::Every(1.0 / supervised as f64), Workers::new(threads));
     let passed = accumulate(model, adapter, &named, weights, randomness(adapter), &mut workers, &mut total).unwrap();
     (passed.loss.mean(), total)
@@ -101,18 +106,76 @@ fn dora(reference: &Reference) -> Adapter {
 #[test]
 fn gradients_of_dora_equal_peft() {
     let reference = reference::llama();
-    let (adapter, expected) = (dora(&reference), &methods()["dora"]);
-    let (loss, found) = gradient(&reference.model(), &adapter, &reference.rows(), 2);
+    let adapter = dora(&reference);
+    let tensors = adapter.tensors.iter().map(|tensor| (tensor.name(), tensor.range())).collect();
+    assert_gradient("dora", &reference, &adapter, tensors);
+}
+
+#[test]
+fn gradients_of_all_weights_equal_transformers() {
+    let reference = reference::llama();
+    let weights = TrainedWeights::of(&reference.model(), &Selection::All).unwrap();
+    let tensors = weights.tensors().iter().map(|tensor| (tensor.name.clone(), tensor.range())).collect();
+    assert_gradient("full", &reference, &weights, tensors);
+}
+
+fn assert_gradient(method: &str, reference: &Reference, trained: &dyn Trainable, tensors: Vec<(String, Range<usize>)>) {
+    let expected = &methods()[method];
+    let (loss, found) = gradient(&reference.model(), trained, &reference.rows(), 2);
     let expected_loss = expected["loss"].as_f64().unwrap();
     assert!((loss - expected_loss).abs() < 1e-5 * expected_loss, "{loss} {expected_loss}");
-    for tensor in &adapter.tensors {
-        let found = &found[tensor.range()];
-        let numbers = expected["gradients"][tensor.name()].as_array().unwrap();
+    assert_eq!(tensors.len(), expected["gradients"].as_object().unwrap().len());
+    for (name, range) in tensors {
+        let found = &found[range];
+        let numbers = expected["gradients"][&name].as_array().unwrap();
         let [size, along] = [0, 1].map(|at| numbers[at].as_f64().unwrap());
         let found_along: f64 = found.iter().enumerate().map(|(at, g)| f64::from(*g) * (at as f64 + 1.0).sin()).sum();
         let off = (norm(found.iter().copied()) - size).abs().max((found_along - along).abs());
-        assert!(off < 1e-4 * size, "{}: {off} of {size}", tensor.name());
+        assert!(off < 1e-4 * size, "{name}: {off} of {size}");
     }
+}
+
+#[test]
+fn full_tuning_follows_transformers_step_by_step() {
+    let reference = reference::llama();
+    let (model, rows) = (reference.model(), reference.rows());
+    let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
+    let config = TrainConfig {
+        max_steps: Some(8),
+        learning_rate: 0.01,
+        schedule: Schedule::Constant,
+        shuffle: false,
+        ..TrainConfig::default()
+    };
+    let trained =
+        train(&model, weights, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();
+    let expected = methods();
+    for (row, expected) in trained.history.iter().zip(expected["full"]["steps"].as_array().unwrap()) {
+        let expected = expected.as_f64().unwrap();
+        assert!((row.loss - expected).abs() < 1e-3 * expected, "step {}: {} {expected}", row.step, row.loss);
+    }
+}
+
+#[test]
+fn full_tuning_resumes_bit_for_bit() {
+    let (model, rows) = (reference::qwen2().model(), learnable_rows(10));
+    let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
+    let run = |settings: &TrainSettings, stop: u64| {
+        train(&model, weights.clone(), &rows, Some(&learnable_rows(3)), &config(), settings, &mut |event| match event {
+            TrainEvent::Step { row, .. } if row.step == stop => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+        .unwrap()
+    };
+    let whole = run(&settings(1), u64::MAX);
+    let folder = tempfile::tempdir().unwrap();
+    for stop in [2, 5] {
+        assert!(run(&snapshots(folder.path(), "same"), stop).interrupted);
+    }
+    let rest = run(&snapshots(folder.path(), "same"), u64::MAX);
+    assert_eq!(rest.history.len(), whole.history.len());
+    assert_eq!(rest.last, whole.last);
+    assert_eq!(rest.best, whole.best);
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub trait Trainable: Sync {
     /// The first tensor that does not.
     fn check(&self, model: &ModelConfig) -> Result<(), LlmError>;
 
+    /// Where the values of the head lie, if it is trained: its gradient is known in closed form.
+    fn head(&self, _model: &ModelConfig) -> Option<Range<usize>> {
+        None
+    }
+
     /// Probability with which entries are dropped in training. Above 0, rows share no work.
     fn dropout(&self) -> f64 {
         0.0

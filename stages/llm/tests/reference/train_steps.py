@@ -1,7 +1,9 @@
-"""Losses of LoRA training steps by PEFT and torch: the oracle for `train::train`.
+"""Losses of training steps by PEFT or transformers and torch: the oracle for `train::train`.
 
-train_steps.py --model HF_FOLDER --adapter PEFT_FOLDER --out PEFT_FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
-Rows are {"ids": […], "mask": […]} in file order, around again when they run out. AdamW with torch's defaults, constant rate, global-norm clip 1.0.
+train_steps.py --model HF_FOLDER [--adapter PEFT_FOLDER] --out FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
+Rows are {"ids": […], "mask": […]} in file order, around again when they run out. Without an adapter
+every weight is trained. AdamW with torch's defaults, but norms and biases do not decay (an adapter has none), constant rate, global-norm
+clip 1.0.
 """
 import argparse, json, sys
 import torch
@@ -10,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
-parser.add_argument("--adapter", required=True)
+parser.add_argument("--adapter")
 parser.add_argument("--out", required=True)
 parser.add_argument("--batch-size", type=int, required=True)
 parser.add_argument("--rate", type=float, required=True)
@@ -18,9 +20,13 @@ parser.add_argument("--steps", type=int, required=True)
 args = parser.parse_args()
 torch.set_num_threads(2)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
+if args.adapter:
+    model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
 rows = [json.loads(line) for line in sys.stdin]
-optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=args.rate)
+trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+still = lambda name: "norm" in name or name.endswith("bias")
+groups = [{"params": [p for name, p in trained if not still(name)]}, {"params": [p for name, p in trained if still(name)], "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=args.rate)
 model.train()
 losses = []
 for step in range(args.steps):

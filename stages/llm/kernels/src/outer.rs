@@ -1,0 +1,96 @@
+use rayon::prelude::*;
+
+use crate::{
+    Isa, Lanes,
+    lanes::PAD,
+    product::{TASKS_PER_THREAD, rows_per_task, token_products},
+    tile::{Strip, Walk},
+};
+
+/// Features of a panel.
+const PANEL: usize = 48;
+
+/// Activations with the features of a token beside each other, in panels of 48 features, `[features / 48][tokens][48]`: the
+/// right side of gradients by whole weights.
+#[derive(Debug, Default)]
+pub struct TokenPanels {
+    features: usize,
+    tokens: usize,
+    values: Vec<f32>,
+}
+
+impl TokenPanels {
+    /// Takes over activations.
+    pub fn fill(&mut self, x: &Lanes) {
+        (self.features, self.tokens) = (x.features(), x.tokens());
+        self.values.resize(self.features * self.tokens, 0.0);
+        let stride = x.stride();
+        let panels = self.values.par_chunks_mut((PANEL * self.tokens).max(1));
+        panels.zip(x.values().par_chunks((PANEL * stride).max(1))).for_each(|(panel, rows)| {
+            let width = rows.len() / stride;
+            for (feature, row) in rows.chunks_exact(stride).enumerate() {
+                for (to, from) in panel[feature..].iter_mut().step_by(width).zip(row) {
+                    *to = *from;
+                }
+            }
+        });
+    }
+}
+
+/// The gradient by a weight: `out[i][j]` += Σ over tokens of `dy[i]`·`x[j]`, `dy` being rows of as many tokens as `x` has, and
+/// `panels` the same `x`.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn weight_gradient(isa: Isa, dy: &[f32], x: &Lanes, panels: &TokenPanels, out: &mut [f32]) {
+    let (stride, width, tokens) = (x.stride(), x.features(), x.tokens());
+    // A row of the result then ends within a vector.
+    if !width.is_multiple_of(PAD) {
+        return token_products(isa, dy, x.values(), stride, out);
+    }
+    assert!((panels.features, panels.tokens) == (width, tokens), "panels are of other activations");
+    assert!(dy.len().is_multiple_of(stride) && out.len() == dy.len() / stride * width, "shapes do not fit");
+    if out.is_empty() || tokens == 0 {
+        return;
+    }
+    let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
+    out.par_chunks_mut(per_task * width).zip(dy.par_chunks(per_task * stride)).for_each(|(out, dy)| {
+        let rows = out.len() / width;
+        for (panel, column) in panels.values.chunks(PANEL * tokens).zip((0..width).step_by(PANEL)) {
+            let columns = panel.len() / tokens;
+            let a = Walk { start: dy.as_ptr(), row: stride, step: 1, steps: tokens, jump: 0, blocks: 1 };
+            let (b, c) = (panel.as_ptr(), out[column..].as_mut_ptr());
+            isa.run(Strip { rows, columns, a, b, b_row: columns, c, c_row: width, accumulate: true });
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_of_weights_are_sums_over_tokens_whatever_the_shapes() {
+        for (rows, features, tokens) in [(5, 96, 33), (64, 112, 7), (3, 18, 20), (17, 16, 1), (40, 640, 50)] {
+            let number = |at: usize| ((at * 37 % 101) as f32 - 50.0) * 0.01;
+            let (mut x, mut dy) = (Lanes::zeros(features, tokens), Lanes::zeros(rows, tokens));
+            let stride = x.stride();
+            for (lanes, shift) in [(&mut x, 0), (&mut dy, 7)] {
+                for (at, row) in lanes.values_mut().chunks_exact_mut(stride).enumerate() {
+                    row[..tokens].iter_mut().enumerate().for_each(|(token, v)| *v = number(at * 31 + token + shift));
+                }
+            }
+            let mut panels = TokenPanels::default();
+            panels.fill(&x);
+            for isa in Isa::available() {
+                let mut out = vec![0.5; rows * features];
+                weight_gradient(isa, dy.values(), &x, &panels, &mut out);
+                for (at, found) in out.iter().enumerate() {
+                    let (row, feature) = (at / features, at % features);
+                    let expected: f32 = 0.5 + (0..tokens).map(|t| dy.row(row)[t] * x.row(feature)[t]).sum::<f32>();
+                    assert!((found - expected).abs() < 1e-4, "{isa:?} {rows}×{features}×{tokens}: {found} {expected}");
+                }
+            }
+        }
+    }
+}

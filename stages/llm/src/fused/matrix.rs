@@ -1,0 +1,49 @@
+use refit_kernels::{Left, Precision, Weight};
+
+use super::dense::Own;
+
+/// The matrix of a linear layer or of the head: the model's own, or one that is trained in its place.
+#[derive(Clone, Copy)]
+pub(super) enum Matrix<'a> {
+    Frozen(&'a Weight),
+    /// Row by row, and how many rows.
+    Trained(&'a [f32], usize),
+}
+
+impl<'a> Matrix<'a> {
+    pub(super) fn of(frozen: &'a Weight, own: Option<&Own<'a>>) -> Self {
+        own.map_or(Self::Frozen(frozen), |own| Self::Trained(own.values, frozen.out()))
+    }
+
+    /// Rows.
+    pub(super) fn out(self) -> usize {
+        match self {
+            Self::Frozen(weight) => weight.out(),
+            Self::Trained(_, out) => out,
+        }
+    }
+
+    /// In which form its products take their other side.
+    pub(super) fn precision(self) -> Precision {
+        match self {
+            Self::Frozen(weight) => weight.precision(),
+            Self::Trained(..) => Precision::F32,
+        }
+    }
+
+    /// W.
+    pub(super) fn plain(self) -> Left<'a> {
+        match self {
+            Self::Frozen(weight) => Left::Weight(weight),
+            Self::Trained(values, out) => Left::matrix(values, out),
+        }
+    }
+
+    /// Wᵀ.
+    pub(super) fn transposed(self) -> Left<'a> {
+        match self {
+            Self::Frozen(weight) => Left::Transposed(weight),
+            Self::Trained(values, out) => Left::transposed(values, out),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `train-full`: trains weights of the model itself, all or chosen ones, and writes the model as a Hugging Face folder.
+
+mod params;
+mod run;
+
+pub use params::TrainFullParams;
+use refit_engine::stage::{
+    ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+};
+
+/// The stage kind.
+pub struct TrainFull;
+
+impl Stage for TrainFull {
+    type Params = TrainFullParams;
+
+    const KIND: &'static str = "train-full";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "Trains the weights of a model itself, all or chosen ones, and writes the model.";
+    const INPUTS: &'static [InputPort] = &[
+        InputPort::required("model", &[ArtifactKind::Model], "the model to start from"),
+        InputPort::required("tokens", &[ArtifactKind::Tokens], "what `tokenize` made with this model"),
+    ];
+    const OUTPUTS: &'static [OutputPort] = &[
+        OutputPort::new(
+            "model",
+            ArtifactKind::Model,
+            "a Hugging Face folder with the weights of the lowest validation loss; the last ones if there are no validation rows",
+        ),
+        OutputPort::new(
+            "history",
+            ArtifactKind::History,
+            "`history.jsonl` (loss, validation loss, learning rate, tokens and seconds of each step), `curve.png`, `curve.svg`",
+        ),
+    ];
+    const RESOURCE: Resource = Resource::Accelerator;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn run(params: Self::Params, step: &StepContext) -> Result<(), StageError> {
+        run::run(&params, step)
+    }
+}
+
+#[cfg(test)]
+mod tests;
