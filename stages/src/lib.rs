@@ -7,9 +7,13 @@ pub mod device;
 #[cfg(feature = "llm")]
 pub mod evaluate;
 pub mod exec;
+#[cfg(feature = "llm")]
+pub mod export;
 pub mod lines;
 #[cfg(feature = "llm")]
 pub mod llm_error;
+#[cfg(feature = "llm")]
+pub mod merge;
 pub mod model_error;
 pub mod predictions;
 pub mod records;
@@ -25,6 +29,7 @@ pub mod train_lora;
 pub mod train_preference;
 #[cfg(feature = "llm")]
 pub mod training;
+mod written;
 
 use refit_engine::stage::{Registry, StageKind};
 
@@ -43,6 +48,10 @@ pub fn registry() -> Registry {
         #[cfg(feature = "llm")]
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<ab_compare::AbCompare>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<merge::Merge>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<export::Export>(),
         StageKind::program::<exec::Exec>(),
     ]))
 }

@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod damage;
 mod exec;
+mod export;
 mod import;
 mod matrix;
 mod peers;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use refit_checkpoint::CheckpointError;
+use refit_checkpoint::{BlockFormat, CheckpointError};
 
 /// Why a model could not be loaded, run or trained: what, where, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,16 @@ pub enum LlmError {
         found: Vec<usize>,
         /// Rows and columns the configuration implies.
         expected: Vec<usize>,
+    },
+    /// A matrix has rows that cannot be brought into blocks.
+    #[error("rows of {width} numbers in the weight `{name}` do not fill blocks of {} ({format})", .format.values())]
+    NotInBlocks {
+        /// Name of the tensor, as Hugging Face spells it.
+        name: String,
+        /// Numbers in a row.
+        width: usize,
+        /// The blocks.
+        format: BlockFormat,
     },
     /// A token id is outside of the vocabulary.
     #[error("row {row} holds the token {token}, but the model knows only tokens below {vocabulary}")]
@@ -158,6 +168,7 @@ impl LlmError {
         match self {
             Self::Checkpoint(error) => error.code(),
             Self::WeightShape { .. } => "model::weight_shape",
+            Self::NotInBlocks { .. } => "model::not_in_blocks",
             Self::TokenOutOfRange { .. } => "train::token_out_of_range",
             Self::RowTooLong { .. } => "train::row_too_long",
             Self::EmptyPrompt { .. } => "generate::empty_prompt",
@@ -199,6 +210,7 @@ impl LlmError {
             Self::WeightShape { .. } => {
                 "the configuration and the weights come from different models; fetch both again".into()
             }
+            Self::NotInBlocks { .. } => "leave the model in floats: `quantization: unpack`".into(),
             Self::TokenOutOfRange { .. } => {
                 "the tokens were made with another model's tokenizer; wire the same model to `tokenize` and here".into()
             }

@@ -5,7 +5,7 @@ use refit_llm::{LlmError, Precision, train::Objective, weights::TrainedWeights};
 use super::params::TrainFullParams;
 use crate::{
     llm_error::llm_error,
-    training::{Session, TokenPart},
+    training::{Quantization, Session, TokenPart},
 };
 
 pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), StageError> {
@@ -17,7 +17,7 @@ pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), St
         step.fact("train.rows_left_out", rows.left_out());
         step.warn(format!("{} rows hold answers to be avoided and are left out", rows.left_out()));
     }
-    let model = session.model(Precision::F32)?;
+    let model = session.model(Precision::F32, Quantization::Unpack)?;
     let initial = TrainedWeights::of(&model, &params.selection()).map_err(|error| llm_error(&error))?;
     let model = model.without(&initial);
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));

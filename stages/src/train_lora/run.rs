@@ -1,5 +1,8 @@
 use refit_engine::stage::{StageError, StepContext};
-use refit_llm::{adapter::Adapter, train::Objective};
+use refit_llm::{
+    adapter::{Adapter, LoraInit},
+    train::Objective,
+};
 
 use super::params::TrainLoraParams;
 use crate::{
@@ -20,8 +23,11 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
         ));
     }
     let lora = params.lora.config(&session.checkpoint().config().name);
-    let model = session.model(params.optimizer.precision())?;
+    let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
     let initial = Adapter::initial(lora, &model, params.optimizer.seed).map_err(|error| llm_error(&error))?;
+    if initial.config.init == LoraInit::Pissa && !model.weights_kept().formats.is_empty() {
+        step.warn("the layers that are trained take the memory of floats: `init: pissa` takes its start off them, and blocks cannot hold the rest");
+    }
     let model = initial.residual(&model).map_err(|error| llm_error(&error))?;
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));
     session.train(&model, initial, Objective::CrossEntropy(&rows), validation, &config, params)

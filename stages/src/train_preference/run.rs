@@ -20,7 +20,7 @@ pub(super) fn run(params: &TrainPreferenceParams, step: &StepContext) -> Result<
     let held_out = held_out.map(|rows| Ok::<_, StageError>((rows, preferences(rows, &loss, &session)?))).transpose()?;
 
     let given = given_adapter(&params.lora, &session, step)?;
-    let model = session.model(params.optimizer.precision())?;
+    let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
     let failed = |error| llm_error(&error);
     let initial = if let Some(adapter) = &given {
         adapter.clone()

@@ -7,6 +7,6 @@ mod params;
 mod rows;
 mod session;
 
-pub use params::{LoraParams, OptimizerParams, Schedule};
+pub use params::{LoraParams, OptimizerParams, Quantization, Schedule};
 pub(crate) use rows::TokenPart;
 pub(crate) use session::Session;

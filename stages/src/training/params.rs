@@ -83,6 +83,12 @@ pub struct OptimizerParams {
     /// processors with AVX512-BF16 and changes the losses in their third digit. The adapter and its optimizer are
     /// always f32.
     pub precision: Precision,
+    /// What becomes of a base whose weights are quantised (a GGUF file): `keep` leaves them in their blocks, which takes a
+    /// fifth of the memory, and unpacks what a product meets (QLoRA); `unpack` makes floats of them when the model is read,
+    /// which is a little faster; in f32, results are the same bit for bit. `nf4` also brings the linear layers of a base in
+    /// floats into NF4, in blocks of 64 as bitsandbytes does it, when the model is read: an eighth of the memory, and a base that
+    /// is slightly another one.
+    pub quantization: Quantization,
     /// Decides the adapter's first values, the order of rows, dropout and noise.
     pub seed: u64,
     /// A new random order of rows in each epoch. Otherwise they come in the order of the file.
@@ -115,6 +121,29 @@ pub enum Init {
     Gaussian,
     /// The largest singular values of the weight.
     Pissa,
+}
+
+/// What becomes of quantised weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    /// They stay in their blocks.
+    #[default]
+    Keep,
+    /// They become floats.
+    Unpack,
+    /// They stay, and others are brought into NF4.
+    Nf4,
+}
+
+impl From<Quantization> for refit_llm::model::Quantization {
+    fn from(quantization: Quantization) -> Self {
+        match quantization {
+            Quantization::Keep => Self::Keep,
+            Quantization::Unpack => Self::Unpack,
+            Quantization::Nf4 => Self::Nf4,
+        }
+    }
 }
 
 /// How exactly weights are kept.
@@ -171,6 +200,7 @@ impl Default for OptimizerParams {
             epsilon: 1e-8,
             max_grad_norm: 1.0,
             precision: Precision::F32,
+            quantization: Quantization::Keep,
             seed: 0,
             shuffle: true,
             evaluate_every: None,

@@ -6,14 +6,14 @@ use refit_llm::{
     Device, Model, Precision,
     adapter::{self, Adapter, AdapterTemplate, LoraInit},
     device::self_check,
-    model::WeightForm,
+    model::{self, WeightForm},
     train::{
         ComputePath, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained,
         train_towards, write_history,
     },
 };
 
-use super::curve;
+use super::{curve, params::Quantization};
 use crate::{
     device,
     llm_error::llm_error,
@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
     }
 
     /// The model on the step's device, in the form that training takes.
-    pub(crate) fn model(&self, precision: Precision) -> Result<Model, StageError> {
+    pub(crate) fn model(&self, precision: Precision, quantization: Quantization) -> Result<Model, StageError> {
         let device = device::select(self.step)?;
         if device != Device::flex() {
             self_check(&device).map_err(|error| llm_error(&error))?;
@@ -93,8 +93,25 @@ impl<'a> Session<'a> {
         if precision == Precision::Bf16 {
             warn_of_no_gain(&path, self.step);
         }
-        let form = WeightForm { precision, tiles: path.is_fused() };
-        Model::load_as(&self.checkpoint, &device, form).map_err(|error| llm_error(&error))
+        let kept = kept_blocks(quantization, &path);
+        let form = WeightForm { precision, tiles: path.is_fused(), quantization: kept };
+        let model = Model::load_as(&self.checkpoint, &device, form).map_err(|error| llm_error(&error))?;
+        self.step.fact("train.base", model.weights_kept().to_string());
+        self.warn_of_unpacked(quantization, &path);
+        Ok(model)
+    }
+
+    /// Says where a quantised base takes the memory of floats.
+    fn warn_of_unpacked(&self, wanted: Quantization, path: &ComputePath) {
+        let quantized = wanted == Quantization::Nf4 || self.checkpoint.block_format().is_some();
+        if let ComputePath::Composed { reason } = path
+            && wanted != Quantization::Unpack
+            && quantized
+        {
+            self.step.warn(format!(
+                "the base takes the memory of floats: its blocks were unpacked when it was read, because {reason}"
+            ));
+        }
     }
 
     /// Trains an adapter and writes the outputs `adapter`, `last` and `history`. `params` are those of the step.
@@ -199,6 +216,15 @@ impl<'a> Session<'a> {
             hasher.update(bytemuck::cast_slice(&weight.values));
         }
         Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+/// What becomes of blocks: burn operations keep what they multiplied until the backward pass, so that nothing is gained by
+/// unpacking it late.
+fn kept_blocks(wanted: Quantization, path: &ComputePath) -> model::Quantization {
+    match wanted {
+        Quantization::Keep if !path.is_fused() => model::Quantization::Unpack,
+        wanted => wanted.into(),
     }
 }
 

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ChatTemplate, CheckpointError, HostTensor, ModelConfig, StoredTensor, Tokenizer, family::expected_tensors,
-    folder::HfFolder, gguf::GgufModel, template, tokenizer,
+    BlockFormat, ChatTemplate, CheckpointError, FloatType, HostTensor, ModelConfig, StoredTensor, Tokenizer,
+    family::expected_tensors, folder::HfFolder, gguf::GgufModel, numbers::NumberFormat, template, tokenizer,
 };
 
 /// A model on disk: headers parsed, weights mapped, nothing decoded yet.
@@ -93,10 +93,39 @@ impl Checkpoint {
     /// As [`Checkpoint::tensor`].
     pub fn stored(&self, name: &str) -> Result<StoredTensor, CheckpointError> {
         let tensor = match &self.files {
-            Files::Folder(folder) => folder.tensor(name)?.map(StoredTensor::Plain),
+            Files::Folder(folder) => folder.stored(name)?,
             Files::Gguf(model) => model.stored(name, &self.config)?,
         };
         tensor.ok_or_else(|| self.missing(name))
+    }
+
+    /// The type of the numbers in the model's layers; `None` if they are in blocks.
+    pub fn float_type(&self) -> Option<FloatType> {
+        match self.format_in_layers()? {
+            NumberFormat::Blocks(_) => None,
+            NumberFormat::F16 => Some(FloatType::F16),
+            NumberFormat::Bf16 => Some(FloatType::Bf16),
+            NumberFormat::F32 | NumberFormat::F64 => Some(FloatType::F32),
+        }
+    }
+
+    /// The blocks that the model's layers are packed in, if they are.
+    pub fn block_format(&self) -> Option<BlockFormat> {
+        match self.format_in_layers()? {
+            NumberFormat::Blocks(format) => Some(format),
+            _ => None,
+        }
+    }
+
+    /// How the first matrix of the layers is kept.
+    fn format_in_layers(&self) -> Option<NumberFormat> {
+        let mut matrices = expected_tensors(&self.config)
+            .filter(|(name, shape)| shape.len() == 2 && name.starts_with(self.config.names.layers));
+        let (name, _) = matrices.next()?;
+        match &self.files {
+            Files::Folder(folder) => folder.format(&name),
+            Files::Gguf(model) => model.format(&name, &self.config),
+        }
     }
 
     /// Whether the model has a tensor of that Hugging Face name.

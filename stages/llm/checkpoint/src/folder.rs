@@ -7,7 +7,12 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{CheckpointError, HostTensor, ModelConfig, config::HfConfig, safetensor::SafetensorFile};
+use crate::{
+    BlockFormat, CheckpointError, HostTensor, ModelConfig, StoredTensor,
+    config::HfConfig,
+    numbers::NumberFormat,
+    safetensor::{RawTensor, SafetensorFile},
+};
 
 /// A model in Hugging Face's layout.
 #[derive(Debug)]
@@ -140,10 +145,32 @@ impl HfFolder {
     }
 
     pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.files[*self.tensors.get(name)?].shape(name)
+        self.nf4_shape(name).or_else(|| self.files[*self.tensors.get(name)?].shape(name))
+    }
+
+    /// The bytes of a tensor.
+    pub(crate) fn raw(&self, name: &str) -> Option<RawTensor<'_>> {
+        self.files[*self.tensors.get(name)?].raw(name)
+    }
+
+    /// How a tensor's numbers are kept.
+    pub(crate) fn format(&self, name: &str) -> Option<NumberFormat> {
+        if self.nf4_shape(name).is_some() {
+            return Some(NumberFormat::Blocks(BlockFormat::Nf4));
+        }
+        self.files[*self.tensors.get(name)?].format(name)
+    }
+
+    /// A tensor as it is kept.
+    pub(crate) fn stored(&self, name: &str) -> Result<Option<StoredTensor>, CheckpointError> {
+        if let Some(packed) = self.nf4(name)? {
+            return packed.check_finite(name).map(Some).map_err(|error| error.at(self.path()));
+        }
+        let Some(at) = self.tensors.get(name) else { return Ok(None) };
+        Ok(self.files[*at].tensor(name)?.map(StoredTensor::Plain))
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<HostTensor>, CheckpointError> {
-        self.tensors.get(name).map_or(Ok(None), |at| self.files[*at].tensor(name))
+        Ok(self.stored(name)?.map(StoredTensor::decode))
     }
 }

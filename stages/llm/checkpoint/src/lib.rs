@@ -4,7 +4,7 @@
 //! path ─► Checkpoint::open ─┬─► config()         ModelConfig
 //!                           ├─► tensor(name)     HostTensor, by Hugging Face names whatever the file
 //!                           ├─► tokenizer()      Tokenizer
-//!                           ├─► write_folder()   the same model with other weights, for other tools
+//!                           ├─► write_folder(), write_gguf()   the same model with other weights, for other tools
 //!                           └─► chat_template()  ChatTemplate ─► conversation::encode_conversation
 //! ```
 //! Nothing here knows a tensor library. Every file is taken as hostile: sizes are checked against the file before
@@ -18,6 +18,7 @@ mod family;
 mod folder;
 mod gguf;
 mod map;
+mod nf4;
 mod numbers;
 mod safetensor;
 mod template;
@@ -34,7 +35,8 @@ pub use error::CheckpointError;
 pub use family::Family;
 pub use map::MappedFile;
 pub use refit_blocks::BlockFormat;
+pub use safetensor::read_safetensors;
 pub use template::{ChatTemplate, Message};
 pub use tensor::{HostTensor, PackedTensor, StoredTensor};
 pub use tokenizer::{EncodedText, Tokenizer};
-pub use write::FloatType;
+pub use write::{FloatType, GgufLora, GgufType, LoraMatrix, write_safetensors};

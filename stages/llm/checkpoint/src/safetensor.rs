@@ -15,6 +15,12 @@ pub(crate) struct SafetensorFile {
     header: Metadata,
 }
 
+/// A tensor as it lies in its file.
+pub(crate) struct RawTensor<'a> {
+    pub(crate) dtype: Dtype,
+    pub(crate) bytes: &'a [u8],
+}
+
 impl SafetensorFile {
     pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = MappedFile::open(path)?;
@@ -34,6 +40,18 @@ impl SafetensorFile {
 
     pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
         Some(self.header.info(name)?.shape.clone())
+    }
+
+    /// The bytes of a tensor.
+    pub(crate) fn raw(&self, name: &str) -> Option<RawTensor<'_>> {
+        let info = self.header.info(name)?;
+        let (from, to) = info.data_offsets;
+        Some(RawTensor { dtype: info.dtype, bytes: self.file.get(self.start + from..self.start + to)? })
+    }
+
+    /// How a tensor's numbers are kept.
+    pub(crate) fn format(&self, name: &str) -> Option<NumberFormat> {
+        format_of(self.header.info(name)?.dtype)
     }
 
     /// Decodes a tensor, or `None` when the file has none of that name.
@@ -59,6 +77,16 @@ impl SafetensorFile {
         self.file.release(self.start + from..self.start + to);
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.path()))
     }
+}
+
+/// Decodes one tensor of a safetensors file.
+///
+/// # Errors
+/// A file that cannot be read or has no tensor of that name.
+pub fn read_safetensors(path: &Path, name: &str) -> Result<HostTensor, CheckpointError> {
+    SafetensorFile::open(path)?
+        .tensor(name)?
+        .ok_or_else(|| CheckpointError::new("weights::missing_tensor", format!("`{name}` is not in the file")).at(path))
 }
 
 fn format_of(dtype: Dtype) -> Option<NumberFormat> {

@@ -55,6 +55,16 @@ impl StoredTensor {
     }
 }
 
+impl StoredTensor {
+    /// Refuses NaN and infinity.
+    pub(crate) fn check_finite(self, name: &str) -> Result<Self, CheckpointError> {
+        match self {
+            Self::Plain(tensor) => tensor.check_finite(name).map(Self::Plain),
+            Self::Packed(tensor) => tensor.check_finite(name).map(Self::Packed),
+        }
+    }
+}
+
 impl From<HostTensor> for StoredTensor {
     fn from(tensor: HostTensor) -> Self {
         Self::Plain(tensor)

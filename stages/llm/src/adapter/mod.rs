@@ -2,6 +2,7 @@
 
 mod file;
 mod initial;
+mod merge;
 mod peft;
 mod pissa;
 mod target;

@@ -25,4 +25,6 @@ pub(crate) use pass::{TargetWeights, gradient, target_losses};
 pub(crate) use weights::FusedWeights;
 
 #[cfg(test)]
+mod blocks_tests;
+#[cfg(test)]
 mod tests;

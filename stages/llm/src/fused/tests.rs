@@ -358,7 +358,7 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
 #[test]
 fn weights_in_bf16_stay_near() {
     let llama = reference::llama();
-    let form = |precision| WeightForm { precision, tiles: true };
+    let form = |precision| WeightForm { precision, tiles: true, ..WeightForm::default() };
     let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| llama.model_as(form(precision)));
     let (adapter, rows) = (adapter(&exact, TargetModules::AllLinear), learnable_rows(7));
     let (expected_loss, expected) = computed(accumulate, &exact, &adapter, &rows, 2);

@@ -1,22 +1,61 @@
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
+use rayon::prelude::*;
+use refit_checkpoint::{BlockFormat, HostTensor, PackedTensor, StoredTensor};
 use refit_kernels::{Precision, Weight};
 
 use super::values;
-use crate::LlmError;
+use crate::{LlmError, device::is_cpu};
 
 /// How the frozen matrices of a model are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightForm {
-    /// How exactly.
+    /// How exactly they are multiplied.
     pub precision: Precision,
     /// As tiles for the fused kernels of the CPU; otherwise as tensors on the device.
     pub tiles: bool,
+    /// What becomes of blocks.
+    pub quantization: Quantization,
 }
 
-/// A frozen matrix `[out, in]`, as a tensor or as tiles. Who needs the other form gets it: it is made once, and both stay.
+impl WeightForm {
+    /// Whether blocks stay blocks: only the CPU's kernels multiply them as they are. Burn operations on the CPU unpack them for
+    /// each use, which is worth it where memory counts more than time; other devices get floats.
+    fn keeps_blocks(self, device: &Device) -> bool {
+        match self.quantization {
+            Quantization::Unpack => false,
+            Quantization::Keep => is_cpu(device),
+            Quantization::Nf4 => self.tiles,
+        }
+    }
+}
+
+/// Whether frozen matrices are kept in blocks and unpacked inside the products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// All are unpacked when they are read.
+    #[default]
+    Unpack,
+    /// Those that the file has in blocks stay so.
+    Keep,
+    /// Those too, and the linear layers of the others are brought into NF4 in blocks of 64 when they are read (`QLoRA`).
+    Nf4,
+}
+
+impl Quantization {
+    /// What holds for embedding and head, which nobody quantises for a training.
+    pub(crate) fn of_tables(self) -> Self {
+        match self {
+            Self::Unpack => Self::Unpack,
+            Self::Keep | Self::Nf4 => Self::Keep,
+        }
+    }
+}
+
+/// A frozen matrix `[out, in]`: as a tensor, as tiles, or in blocks. Who needs another form than the one that is there gets it:
+/// of plain numbers it is made once, and both stay; blocks are unpacked for each use and the numbers dropped after it.
 #[derive(Debug, Clone)]
 pub(crate) struct Frozen(Arc<Forms>);
 
@@ -29,25 +68,42 @@ struct Forms {
 }
 
 impl Frozen {
-    /// Takes over a matrix that lies row by row.
-    pub(crate) fn new(mut values: Vec<f32>, [out, width]: [usize; 2], form: WeightForm, device: &Device) -> Self {
+    /// Takes over a matrix.
+    ///
+    /// # Errors
+    /// Rows that do not fill the blocks which are asked for.
+    pub(crate) fn new(
+        name: &str,
+        matrix: StoredTensor,
+        [out, width]: [usize; 2],
+        form: WeightForm,
+        device: &Device,
+    ) -> Result<Self, LlmError> {
         let forms = Forms {
             device: device.clone(),
             precision: form.precision,
             tensor: OnceLock::new(),
             tiles: OnceLock::new(),
         };
-        if form.tiles {
-            forms.tiles.get_or_init(|| Arc::new(Weight::new(&values, out, width, form.precision)));
-        } else {
-            if form.precision == Precision::Bf16 {
-                for value in &mut values {
-                    *value = bf16::from_f32(*value).to_f32();
+        let matrix = match matrix {
+            StoredTensor::Plain(plain) if form.quantization == Quantization::Nf4 => in_nf4(name, &plain, [out, width])?,
+            matrix => matrix,
+        };
+        match matrix {
+            StoredTensor::Packed(PackedTensor { format, bytes, .. }) if form.keeps_blocks(device) => {
+                forms.tiles.get_or_init(|| Arc::new(Weight::packed(format, bytes, out, width, form.precision)));
+            }
+            matrix => {
+                let HostTensor { mut values, .. } = matrix.decode();
+                if form.tiles {
+                    forms.tiles.get_or_init(|| Arc::new(Weight::new(&values, out, width, form.precision)));
+                } else {
+                    round(&mut values, form.precision);
+                    forms.tensor.get_or_init(|| Tensor::from_data(TensorData::new(values, [out, width]), device));
                 }
             }
-            forms.tensor.get_or_init(|| Tensor::from_data(TensorData::new(values, [out, width]), device));
         }
-        Self(Arc::new(forms))
+        Ok(Self(Arc::new(forms)))
     }
 
     /// The place of a matrix that is trained itself, whose numbers lie with what is trained.
@@ -73,25 +129,33 @@ impl Frozen {
 
     /// Another matrix, kept as this one is.
     pub(crate) fn like(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
-        let form = WeightForm { precision: self.0.precision, tiles: self.0.tensor.get().is_none() };
-        Self::new(values, shape, form, &self.0.device)
+        let form = WeightForm {
+            precision: self.0.precision,
+            tiles: self.0.tensor.get().is_none(),
+            quantization: Quantization::Unpack,
+        };
+        let matrix = HostTensor { shape: shape.into(), values };
+        Self::new("", matrix.into(), shape, form, &self.0.device).expect("invariant: plain numbers fit always")
     }
 
     /// As a tensor on the device.
     pub(crate) fn tensor(&self) -> Tensor<2> {
-        let from_tiles = || {
-            let tiles = self.0.tiles.get().expect("invariant: one of the two forms is there");
-            let shape = [tiles.out(), tiles.width()];
-            let mut values = vec![0f32; tiles.out() * tiles.width()];
-            for (row, to) in values.chunks_exact_mut(tiles.width()).enumerate() {
-                tiles.read_row(row, to);
-            }
-            Tensor::from_data(TensorData::new(values, shape), &self.0.device)
+        let unpacked = |tiles: &Weight| {
+            let width = tiles.width();
+            let mut values = vec![0f32; tiles.out() * width];
+            values.par_chunks_mut(width).enumerate().for_each(|(row, to)| tiles.read_row(row, to));
+            // Blocks hold more digits than products in bf16 take.
+            round(&mut values, self.0.precision);
+            Tensor::from_data(TensorData::new(values, [tiles.out(), width]), &self.0.device)
         };
-        self.0.tensor.get_or_init(from_tiles).clone()
+        match self.0.tiles.get() {
+            Some(tiles) if tiles.blocks().is_some() => unpacked(tiles),
+            Some(tiles) => self.0.tensor.get_or_init(|| unpacked(tiles)).clone(),
+            None => self.0.tensor.get().expect("invariant: one of the two forms is there").clone(),
+        }
     }
 
-    /// As tiles.
+    /// As the fused kernels take it.
     pub(crate) fn tiles(&self) -> Result<Arc<Weight>, LlmError> {
         if let Some(tiles) = self.0.tiles.get() {
             return Ok(tiles.clone());
@@ -115,6 +179,52 @@ impl Frozen {
             None => values(self.tensor().select(0, super::indices(rows, &self.0.device))),
         }
     }
+
+    /// Some rows as a tensor on the device.
+    pub(crate) fn select(&self, rows: Tensor<1, Int>) -> Tensor<2> {
+        match self.0.tiles.get() {
+            // Not the whole of it for the sake of some rows.
+            Some(tiles) if tiles.blocks().is_some() => {
+                let wanted = rows.try_into_vec_as::<i32>().expect("invariant: the CPU gives back what it was given");
+                let wanted: Vec<u32> = wanted.into_iter().map(|row| row as u32).collect();
+                let found = self.rows(&wanted).expect("invariant: blocks are in memory");
+                Tensor::from_data(TensorData::new(found, [wanted.len(), tiles.width()]), &self.0.device)
+            }
+            _ => self.tensor().select(0, rows),
+        }
+    }
+
+    /// How many numbers it has.
+    pub(crate) fn numbers(&self) -> usize {
+        match (self.0.tiles.get(), self.0.tensor.get()) {
+            (Some(tiles), _) => tiles.out() * tiles.width(),
+            (None, tensor) => tensor.map_or(0, |tensor| tensor.dims().iter().product()),
+        }
+    }
+
+    /// The blocks it is kept in, if it is, and the bytes of the form it was read into.
+    pub(crate) fn kept(&self) -> (Option<BlockFormat>, usize) {
+        match self.0.tiles.get() {
+            Some(tiles) => (tiles.blocks().map(|(format, _)| format), tiles.bytes()),
+            None => (None, self.numbers() * 4),
+        }
+    }
+}
+
+fn in_nf4(name: &str, plain: &HostTensor, shape: [usize; 2]) -> Result<StoredTensor, LlmError> {
+    let format = BlockFormat::Nf4;
+    if !shape[1].is_multiple_of(format.values()) {
+        return Err(LlmError::NotInBlocks { name: name.into(), width: shape[1], format });
+    }
+    let bytes = refit_blocks::quantize(format, &plain.values).expect("invariant: rows fill blocks of NF4");
+    Ok(StoredTensor::Packed(PackedTensor { format, shape, bytes }))
+}
+
+/// Rounds numbers to what products of this precision multiply.
+fn round(values: &mut [f32], precision: Precision) {
+    if precision == Precision::Bf16 {
+        values.par_iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+    }
 }
 
 #[cfg(test)]
@@ -132,13 +242,48 @@ mod tests {
                 Precision::Bf16 => numbers.iter().map(|value| bf16::from_f32(*value).to_f32()).collect(),
             };
             for tiles in [false, true] {
-                let form = WeightForm { precision, tiles };
-                let frozen = Frozen::new(numbers.clone(), [37, 21], form, &Device::flex());
+                let form = WeightForm { precision, tiles, ..WeightForm::default() };
+                let matrix = HostTensor { shape: vec![37, 21], values: numbers.clone() };
+                let frozen = Frozen::new("w", matrix.into(), [37, 21], form, &Device::flex()).unwrap();
                 assert_eq!(frozen.rows(&[3, 36]).unwrap(), [&kept[63..84], &kept[36 * 21..]].concat());
                 assert_eq!(frozen.tiles().unwrap().precision(), precision);
                 assert_eq!(values(frozen.tensor()).unwrap(), kept);
                 assert_eq!(frozen.rows(&[3]).unwrap(), kept[63..84]);
             }
         }
+    }
+
+    #[test]
+    fn blocks_stay_blocks_unless_they_are_to_be_unpacked() {
+        let numbers: Vec<f32> = (0..5 * 64).map(|i| (i % 101) as f32 * 0.013 - 0.5).collect();
+        let format = BlockFormat::Q8_0;
+        let packed = PackedTensor { format, shape: [5, 64], bytes: refit_blocks::quantize(format, &numbers).unwrap() };
+        let kept = format.decode(&packed.bytes);
+        for (quantization, tiles, expected) in [
+            (Quantization::Keep, true, (Some(format), 5 * 68)),
+            (Quantization::Keep, false, (Some(format), 5 * 68)),
+            (Quantization::Unpack, false, (None, 5 * 64 * 4)),
+        ] {
+            let form = WeightForm { tiles, quantization, ..WeightForm::default() };
+            let packed = StoredTensor::Packed(packed.clone());
+            let frozen = Frozen::new("w", packed, [5, 64], form, &Device::flex()).unwrap();
+            assert_eq!(frozen.kept(), expected);
+            assert_eq!(frozen.rows(&[3]).unwrap(), kept[3 * 64..4 * 64]);
+            assert_eq!(values(frozen.tensor()).unwrap(), kept);
+            assert_eq!(frozen.kept(), expected);
+        }
+    }
+
+    #[test]
+    fn floats_are_brought_into_nf4_where_that_is_asked_for() {
+        let numbers: Vec<f32> = (0..5 * 64).map(|i| (i % 101) as f32 * 0.013 - 0.5).collect();
+        let form = WeightForm { quantization: Quantization::Nf4, tiles: true, ..WeightForm::default() };
+        let matrix = |width| HostTensor { shape: vec![320 / width, width], values: numbers.clone() }.into();
+        let frozen = Frozen::new("w", matrix(64), [5, 64], form, &Device::flex()).unwrap();
+        assert_eq!(frozen.kept(), (Some(BlockFormat::Nf4), 5 * 36));
+        let expected = BlockFormat::Nf4.decode(&refit_blocks::quantize(BlockFormat::Nf4, &numbers).unwrap());
+        assert_eq!(values(frozen.tensor()).unwrap(), expected);
+        let error = Frozen::new("w", matrix(32), [10, 32], form, &Device::flex()).unwrap_err();
+        assert!(matches!(error, LlmError::NotInBlocks { width: 32, .. }));
     }
 }

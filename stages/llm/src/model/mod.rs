@@ -1,21 +1,26 @@
 //! Decoder models: weights on a device, and the forward pass made of burn operations.
 
+mod answers;
 mod attention;
 mod batch;
 mod decoder;
 mod forward;
 mod frozen;
 mod head;
+mod kept;
 mod linear;
+mod logits;
 mod noise;
 mod norm;
 mod rope;
 mod rows;
 mod weights;
 
+pub use answers::{Agreement, Answers, Place};
 pub use batch::{Batch, Row};
 pub use forward::{RowLoss, SupervisedLoss};
-pub use frozen::WeightForm;
+pub use frozen::{Quantization, WeightForm};
+pub use kept::WeightsKept;
 pub use linear::{DoraRows, LayerLora, LoraPair, LoraWeights};
 pub use refit_checkpoint::LinearModule;
 pub use rows::{OwnedRows, Rows};

@@ -1,11 +1,12 @@
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelConfig, NormPlace};
+use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelConfig, NormPlace, StoredTensor};
 use refit_kernels::Isa;
 
 use super::{
-    AttentionShape, Frozen, LoraWeights, WeightForm, decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
+    AttentionShape, Frozen, LoraWeights, Quantization, WeightForm, WeightsKept, decoder::DecoderLayer, linear::Linear,
+    norm::RmsNorm, rope::Rope,
 };
 use crate::{LlmError, device::is_cpu, fused::FusedWeights};
 
@@ -24,6 +25,7 @@ pub struct Model {
     pub(crate) head: Frozen,
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
+    pub(crate) kept: WeightsKept,
     /// The frozen weights for the fused pass, once that was asked for.
     pub(crate) fused: Arc<OnceLock<FusedWeights>>,
 }
@@ -39,7 +41,13 @@ impl Model {
 
     /// The same with the frozen matrices in another form.
     pub fn load_as(checkpoint: &Checkpoint, device: &Device, form: WeightForm) -> Result<Self, LlmError> {
-        Self::build_as(checkpoint.config().clone(), device, form, |name| Ok(checkpoint.tensor(name)?))
+        let config = checkpoint.config().clone();
+        match form.quantization {
+            Quantization::Unpack => Self::build_as(config, device, form, |name| Ok(checkpoint.tensor(name)?)),
+            Quantization::Keep | Quantization::Nf4 => {
+                Self::build_as(config, device, form, |name| Ok(checkpoint.stored(name)?))
+            }
+        }
     }
 
     /// Builds a model from tensors by their Hugging Face names, `[out, in]` as the files hold them.
@@ -52,36 +60,54 @@ impl Model {
     }
 
     /// The same with the frozen matrices in another form.
-    pub fn build_as(
+    pub fn build_as<T: Into<StoredTensor>>(
         config: ModelConfig,
         device: &Device,
         form: WeightForm,
-        mut tensor: impl FnMut(&str) -> Result<HostTensor, LlmError>,
+        mut tensor: impl FnMut(&str) -> Result<T, LlmError>,
     ) -> Result<Self, LlmError> {
         let (hidden, eps) = (config.hidden_size, config.rms_eps);
-        let mut read = |name: &str, expected: &[usize]| -> Result<Vec<f32>, LlmError> {
-            let host = tensor(name)?;
-            if host.shape != expected {
-                return Err(LlmError::WeightShape { name: name.into(), found: host.shape, expected: expected.into() });
+        let mut read = |name: &str, expected: &[usize]| -> Result<StoredTensor, LlmError> {
+            let stored: StoredTensor = tensor(name)?.into();
+            if stored.shape() != expected {
+                let found = stored.shape().to_vec();
+                return Err(LlmError::WeightShape { name: name.into(), found, expected: expected.into() });
             }
-            Ok(host.values)
+            Ok(stored)
         };
         let vector = |values: Vec<f32>| {
             let length = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [length]), device)
         };
         // Only its rows are read, unless it is the head as well.
-        let table = if config.tied_head { form } else { WeightForm::default() };
+        let tables = WeightForm { quantization: form.quantization.of_tables(), ..form };
+        let table = if config.tied_head {
+            tables
+        } else {
+            WeightForm { quantization: tables.quantization, ..WeightForm::default() }
+        };
+        let mut kept = WeightsKept::default();
+        let mut matrix = |name: &str, stored: StoredTensor, shape: [usize; 2], form: WeightForm| {
+            let frozen = Frozen::new(name, stored, shape, form, device)?;
+            kept.count(&frozen);
+            Ok::<_, LlmError>(frozen)
+        };
         let shape = [config.vocab_size, hidden];
         let names = config.names;
-        let embedding = Frozen::new(read(&format!("{}.weight", names.embedding), &shape)?, shape, table, device);
+        let name = format!("{}.weight", names.embedding);
+        let embedding = matrix(&name, read(&name, &shape)?, shape, table)?;
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let mut linear = |form_of: &LinearForm| -> Result<Linear, LlmError> {
                 let (module, shape) = (form_of.module, config.linear_shape(form_of.module));
                 let path = config.linear_path(index, module);
-                let weight = Frozen::new(read(&format!("{path}.weight"), &shape)?, shape, form, device);
-                let bias = if form_of.bias { Some(vector(read(&format!("{path}.bias"), &shape[..1])?)) } else { None };
+                let name = format!("{path}.weight");
+                let weight = matrix(&name, read(&name, &shape)?, shape, form)?;
+                let bias = if form_of.bias {
+                    Some(vector(read(&format!("{path}.bias"), &shape[..1])?.decode().values))
+                } else {
+                    None
+                };
                 Ok(Linear::new(module, weight, bias))
             };
             let mut linears = |wanted: fn(LinearModule) -> bool| -> Result<Vec<Linear>, LlmError> {
@@ -94,7 +120,8 @@ impl Model {
             let mut norm = |place: NormPlace| -> Result<Option<RmsNorm>, LlmError> {
                 let Some(form) = config.norm(place) else { return Ok(None) };
                 let width = if place.is_of_heads() { config.head_dim } else { hidden };
-                let weight = shifted(read(&config.norm_weight(index, form), &[width])?, config.norm_offset);
+                let weight =
+                    shifted(read(&config.norm_weight(index, form), &[width])?.decode().values, config.norm_offset);
                 Ok(Some(RmsNorm::new(vector(weight), eps)))
             };
             let always = "invariant: every block has a norm there";
@@ -114,20 +141,24 @@ impl Model {
                 wide: config.intermediate_size,
             });
         }
-        let norm = shifted(read(&format!("{}.weight", names.norm), &[hidden])?, config.norm_offset);
+        let norm = shifted(read(&format!("{}.weight", names.norm), &[hidden])?.decode().values, config.norm_offset);
         let norm = RmsNorm::new(vector(norm), eps);
         let head = if config.tied_head {
             embedding.clone()
         } else {
-            let mut rows = read(&format!("{}.weight", names.head), &shape)?;
+            let name = format!("{}.weight", names.head);
+            let mut rows = read(&name, &shape)?;
             if config.unit_head {
-                rows.chunks_exact_mut(hidden).for_each(to_unit_length);
+                let mut plain = rows.decode();
+                plain.values.chunks_exact_mut(hidden).for_each(to_unit_length);
+                rows = StoredTensor::Plain(plain);
             }
-            Frozen::new(rows, shape, form, device)
+            matrix(&name, rows, shape, tables)?
         };
         Ok(Self {
             rope: Rope::new(&config, device),
             lora: LoraWeights::none(config.layers),
+            kept,
             device: device.clone(),
             config,
             embedding,
@@ -141,6 +172,11 @@ impl Model {
     /// Sizes and constants of the architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// How the matrices are kept in memory.
+    pub fn weights_kept(&self) -> &WeightsKept {
+        &self.kept
     }
 
     /// Where the weights are.
@@ -175,7 +211,7 @@ impl Model {
 
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        let rows = self.embedding.tensor().select(0, ids);
+        let rows = self.embedding.select(ids);
         match self.config.embedding_scale {
             Some(scale) => rows * scale,
             None => rows,

@@ -52,10 +52,12 @@ impl Reference {
     }
 
     pub(crate) fn model_as(&self, form: WeightForm) -> Model {
-        Model::build_as(self.config.clone(), &Device::flex(), form, |name| {
-            Ok(HostTensor { shape: self.file.tensor(name).unwrap().shape().to_vec(), values: self.values(name) })
-        })
-        .unwrap()
+        Model::build_as(self.config.clone(), &Device::flex(), form, |name| Ok(self.tensor(name))).unwrap()
+    }
+
+    /// A weight as a file would hold it.
+    pub(crate) fn tensor(&self, name: &str) -> HostTensor {
+        HostTensor { shape: self.file.tensor(name).unwrap().shape().to_vec(), values: self.values(name) }
     }
 
     pub(crate) fn lora() -> LoraConfig {

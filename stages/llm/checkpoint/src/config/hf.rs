@@ -30,14 +30,7 @@ impl HfConfig {
         let classes = self.value("architectures").and_then(Value::as_array).into_iter().flatten();
         let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
         let family = Family::from_model_type(self.text("model_type"), &classes)?;
-        if let Some(quantization) = self.value("quantization_config") {
-            let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
-            return Err(CheckpointError::new(
-                "config::quantized",
-                format!("the weights are quantised with `{method}`, which is not supported"),
-            )
-            .with_help("take the unquantised model (float32, float16 or bfloat16 safetensors) or a GGUF file of it"));
-        }
+        self.check_quantization()?;
         family.read_hf(&self)?.check()
     }
 
@@ -178,6 +171,29 @@ impl HfConfig {
             eos_ids: self.eos_ids(),
             ..ModelConfig::plain(family, head_dim)
         })
+    }
+
+    /// Of the ways of quantising in this layout, NF4 of bitsandbytes is read.
+    fn check_quantization(&self) -> Result<(), CheckpointError> {
+        let Some(quantization) = self.value("quantization_config") else { return Ok(()) };
+        let text = |key: &str| quantization.get(key).and_then(Value::as_str);
+        let method = match text("quant_method").unwrap_or("unnamed") {
+            "bitsandbytes" if quantization.get("load_in_4bit") == Some(&Value::Bool(true)) => {
+                match text("bnb_4bit_quant_type") {
+                    Some("nf4") => return Ok(()),
+                    other => format!("bitsandbytes, {}", other.unwrap_or("fp4")),
+                }
+            }
+            "bitsandbytes" => "bitsandbytes, eight bits".to_owned(),
+            other => other.to_owned(),
+        };
+        Err(CheckpointError::new(
+            "config::quantized",
+            format!("the weights are quantised with `{method}`, which is not supported"),
+        )
+        .with_help(
+            "take the unquantised model (float32, float16 or bfloat16 safetensors), bitsandbytes' NF4, or a GGUF file",
+        ))
     }
 
     pub(crate) fn name(&self) -> Option<String> {

@@ -1,11 +1,11 @@
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use super::{
     reader::Reader,
     value::{Value, wrong_type},
 };
 use crate::{
-    CheckpointError,
+    CheckpointError, HostTensor,
     map::MappedFile,
     numbers::{self, NumberFormat},
 };
@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct GgufFile {
     file: MappedFile,
     metadata: BTreeMap<String, Value>,
+    /// Keys in the file's order, and where their values lie, types included.
+    pairs: Vec<(String, Range<usize>)>,
     tensors: BTreeMap<String, TensorEntry>,
 }
 
@@ -53,11 +55,13 @@ impl GgufFile {
         // A tensor takes at least its name's length, dimensions, type and offset; a pair its key's length, type, value.
         let tensor_count = reader.count(24, "the list of tensors")?;
         let pair_count = reader.count(13, "the metadata")?;
-        let mut metadata = BTreeMap::new();
+        let (mut metadata, mut pairs) = (BTreeMap::new(), Vec::new());
         for _ in 0..pair_count {
             let key = reader.string("a metadata key")?;
+            let start = reader.position();
             let kind = reader.u32(key)?;
             let value = Value::read(&mut reader, kind, key)?;
+            pairs.push((key.to_owned(), start..reader.position()));
             if metadata.insert(key.to_owned(), value).is_some() {
                 return Err(CheckpointError::new(
                     "gguf::duplicate_key",
@@ -83,7 +87,7 @@ impl GgufFile {
             }
         }
         check_overlap(&tensors)?;
-        Ok(Self { file, metadata, tensors })
+        Ok(Self { file, metadata, pairs, tensors })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -93,6 +97,17 @@ impl GgufFile {
     /// Whether the file has a tensor of that name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         self.entry(name).is_some()
+    }
+
+    /// The metadata as the file spells it: each key with its value, type first.
+    pub(crate) fn raw_pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs.iter().map(|(key, range)| (key.as_str(), &self.file[range.clone()]))
+    }
+
+    /// A tensor as it lies in the file.
+    pub(crate) fn tensor(&self, name: &str) -> Option<HostTensor> {
+        let entry = self.entry(name)?;
+        Some(HostTensor { shape: entry.shape.clone(), values: entry.format.decode(self.bytes(entry)) })
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&TensorEntry> {

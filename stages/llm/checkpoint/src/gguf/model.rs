@@ -77,10 +77,15 @@ impl GgufModel {
         let tensor = PackedTensor { format, shape: [rows, columns], bytes };
         tensor.check_finite(name).map(|t| Some(StoredTensor::Packed(t))).map_err(|error| error.at(self.file.path()))
     }
+
+    /// How a tensor's numbers are kept.
+    pub(crate) fn format(&self, name: &str, config: &ModelConfig) -> Option<NumberFormat> {
+        Some(self.entry(name, config)?.format)
+    }
 }
 
 /// The heads over whose rows a tensor is reordered in the file, if it is.
-fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
+pub(crate) fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
     if config.family.gguf_rows() == GgufRows::AsTheyAre {
         return None;
     }
@@ -93,7 +98,7 @@ fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
 
 /// Undoes llama.cpp's row order: pair `i` of a head lies in its rows `2 i` and `2 i + 1`, and belongs into `i` and
 /// `head_dim / 2 + i`.
-fn half_split_rows<T: Copy + Default + Send + Sync>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
+pub(crate) fn half_split_rows<T: Copy + Default + Send + Sync>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
     let width = values.len() / rows;
     let head_dim = rows / heads;
     let half = head_dim / 2;
@@ -101,6 +106,20 @@ fn half_split_rows<T: Copy + Default + Send + Sync>(values: &[T], rows: usize, h
     out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
         let (head, at) = (row / head_dim, row % head_dim);
         let from = head * head_dim + at % half * 2 + at / half;
+        out.copy_from_slice(&values[from * width..(from + 1) * width]);
+    });
+    out
+}
+
+/// The other way round: the order llama.cpp wants, `reshape(heads, 2, rows / heads / 2, …).swapaxes(1, 2)`.
+pub(crate) fn interleaved_rows(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+    let width = values.len() / rows;
+    let head_dim = rows / heads;
+    let half = head_dim / 2;
+    let mut out = vec![0.0; values.len()];
+    out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
+        let (head, at) = (row / head_dim, row % head_dim);
+        let from = head * head_dim + at % 2 * half + at / 2;
         out.copy_from_slice(&values[from * width..(from + 1) * width]);
     });
     out
@@ -115,5 +134,7 @@ mod tests {
         // Two heads of four rows; the values say where each row belongs after the converter's
         // `reshape(2, 2, 2, 1).swapaxes(1, 2)`.
         assert_eq!(half_split_rows(&[0, 2, 1, 3, 4, 6, 5, 7], 8, 2), [0, 1, 2, 3, 4, 5, 6, 7]);
+        let rows = [0., 1., 2., 3., 4., 5., 6., 7.];
+        assert_eq!(interleaved_rows(&rows, 8, 2), [0., 2., 1., 3., 4., 6., 5., 7.]);
     }
 }

@@ -5,4 +5,4 @@ mod functions;
 mod source;
 
 pub use chat::{ChatTemplate, Message};
-pub(crate) use source::{from_folder, from_gguf, specials_of_folder, specials_of_gguf, text_of_gguf};
+pub(crate) use source::{SPECIALS, from_folder, from_gguf, specials_of_folder, specials_of_gguf, text_of_gguf};

@@ -6,7 +6,7 @@ use super::chat::{ChatTemplate, Specials};
 use crate::{CheckpointError, folder::HfFolder, gguf::GgufFile, tokenizer::token_text};
 
 /// Variables a template may use, and the metadata a GGUF file keeps them in.
-const SPECIALS: [(&str, &str); 4] = [
+pub(crate) const SPECIALS: [(&str, &str); 4] = [
     ("bos_token", "tokenizer.ggml.bos_token_id"),
     ("eos_token", "tokenizer.ggml.eos_token_id"),
     ("unk_token", "tokenizer.ggml.unknown_token_id"),

@@ -1,5 +1,6 @@
 //! Byte-level BPE as GGUF keeps it: vocabulary, merges, and the name of the rule that splits text into words.
 
+use serde_json::Value;
 use tokenizers::{
     SplitDelimiterBehavior,
     models::bpe::BPE,
@@ -116,6 +117,31 @@ pub(super) fn build(file: &GgufFile, tokens: &[&str]) -> Result<tokenizers::Toke
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
     tokenizer.with_decoder(Some(ByteLevel::new(true, true, true)));
     Ok(tokenizer)
+}
+
+/// The name of the rule by which a `tokenizer.json` splits words, if GGUF has one for it.
+pub(crate) fn rule_of(pre_tokenizer: &Value, normalizer: &Value) -> Option<&'static str> {
+    let steps = match pre_tokenizer["pretokenizers"].as_array() {
+        Some(steps) => steps.as_slice(),
+        None => std::slice::from_ref(pre_tokenizer),
+    };
+    let mut patterns = Vec::new();
+    for step in steps {
+        match step["type"].as_str()? {
+            "Split" => patterns.push(step["pattern"]["Regex"].as_str()?),
+            "Digits" if step["individual_digits"] == true => patterns.push(r"\p{N}"),
+            "ByteLevel" if step["use_regex"] == true => patterns.push(GPT2),
+            "ByteLevel" => {}
+            _ => return None,
+        }
+    }
+    let composed = match normalizer["type"].as_str() {
+        None => false,
+        Some("NFC") => true,
+        Some(_) => return None,
+    };
+    let rule = RULES.iter().find(|rule| rule.patterns == patterns && rule.composed == composed)?;
+    rule.names.first().copied()
 }
 
 fn rule(name: &str) -> Result<&'static SplitRule, CheckpointError> {

@@ -3,6 +3,9 @@
 mod config;
 mod float;
 mod folder;
+mod gguf;
 mod shards;
 
 pub use float::FloatType;
+pub use gguf::{GgufLora, GgufType, LoraMatrix};
+pub use shards::write_safetensors;

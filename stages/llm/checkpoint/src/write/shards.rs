@@ -1,4 +1,5 @@
 use std::{
+    borrow::Borrow,
     io::{BufWriter, Write},
     path::Path,
 };
@@ -42,22 +43,8 @@ pub(super) fn write_shards<E: From<CheckpointError>>(
             count => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
         };
         let path = folder.join(&name);
-        let failed = |cause| CheckpointError::write(&path, cause);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
-        write_header(&mut file, shard, stored).map_err(failed)?;
-        for (tensor_name, shape) in shard {
-            let found = tensor(tensor_name)?;
-            if found.shape != *shape {
-                return Err(CheckpointError::new(
-                    "write::wrong_shape",
-                    format!("the weight `{tensor_name}` has the shape {:?}; the model's is {shape:?}", found.shape),
-                )
-                .into());
-            }
-            file.write_all(&stored.encode(tensor_name, &found)?).map_err(failed)?;
-            places.insert(tensor_name.clone(), name.clone().into());
-        }
-        file.flush().map_err(failed)?;
+        write_safetensors(&path, shard, stored, &mut tensor)?;
+        places.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), name.clone().into())));
     }
     if shards.len() > 1 {
         let total: u64 = tensors.iter().map(|(_, shape)| bytes(shape)).sum();
@@ -68,11 +55,43 @@ pub(super) fn write_shards<E: From<CheckpointError>>(
     Ok(())
 }
 
+/// Writes tensors of these names and shapes as one safetensors file; `tensor` is asked for each in turn.
+///
+/// # Errors
+/// What `tensor` says; a disk that takes no more; numbers that the type does not hold.
+pub fn write_safetensors<E: From<CheckpointError>, N: Borrow<(String, Vec<usize>)>>(
+    path: &Path,
+    tensors: &[N],
+    stored: FloatType,
+    mut tensor: impl FnMut(&str) -> Result<HostTensor, E>,
+) -> Result<(), E> {
+    let failed = |cause| CheckpointError::write(path, cause);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
+    write_header(&mut file, tensors, stored).map_err(failed)?;
+    for (name, shape) in tensors.iter().map(Borrow::borrow) {
+        let found = tensor(name)?;
+        if found.shape != *shape {
+            return Err(CheckpointError::new(
+                "write::wrong_shape",
+                format!("the weight `{name}` has the shape {:?}; the model's is {shape:?}", found.shape),
+            )
+            .into());
+        }
+        file.write_all(&stored.encode(name, &found)?).map_err(failed)?;
+    }
+    file.flush().map_err(failed)?;
+    Ok(())
+}
+
 /// Length of the header, header, and spaces up to a multiple of eight, as the format asks for.
-fn write_header(file: &mut impl Write, shard: &[&(String, Vec<usize>)], stored: FloatType) -> std::io::Result<()> {
+fn write_header<N: Borrow<(String, Vec<usize>)>>(
+    file: &mut impl Write,
+    tensors: &[N],
+    stored: FloatType,
+) -> std::io::Result<()> {
     let mut header = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
     let mut start = 0;
-    for (name, shape) in shard {
+    for (name, shape) in tensors.iter().map(Borrow::borrow) {
         let end = start + shape.iter().product::<usize>() * stored.bytes();
         let entry = json!({ "dtype": stored.safetensors_name(), "shape": shape, "data_offsets": [start, end] });
         header.insert(name.clone(), entry);

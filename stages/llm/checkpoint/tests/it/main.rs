@@ -6,6 +6,7 @@ mod families;
 mod folder;
 mod gguf;
 mod hostile;
+mod nf4;
 mod real;
 mod sentence_piece;
 mod support;
