@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
     pub(crate) fn model(&self, precision: Precision, quantization: Quantization) -> Result<Model, StageError> {
         let device = device::select(self.step)?;
         if device != Device::flex() {
-            self_check(&device).map_err(|error| llm_error(&error))?;
+            self_check(&device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
         }
         let path = ComputePath::of_training(&device);
         if precision == Precision::Bf16 {

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use burn::tensor::Device;
 use refit_checkpoint::{HostTensor, ModelConfig};
 
@@ -12,15 +14,17 @@ use crate::{
 /// Loss and gradient on a GPU may differ from the CPU's by rounding and other orders of summation, not by more.
 const TOLERANCE: f64 = 2e-2;
 
-/// Computes loss and gradient of a tiny model on a device and on the CPU, and compares them.
+/// Computes loss and gradient of a tiny model, made of the same parts as `model`, on a device and on the CPU, and
+/// compares them.
 ///
-/// Drivers and compilers have computed wrong gradients without a word; such an adapter may not train.
+/// Drivers and compilers have computed wrong gradients without a word; such a device may not train that model.
 ///
 /// # Errors
 /// When the two disagree, with by how much; when the device fails.
-pub fn self_check(device: &Device) -> Result<(), LlmError> {
-    let expected = gradient(&Device::flex())?;
-    let found = gradient(device)?;
+pub fn self_check(device: &Device, model: &ModelConfig) -> Result<(), LlmError> {
+    let model = model.in_small();
+    let expected = gradient(&model, &Device::flex())?;
+    let found = gradient(&model, device)?;
     let loss = (found.loss - expected.loss).abs() / expected.loss.abs();
     let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
     let zeros = vec![0.0; expected.gradient.len()];
@@ -31,7 +35,8 @@ pub fn self_check(device: &Device) -> Result<(), LlmError> {
     }
     Err(LlmError::Device {
         reason: format!(
-            "it computes wrongly: on a tiny model its loss is off by {:.1} % and its gradient by {:.1} % from the CPU's",
+            "it computes wrongly: on a tiny `{}` model its loss is off by {:.1} % and its gradient by {:.1} % from the CPU's",
+            model.family,
             loss * 100.0,
             gradient * 100.0
         ),
@@ -43,8 +48,8 @@ struct Computed {
     gradient: Vec<f32>,
 }
 
-fn gradient(device: &Device) -> Result<Computed, LlmError> {
-    let model = tiny_model(device)?;
+fn gradient(model: &ModelConfig, device: &Device) -> Result<Computed, LlmError> {
+    let model = random_model(model.clone(), device)?;
     let mut adapter = Adapter::initial(tiny_adapter(), &model, 1)?;
     // With B at its initial zero, A would have no gradient to compare.
     let mut random = stream(2, Purpose::Init, u64::MAX);
@@ -67,37 +72,38 @@ pub(crate) fn tiny_adapter() -> LoraConfig {
     LoraConfig { rank: 2, alpha: 4.0, ..LoraConfig::default() }
 }
 
-const TINY: &str = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "_name_or_path": "self-check"}"#;
-
-/// A Llama of two layers with random weights, the same on every device.
-pub(crate) fn tiny_model(device: &Device) -> Result<Model, LlmError> {
-    let config = ModelConfig::from_json(TINY)?;
-    let shape = |name: &str| match name.rsplit('.').nth(1) {
-        Some("embed_tokens") => vec![20, 16],
-        Some("q_proj" | "o_proj") => vec![16, 16],
-        Some("k_proj" | "v_proj") => vec![8, 16],
-        Some("gate_proj" | "up_proj") => vec![24, 16],
-        Some("down_proj") => vec![16, 24],
-        _ => vec![16],
-    };
+/// A model with random weights, the same on every device.
+fn random_model(config: ModelConfig, device: &Device) -> Result<Model, LlmError> {
+    let shapes: HashMap<String, Vec<usize>> = config.tensors().collect();
     let mut place = 0;
     Model::build(config, device, |name| {
         place += 1;
         let mut random = stream(3, Purpose::Init, place);
-        let shape = shape(name);
+        let shape = shapes[name].clone();
         let values = (0..shape.iter().product()).map(|_| (unit(&mut random) - 0.5) * 1.5).collect();
         Ok(HostTensor { shape, values })
     })
 }
 
+/// A Llama of two layers with random weights.
+#[cfg(test)]
+pub(crate) fn tiny_model(device: &Device) -> Result<Model, LlmError> {
+    const TINY: &str = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "_name_or_path": "self-check"}"#;
+    random_model(ModelConfig::from_json(TINY)?, device)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::families;
 
     #[test]
-    fn the_cpu_passes_against_itself() {
-        assert!(self_check(&Device::flex()).is_ok());
+    fn the_cpu_passes_against_itself_with_the_parts_of_every_family() {
+        for family in families() {
+            let found = self_check(&Device::flex(), &family.config);
+            assert!(found.is_ok(), "{}: {found:?}", family.name);
+        }
     }
 }

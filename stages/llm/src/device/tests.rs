@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     adapter::Adapter,
-    model::{OwnedRows, Randomness, Rows},
-    reference::{FamilyReference, families},
-    train::{NamedRow, TrainConfig, TrainSettings, Weights, Workers, composed_gradient, train},
+    model::OwnedRows,
+    reference::families,
+    train::{TrainConfig, TrainSettings, train},
 };
 
 /// The loss of each of a few optimizer steps on a device.
@@ -36,7 +36,7 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
             return;
         }
     };
-    self_check(&selected.device).unwrap();
+    self_check(&selected.device, tiny_model(&Device::flex()).unwrap().config()).unwrap();
     let (expected, found) = (losses(&Device::flex()), losses(&selected.device));
     assert_eq!(expected.len(), 8);
     assert!(expected[6] + expected[7] < expected[0] + expected[1], "{expected:?}");
@@ -49,10 +49,9 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
     }
 }
 
-/// Loss and gradient of a tiny model of every family.
 #[test]
-#[ignore = "a software driver takes minutes for each family: its kernels are compiled for every shape"]
-fn wgpu_computes_every_family_as_the_cpu_does() {
+#[ignore = "a software driver takes minutes: kernels are compiled for the parts of every family"]
+fn wgpu_passes_its_check_with_the_parts_of_every_family() {
     let selected = match select(DeviceChoice::Wgpu(None)) {
         Ok(selected) => selected,
         Err(error) => {
@@ -60,24 +59,12 @@ fn wgpu_computes_every_family_as_the_cpu_does() {
             return;
         }
     };
-    let rows = FamilyReference::rows();
-    let row = NamedRow { row: rows.row(2), index: 0, name: 0 };
+    let mut failed = Vec::new();
     for family in families() {
-        let computed = |device: &Device| {
-            let model = family.model(device);
-            let adapter = FamilyReference::adapter(&model);
-            let mut gradient = vec![0f32; adapter.values.len()];
-            let randomness = Randomness { seed: 0, dropout: 0.0, neftune_alpha: 0.0 };
-            let workers = &mut Workers::new(1);
-            let weights = Weights::Every(1.0);
-            let passed =
-                composed_gradient(&model, &adapter, &[row], weights, randomness, workers, &mut gradient).unwrap();
-            (passed.loss.mean(), gradient)
-        };
-        let ((loss, gradient), (found_loss, found)) = (computed(&Device::flex()), computed(&selected.device));
-        let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        let off = length(&mut found.iter().zip(&gradient).map(|(a, b)| a - b)) / length(&mut gradient.iter().copied());
-        eprintln!("{}: loss {loss:.6} and {found_loss:.6}, gradient off by {off:.1e}", family.name);
-        assert!((loss - found_loss).abs() <= 1e-4 * loss && off <= 1e-3, "{}", family.name);
+        let began = std::time::Instant::now();
+        let found = self_check(&selected.device, &family.config);
+        eprintln!("{}: {:.0} s, {found:?}", family.name, began.elapsed().as_secs_f64());
+        failed.extend(found.err().map(|_| family.name));
     }
+    assert!(failed.is_empty(), "{failed:?}");
 }

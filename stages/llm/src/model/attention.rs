@@ -187,10 +187,10 @@ fn scored(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<4>, cap: Option
     activation::softmax(scores, 3).matmul(v)
 }
 
-/// c · tanh(x / c), if there is a cap.
+/// c · tanh(x / c), if there is a cap; by the logistic function, since burn's gradient of tanh is wrong on wgpu.
 pub(crate) fn capped<const D: usize>(x: Tensor<D>, cap: Option<f32>) -> Tensor<D> {
     match cap {
-        Some(cap) => (x / cap).tanh() * cap,
+        Some(cap) => activation::sigmoid(x * (2.0 / cap)) * (2.0 * cap) - cap,
         None => x,
     }
 }

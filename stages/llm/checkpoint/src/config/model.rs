@@ -1,4 +1,6 @@
-use super::{Activation, AttentionForm, HfConfig, LayerForm, LinearForm, LinearModule, NormForm, NormPlace, PartNames};
+use super::{
+    Activation, AttentionForm, HfConfig, LayerForm, LinearForm, LinearModule, NormForm, NormPlace, PartNames, Rotary,
+};
 use crate::{
     CheckpointError, Family,
     family::{SEPARATE_LINEARS, TWO_NORMS, expected_tensors},
@@ -91,6 +93,41 @@ impl ModelConfig {
             name: family.name().to_owned(),
             bos_id: None,
             eos_ids: Vec::new(),
+        }
+    }
+
+    /// A model of the same parts in small, with sizes that let every part have an effect on rows of a few tokens: for
+    /// checks of a device. Stretched positions are left out; they change numbers, and nothing that is computed with them.
+    #[must_use]
+    pub fn in_small(&self) -> Self {
+        const HEAD_DIM: usize = 8;
+        let mut layer_forms: Vec<LayerForm> = Vec::new();
+        for form in &self.layer_forms {
+            let rotary = form.rotary.as_ref().map(|rotary| Rotary {
+                width: (HEAD_DIM * rotary.width / self.head_dim).max(2).next_multiple_of(2),
+                scaling: None,
+                ..rotary.clone()
+            });
+            let form = LayerForm { rotary, window: form.window.map(|_| 3) };
+            if !layer_forms.contains(&form) {
+                layer_forms.push(form);
+            }
+        }
+        let slopes = self.attention.slopes.as_ref().map(|_| vec![0.5, 0.25, 0.125, 0.0625]);
+        Self {
+            hidden_size: 16,
+            layers: layer_forms.len().max(2),
+            heads: 4,
+            kv_heads: if self.kv_heads == self.heads { 4 } else { 2 },
+            head_dim: HEAD_DIM,
+            intermediate_size: 24,
+            vocab_size: 20,
+            max_positions: 64,
+            attention: AttentionForm { slopes, cap: self.attention.cap, ..AttentionForm::plain(HEAD_DIM) },
+            layer_forms,
+            bos_id: None,
+            eos_ids: Vec::new(),
+            ..self.clone()
         }
     }
 
@@ -220,7 +257,7 @@ impl ModelConfig {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{RopeScaling, Rotary};
+    use crate::RopeScaling;
 
     fn config() -> ModelConfig {
         let text = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
