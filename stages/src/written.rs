@@ -137,8 +137,7 @@ impl Proof {
             )
             .help("this is a defect, or the type is too coarse for this model: try `type: f32`; nothing was kept")
         };
-        // A NaN is no agreement either.
-        if !(agreement.difference <= bound) {
+        if agreement.difference.is_nan() || agreement.difference > bound {
             return Err(differs(format!(
                 "its logits are off by {:.2e} of their spread, and {name} explains {bound:.0e}",
                 agreement.difference

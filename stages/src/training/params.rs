@@ -84,8 +84,8 @@ pub struct OptimizerParams {
     /// always f32.
     pub precision: Precision,
     /// What becomes of a base whose weights are quantised (a GGUF file): `keep` leaves them in their blocks, which takes a
-    /// fifth of the memory, and unpacks what a product meets (QLoRA); `unpack` makes floats of them when the model is read,
-    /// which is a little faster; in f32, results are the same bit for bit. `nf4` also brings the linear layers of a base in
+    /// fifth of the memory, and unpacks what a product meets (QLoRA); `unpack` makes floats of them when the model is read.
+    /// In f32, results are the same bit for bit. `nf4` also brings the linear layers of a base in
     /// floats into NF4, in blocks of 64 as bitsandbytes does it, when the model is read: an eighth of the memory, and a base that
     /// is slightly another one.
     pub quantization: Quantization,
