@@ -15,6 +15,8 @@ pub mod llm_error;
 #[cfg(feature = "llm")]
 pub mod merge;
 pub mod model_error;
+#[cfg(feature = "llm")]
+pub mod precision;
 pub mod predictions;
 pub mod records;
 pub mod similarity;

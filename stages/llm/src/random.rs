@@ -17,6 +17,8 @@ pub enum Purpose {
     Dropout = 3,
     /// Noise on embeddings.
     Embedding = 4,
+    /// Tokens of answers.
+    Sampling = 5,
 }
 
 /// The generator of one purpose and one place: a tensor's index, an epoch, a row.

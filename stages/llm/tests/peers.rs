@@ -14,11 +14,12 @@ use std::{
 
 use refit_checkpoint::{
     Checkpoint, Message,
-    conversation::{TrainOn, encode_conversation},
+    conversation::{TrainOn, encode_conversation, stop_tokens},
 };
 use refit_llm::{
     Device, Model,
     adapter::{self, Adapter, LoraConfig, LoraInit, TargetModules},
+    generate::{GenerationOptions, Prompt, Sampling, StopStrings},
     model::{OwnedRows, WeightForm},
     train::{
         Objective, Preference, PreferenceLoss, PreferenceMethod, Schedule, TrainConfig, TrainSettings, Trained, train,
@@ -133,6 +134,103 @@ fn worst<T>(method: &str, trained: &Trained<T>, losses: &Value) -> f64 {
     let worst = pairs.fold(0f64, |worst, (found, expected)| worst.max((found - expected).abs() / expected));
     eprintln!("{method}, {} steps: largest relative difference of the loss {worst:.2e}", trained.history.len());
     worst
+}
+
+/// As many of the rows' questions as asked for, without their answers.
+fn prompts(rows: &OwnedRows, count: usize) -> Vec<Prompt> {
+    let question = |mask: &[u8]| mask.iter().position(|target| *target != 0).unwrap();
+    let ids = |(ids, mask): &(Vec<u32>, Vec<u8>)| ids[..question(mask)].to_vec();
+    (0..).zip(rows.iter().take(count)).map(|(name, row)| Prompt { ids: ids(row), name }).collect()
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers() {
+    let Some(peers) = Peers::find() else { return };
+    let checkpoint = Checkpoint::open(&peers.model()).unwrap();
+    let prompts = prompts(&rows(&checkpoint), 20);
+    let (template, tokenizer) = (checkpoint.chat_template().unwrap(), checkpoint.tokenizer().unwrap());
+    let stop = stop_tokens(&tokenizer, &template).unwrap();
+    let base =
+        Model::load_as(&checkpoint, &Device::flex(), WeightForm { tiles: true, ..WeightForm::default() }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut adapter = Adapter::initial(LoraConfig { rank: 8, ..LoraConfig::default() }, &base, 7).unwrap();
+    for (index, value) in adapter.values.iter_mut().enumerate() {
+        *value += ((index % 13) as f32 - 6.0) * 3e-4;
+    }
+    adapter::save(&adapter, folder.path()).unwrap();
+    let adapter_folder = folder.path().to_str().unwrap();
+    let asked: OwnedRows = prompts.iter().map(|prompt| (prompt.ids.clone(), Vec::new())).collect();
+    let longest = 48;
+    for (model, adapter) in [(base.clone(), None), (base.with(&adapter).unwrap(), Some(adapter_folder))] {
+        let mut args =
+            vec!["--max-new-tokens".to_owned(), longest.to_string(), "--stop".to_owned(), stop[0].to_string()];
+        args.extend(adapter.iter().flat_map(|folder| ["--adapter".to_owned(), (*folder).to_owned()]));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let theirs = peers.run("generate.py", &args, &asked);
+        for batch_size in [1, 3, 16] {
+            let options = GenerationOptions {
+                max_new_tokens: longest,
+                stop: &stop[..1],
+                stop_strings: None,
+                batch_size,
+                sampling: Sampling::default(),
+            };
+            let ours = model.generate(&prompts, options, |_| {}).unwrap().answers;
+            assert_eq!(ours.len(), theirs.len());
+            let mut same = 0;
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                let mut said: Vec<u64> = ours.ids.iter().map(|id| u64::from(*id)).collect();
+                said.extend((!ours.cut_off).then_some(u64::from(stop[0])));
+                let expected: Vec<u64> =
+                    theirs["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+                if let Some(place) = said.iter().zip(&expected).position(|(ours, theirs)| ours != theirs) {
+                    let gap = theirs["gaps"][place].as_f64().unwrap();
+                    assert!(gap < 1e-3, "another token where the most likely one is ahead by {gap}");
+                } else {
+                    assert_eq!(said.len(), expected.len());
+                    same += 1;
+                }
+            }
+            eprintln!("batches of {batch_size}: {same} of {} answers equal", ours.len());
+            assert!(same + 2 >= ours.len());
+        }
+    }
+}
+
+#[test]
+fn a_text_ends_an_answer_wherever_the_borders_between_tokens_lie() {
+    let Some(peers) = Peers::find() else { return };
+    let checkpoint = Checkpoint::open(&peers.model()).unwrap();
+    let tokenizer = checkpoint.tokenizer().unwrap();
+    let model = Model::load(&checkpoint, &Device::flex()).unwrap();
+    let prompts = prompts(&rows(&checkpoint), 2);
+    let sampling = Sampling { temperature: 0.9, top_k: Some(40), seed: 3, ..Sampling::default() };
+    let answers = |texts: &[String]| -> Vec<(Vec<u32>, String)> {
+        let stop_strings = StopStrings::new(&tokenizer, texts);
+        let options = GenerationOptions {
+            max_new_tokens: 32,
+            stop: &[],
+            stop_strings: Some(&stop_strings),
+            batch_size: 2,
+            sampling,
+        };
+        let answers = model.generate(&prompts, options, |_| {}).unwrap().answers;
+        let text = |ids: &[u32]| stop_strings.cut(&tokenizer.decode(ids).unwrap()).to_owned();
+        answers.into_iter().map(|answer| (answer.ids.clone(), text(&answer.ids))).collect()
+    };
+    let whole = answers(&[]);
+    let (ids, text) = &whole[0];
+    for tokens in [4, 9, 17] {
+        // From the middle of one token to the middle of another.
+        let [from, to] = [tokens, tokens + 3].map(|count| tokenizer.decode(&ids[..count]).unwrap().len() - 1);
+        let Some(stop) = text.get(from..to).filter(|stop| text.find(*stop) == Some(from)) else { continue };
+        let found = answers(&["never said".to_owned(), stop.to_owned()]);
+        assert_eq!(found[0].1, text[..from], "{stop:?}");
+        assert_eq!(found[0].0, ids[..tokens + 3], "it ends with the token that completes the text");
+        if !whole[1].1.contains(stop) {
+            assert_eq!(found[1], whole[1]);
+        }
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use refit_checkpoint::{
 use refit_engine::stage::{Progress, StageError, StepContext, file_in};
 use refit_llm::{
     LlmError, Model, adapter,
-    generate::{Answer, GreedyOptions},
-    model::{OwnedRows, RowLoss},
+    generate::{GenerationOptions, Prompt, StopStrings},
+    model::{OwnedRows, Quantization, RowLoss, WeightForm},
+    train::ComputePath,
 };
 
 use super::EvaluateParams;
@@ -18,6 +19,7 @@ use crate::{
     device,
     llm_error::llm_error,
     model_error::{model_error, open_model},
+    precision::warn_of_no_gain,
     predictions::{Prediction, PredictionReader},
     records::{RECORDS_FILE, Record, RecordReader, is_text},
 };
@@ -66,6 +68,15 @@ struct Question {
     mask: Vec<u8>,
 }
 
+impl Question {
+    /// What the model is asked; its name for drawing is that of the record, wherever the record stands.
+    fn prompt(&self) -> Prompt {
+        let digest = blake3::hash(self.record.id.as_bytes());
+        let name = digest.as_bytes().iter().take(8).fold(0, |name, byte| name << 8 | u64::from(*byte));
+        Prompt { ids: self.prompt.clone(), name }
+    }
+}
+
 /// Lets the model answer every row.
 pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext) -> Result<Answered, StageError> {
     let path = step.optional_input("model").ok_or_else(|| {
@@ -87,15 +98,29 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
         None => None,
     };
     let device = device::select(step)?;
-    let mut model = Model::load(&checkpoint, &device).map_err(|error| llm_error(&error).at(path))?;
+    let computed_by = ComputePath::on(&device);
+    step.fact("evaluate.computed_by", computed_by.to_string());
+    let precision = params.precision.into();
+    warn_of_no_gain(precision, &computed_by, step);
+    // Blocks stay blocks where products unpack them.
+    let quantization = if computed_by.is_fused() { Quantization::Keep } else { Quantization::Unpack };
+    let form = WeightForm { precision, tiles: computed_by.is_fused(), quantization };
+    let mut model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error).at(path))?;
     if let Some(adapter) = &adapter {
         model = model.with(adapter).map_err(|error| llm_error(&error))?;
     }
 
     let failed = |error: LlmError| in_row(&error, &questions, records);
     let total = questions.len() as u64;
-    let options = GreedyOptions { max_new_tokens: params.max_new_tokens, stop: &stop, batch_size: params.batch_size };
-    let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
+    let stop_strings = StopStrings::new(&tokenizer, &params.stop);
+    let options = GenerationOptions {
+        max_new_tokens: params.max_new_tokens,
+        stop: &stop,
+        stop_strings: Some(&stop_strings),
+        batch_size: params.batch_size,
+        sampling: params.sampling(),
+    };
+    let prompts: Vec<Prompt> = questions.iter().map(Question::prompt).collect();
     let told = |note: &'static str, before: u64| {
         move |done: usize| {
             step.progress(Progress {
@@ -109,9 +134,23 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     };
     // The first batch takes a while; until then, that it is under way is all there is to say.
     told("answering", 0)(0);
-    let answers = model.greedy(&prompts, options, told("answering", 0)).map_err(&failed)?;
+    let threads = step.settings().threads.max(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| {
+        StageError::new("evaluate::no_threads", format!("{threads} threads cannot be started")).caused_by(&error)
+    })?;
+    let generated = pool.install(|| model.generate(&prompts, options, told("answering", 0))).map_err(&failed)?;
+    for (name, speed) in [
+        ("evaluate.reading_tokens_per_second", generated.reading),
+        ("evaluate.answering_tokens_per_second", generated.answering),
+        ("evaluate.tokens_per_second", generated.all()),
+    ] {
+        if let Some(speed) = speed.tokens_per_second() {
+            step.fact(name, speed);
+        }
+    }
+    let answers = generated.answers;
     let rows: OwnedRows = questions.iter().map(|question| (question.ids.clone(), question.mask.clone())).collect();
-    let losses = model.row_losses(&rows, told("measuring the loss", total)).map_err(&failed)?;
+    let losses = pool.install(|| model.row_losses(&rows, told("measuring the loss", total))).map_err(&failed)?;
 
     let cut_off = answers.iter().filter(|answer| answer.cut_off).count();
     step.fact("answers_cut_off", cut_off);
@@ -126,8 +165,11 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
         .into_iter()
         .zip(answers)
         .zip(losses)
-        .map(|((question, answer), loss)| prediction(question.record, &answer, loss.loss, &tokenizer))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|((question, answer), loss)| {
+            let said = tokenizer.decode(&answer.ids).map_err(|error| model_error(&error))?;
+            Ok(prediction(question.record, stop_strings.cut(&said), loss.loss))
+        })
+        .collect::<Result<Vec<_>, StageError>>()?;
     Ok(Answered { rows, tokens })
 }
 
@@ -192,22 +234,21 @@ fn token_scores(questions: &[Question], losses: &[RowLoss]) -> TokenScores {
     TokenScores { loss: sum / supervised as f64, accuracy: right as f64 / supervised as f64, supervised }
 }
 
-fn prediction(record: Record, answer: &Answer, loss: f64, tokenizer: &Tokenizer) -> Result<Prediction, StageError> {
-    let said = tokenizer.decode(&answer.ids).map_err(|error| model_error(&error))?;
+fn prediction(record: Record, said: &str, loss: f64) -> Prediction {
     let last = record.messages.iter().rposition(|message| message.role == "assistant").unwrap_or_default();
     let turns: Vec<_> = record.messages[..last].iter().filter(|message| message.role != "system").collect();
     let prompt = match turns.as_slice() {
         [only] => only.content.clone(),
         turns => turns.iter().map(|turn| format!("{}: {}", turn.role, turn.content)).collect::<Vec<_>>().join("\n"),
     };
-    Ok(Prediction {
+    Prediction {
         id: record.id,
         prompt,
         reference: record.messages[last].content.clone(),
         prediction: said.trim().to_owned(),
         loss: Some(loss),
         scores: BTreeMap::new(),
-    })
+    }
 }
 
 /// The model's error, with the line of the row it is about.

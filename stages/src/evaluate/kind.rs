@@ -2,7 +2,7 @@ use std::path::Path;
 
 use refit_engine::stage::{
     ArtifactKind::{Adapter, Metrics, Model, Predictions, Records},
-    InputPort, OutputPort, Resource, Stage, StageError, StepContext,
+    InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
 use super::{EvaluateParams, answer, score};
@@ -14,7 +14,7 @@ pub struct Evaluate;
 impl Stage for Evaluate {
     type Params = EvaluateParams;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Lets a model answer, scores the answers, and measures the loss of the right ones";
     const INPUTS: &'static [InputPort] = &[
         InputPort::required(
@@ -30,6 +30,10 @@ impl Stage for Evaluate {
         OutputPort::new("metrics", Metrics, "every metric over all rows, and how it was computed"),
     ];
     const RESOURCE: Resource = Resource::Accelerator;
+
+    fn check(params: &EvaluateParams) -> Vec<ParamProblem> {
+        params.problems()
+    }
 
     fn run(params: EvaluateParams, step: &StepContext) -> Result<(), StageError> {
         let records = step.input("records")?;

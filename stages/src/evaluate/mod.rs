@@ -7,3 +7,6 @@ mod score;
 
 pub use kind::Evaluate;
 pub use params::EvaluateParams;
+
+#[cfg(test)]
+mod tests;

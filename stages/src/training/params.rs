@@ -6,6 +6,8 @@ use refit_llm::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::precision::Precision;
+
 /// What a LoRA adapter is like: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with W frozen. Settings have the names and meanings of PEFT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -146,16 +148,6 @@ impl From<Quantization> for refit_llm::model::Quantization {
     }
 }
 
-/// How exactly weights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 24 binary digits.
-    F32,
-    /// 8 binary digits.
-    Bf16,
-}
-
 /// How the learning rate moves after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -287,10 +279,7 @@ impl OptimizerParams {
 
     /// How exactly weights are kept, as the training core takes it.
     pub(crate) fn precision(&self) -> refit_llm::Precision {
-        match self.precision {
-            Precision::F32 => refit_llm::Precision::F32,
-            Precision::Bf16 => refit_llm::Precision::Bf16,
-        }
+        self.precision.into()
     }
 
     /// The same as the training core takes it.

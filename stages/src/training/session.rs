@@ -18,6 +18,7 @@ use crate::{
     device,
     llm_error::llm_error,
     model_error::{model_error, open_model},
+    precision::warn_of_no_gain,
     tokens::{Rows, TokenFacts, Tokens},
 };
 
@@ -89,10 +90,8 @@ impl<'a> Session<'a> {
         if device != Device::flex() {
             self_check(&device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
         }
-        let path = ComputePath::of_training(&device);
-        if precision == Precision::Bf16 {
-            warn_of_no_gain(&path, self.step);
-        }
+        let path = ComputePath::on(&device);
+        warn_of_no_gain(precision, &path, self.step);
         let kept = kept_blocks(quantization, &path);
         let form = WeightForm { precision, tiles: path.is_fused(), quantization: kept };
         let model = Model::load_as(&self.checkpoint, &device, form).map_err(|error| llm_error(&error))?;
@@ -225,19 +224,6 @@ fn kept_blocks(wanted: Quantization, path: &ComputePath) -> model::Quantization 
     match wanted {
         Quantization::Keep if !path.is_fused() => model::Quantization::Unpack,
         wanted => wanted.into(),
-    }
-}
-
-/// Says where bf16 costs exactness and brings no speed.
-fn warn_of_no_gain(path: &ComputePath, step: &StepContext) {
-    match path {
-        ComputePath::Fused { gains_by_bf16: true, .. } => {}
-        ComputePath::Fused { instructions, .. } => step.warn(format!(
-            "`precision: bf16` is not faster here: the processor's {instructions} has no products of bf16, so rounded numbers are multiplied as f32"
-        )),
-        ComputePath::Composed { .. } => {
-            step.warn("`precision: bf16` is not faster here: the weights are rounded, and multiplied as f32");
-        }
     }
 }
 

@@ -47,6 +47,58 @@ pub fn losses(isa: Isa, logits: &mut Lanes, targets: &[u32], weight: Option<f32>
     log_sums.iter().zip(&aimed).map(|(sum, aimed)| sum - f64::from(*aimed)).collect()
 }
 
+/// The entry with the largest logit of each token; of equal ones the first.
+pub fn most_likely(isa: Isa, logits: &Lanes) -> Vec<u32> {
+    let stride = logits.stride();
+    let parts: Vec<(Vec<f32>, Vec<u32>)> = logits
+        .values()
+        .par_chunks(stride * ENTRIES_PER_TASK)
+        .enumerate()
+        .map(|(part, logits)| {
+            let (mut largest, mut entries) = (vec![f32::NEG_INFINITY; stride], vec![0; stride]);
+            let first = (part * ENTRIES_PER_TASK) as u32;
+            isa.run(MostLikely { logits, first, largest: &mut largest, entries: &mut entries });
+            (largest, entries)
+        })
+        .collect();
+    let (mut largest, mut entries) = (vec![f32::NEG_INFINITY; stride], vec![0; stride]);
+    for (part, of_part) in &parts {
+        for ((most, entry), (value, at)) in largest.iter_mut().zip(&mut entries).zip(part.iter().zip(of_part)) {
+            if value > most {
+                (*most, *entry) = (*value, *at);
+            }
+        }
+    }
+    entries.truncate(logits.tokens());
+    entries
+}
+
+/// The largest logit of each token in some entries, and which it is.
+struct MostLikely<'a> {
+    logits: &'a [f32],
+    /// Number of the first entry.
+    first: u32,
+    largest: &'a mut [f32],
+    entries: &'a mut [u32],
+}
+
+impl Kernel for MostLikely<'_> {
+    type Output = ();
+
+    /// Written so that the compiler makes vectors of it: comparisons are the one thing [`Simd`] has not.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let stride = self.largest.len();
+        for (entry, row) in (self.first..).zip(self.logits.chunks_exact(stride)) {
+            for ((most, at), logit) in self.largest.iter_mut().zip(self.entries.iter_mut()).zip(row) {
+                let more = *logit > *most;
+                *at = if more { entry } else { *at };
+                *most = if more { *logit } else { *most };
+            }
+        }
+    }
+}
+
 /// The largest logit of each token in some entries, and Σ exp(logit − largest) over them.
 struct Sums<'a> {
     logits: &'a [f32],

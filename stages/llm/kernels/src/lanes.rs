@@ -93,6 +93,22 @@ impl Lanes {
         &mut self.values_mut()[features.start * stride..features.end * stride]
     }
 
+    /// All features of each token, one token after the other.
+    pub fn columns(&self) -> Vec<Vec<f32>> {
+        let tokens: Vec<usize> = (0..self.tokens).collect();
+        let columns = tokens.par_chunks(PAD).flat_map(|tokens| {
+            // A cache line holds one feature of 16 tokens, so these are taken together.
+            let mut columns = vec![Vec::with_capacity(self.features); tokens.len()];
+            for row in self.values().chunks_exact(self.stride()) {
+                for (column, token) in columns.iter_mut().zip(tokens) {
+                    column.push(row[*token]);
+                }
+            }
+            columns
+        });
+        columns.collect()
+    }
+
     /// Takes over shape and values of another.
     pub fn copy_from(&mut self, other: &Self) {
         self.reuse(other.features, other.tokens);

@@ -8,6 +8,7 @@
 
 pub mod attention;
 mod bf16;
+pub mod cached;
 pub mod cap;
 pub mod cross_entropy;
 pub mod geglu;

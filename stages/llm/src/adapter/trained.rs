@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::Tensor;
 use refit_checkpoint::ModelConfig;
@@ -59,6 +59,10 @@ impl Trainable for Adapter {
             layers[module.layer][module.module.index()] = Some(LoraPair { a, b, rows });
         }
         Ok(Model { lora: LoraWeights { layers, scale }, ..model.clone() })
+    }
+
+    fn shared(&self) -> Arc<dyn Trainable + Send> {
+        Arc::new(self.clone())
     }
 
     fn changes<'a>(&'a self, model: &Model) -> Result<Changes<'a>, LlmError> {

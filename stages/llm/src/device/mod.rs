@@ -12,4 +12,4 @@ pub(crate) use select::is_cpu;
 pub use select::{Selected, select};
 pub use self_check::self_check;
 #[cfg(test)]
-pub(crate) use self_check::tiny_model;
+pub(crate) use self_check::{tiny_adapter, tiny_model};

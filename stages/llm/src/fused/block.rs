@@ -1,18 +1,20 @@
-use refit_checkpoint::{Activation, NormPlace};
+use refit_checkpoint::{Activation, LayerForm, NormPlace, RotaryPairs};
 use refit_kernels::{
     Isa, Lanes,
     attention::{self, Scores, Segment, Shape},
     geglu, norm,
-    rotary::{Angles, rotate},
+    rotary::{Angles, Pairs, rotate},
     swiglu,
 };
 
 use super::{
+    Changes, FusedWeights,
     dense::{Dense, Own},
     lora::{Group, Lora},
     projection::{Buffers, Kept, Linear, Past, Projection},
 };
 use crate::{
+    Model,
     model::{LinearModule, Noise},
     weights::WeightPlace,
 };
@@ -147,11 +149,16 @@ impl Block {
     }
 
     /// Computes the block on `tape.x`. With `keep`, everything after the attention is computed for these tokens only.
+    ///
+    /// `attend` takes queries (turned and scaled), keys (turned) and values to the attention's output and, if there is a
+    /// way back, what that needs: in a pass over packed rows [`Shared::attend`], in generation a look at what is cached.
+    #[allow(clippy::too_many_arguments, reason = "what a block takes, and where it leaves what")]
     pub(super) fn forward<'a>(
         &self,
         layer: usize,
         shared: &Shared<'a>,
         keep: Option<&'a [u32]>,
+        attend: impl FnOnce(Scores<'a>, &Lanes, &mut Lanes) -> Vec<f32>,
         tape: &mut Tape,
         scratch: &mut Scratch,
         y: &mut Lanes,
@@ -164,8 +171,7 @@ impl Block {
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_qkv, &mut tape.qkv);
         self.norm_heads(shared, tape);
         shared.turn(layer, &mut tape.qkv, false);
-        let scores = self.scores(shared);
-        tape.log_sums = attention::forward(isa, shared.shape, scores, &shared.segments, &tape.qkv, &mut tape.attended);
+        tape.log_sums = attend(self.scores(shared), &tape.qkv, &mut tape.attended);
         let group = shared.group(layer, &self.output, keep);
         let attended = match keep {
             Some(keep) => {
@@ -335,6 +341,50 @@ impl Block {
 }
 
 impl<'a> Shared<'a> {
+    /// For tokens at these positions, of rows of which the longest has `longest` tokens; in packed rows if there are segments.
+    pub(super) fn new(
+        model: &'a Model,
+        weights: &FusedWeights,
+        changes: &'a Changes<'a>,
+        (positions, longest): (&[u32], usize),
+        segments: Vec<Segment>,
+        noise: Option<&'a Noise>,
+    ) -> Self {
+        let config = model.config();
+        let stride = Lanes::zeros(0, positions.len()).stride();
+        let angles = |form: &LayerForm| {
+            let (frequencies, magnitude, pairs) = match &form.rotary {
+                Some(rotary) => {
+                    let pairs = match rotary.pairs {
+                        RotaryPairs::Halves => Pairs::Halves,
+                        RotaryPairs::Neighbours => Pairs::Neighbours,
+                    };
+                    (rotary.inverse_frequencies(longest), rotary.magnitude(), pairs)
+                }
+                None => (Vec::new(), 1.0, Pairs::Halves),
+            };
+            let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
+            Angles::new(&frequencies, magnitude, (config.head_dim, pairs), positions, stride)
+        };
+        Self {
+            isa: weights.isa,
+            shape: weights.shape,
+            scale: weights.scale,
+            segments,
+            angles: config.layer_forms.iter().map(angles).collect(),
+            cap: config.attention.cap,
+            slopes: config.attention.slopes.as_deref(),
+            lora: &changes.lora,
+            dense: changes.dense,
+            noise,
+        }
+    }
+
+    /// The attention of packed rows.
+    pub(super) fn attend(&self, scores: Scores<'_>, qkv: &Lanes, attended: &mut Lanes) -> Vec<f32> {
+        attention::forward(self.isa, self.shape, scores, &self.segments, qkv, attended)
+    }
+
     /// What is trained of a projection, for some tokens of the pass or for all.
     fn group(&self, layer: usize, projection: &Projection, keep: Option<&'a [u32]>) -> Group<'a> {
         self.lora.group(layer, projection, &self.dense, self.noise, keep)

@@ -8,6 +8,14 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    /// Those of what was applied to a model, if anything was.
+    pub(crate) fn applied(model: &'a Model) -> Result<Self, LlmError> {
+        match &model.applied {
+            Some(applied) => applied.0.changes(model),
+            None => Ok(Self { lora: Lora::none(model.config.layers), dense: Dense::default() }),
+        }
+    }
+
     /// Those of an adapter.
     pub(crate) fn of_adapter(adapter: &'a Adapter, model: &Model) -> Result<Self, LlmError> {
         Ok(Self { lora: Lora::new(adapter, model.fused()?), dense: Dense::default() })

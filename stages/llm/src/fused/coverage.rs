@@ -5,7 +5,7 @@ use refit_kernels::Isa;
 
 use crate::{Model, device::is_cpu};
 
-/// How losses and gradients of a training are computed.
+/// How losses, gradients and answers are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComputePath {
     /// By the fused kernels for the CPU.
@@ -23,8 +23,8 @@ pub enum ComputePath {
 }
 
 impl ComputePath {
-    /// The path that a training takes on a device, whatever the model.
-    pub fn of_training(device: &Device) -> Self {
+    /// The path that is taken on a device, whatever the model.
+    pub fn on(device: &Device) -> Self {
         let composed = |reason: &str| Self::Composed { reason: reason.into() };
         if !is_cpu(device) {
             return composed("the device is not a CPU");
@@ -33,9 +33,9 @@ impl ComputePath {
         Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() }
     }
 
-    /// The path that a training of this model takes.
+    /// The path that this model takes.
     pub(crate) fn of(model: &Model) -> Self {
-        Self::of_training(model.device())
+        Self::on(model.device())
     }
 
     /// Whether it is the fused one.

@@ -8,7 +8,7 @@ const LOGITS_AT_ONCE: usize = 1 << 23;
 /// Buffers of the head.
 #[derive(Debug, Default)]
 pub(super) struct HeadBuffers {
-    logits: Lanes,
+    pub(super) logits: Lanes,
     /// The logits where they are capped, whose place their gradient takes.
     capped: Lanes,
     hidden: Lanes,
@@ -28,6 +28,7 @@ pub(super) struct HeadGradient<'a> {
 }
 
 /// −ln p(target) of each token of `hidden` (normed), in blocks of tokens; logits are held in ± `cap`, if there is one.
+/// `most_likely` gets the entry of the vocabulary that each token would have predicted.
 pub(super) fn head_losses(
     isa: Isa,
     (head, cap): (Matrix<'_>, Option<f32>),
@@ -35,40 +36,63 @@ pub(super) fn head_losses(
     targets: &[u32],
     buffers: &mut HeadBuffers,
     mut gradient: Option<HeadGradient<'_>>,
+    mut most_likely: Option<&mut Vec<u32>>,
 ) -> Vec<f64> {
-    let at_once = (LOGITS_AT_ONCE / head.out()).max(1);
     let mut losses = Vec::with_capacity(targets.len());
     if let Some(gradient) = &mut gradient {
         gradient.d_hidden.reshape(hidden.features(), hidden.tokens());
     }
-    let HeadBuffers { logits, capped, hidden: some, d_hidden, panels, by_token } = buffers;
-    for (block, targets) in targets.chunks(at_once).enumerate() {
-        let first = (block * at_once) as u32;
-        let tokens: Vec<u32> = (first..first + targets.len() as u32).collect();
-        some.gather(hidden, &tokens);
-        let stride = some.stride();
-        logits.reuse(head.out(), targets.len());
-        let right = panels.pack(isa, head.precision(), some.values(), stride);
-        product(isa, logits.values_mut(), stride, false, &[Term { left: head.plain(), right }]);
-        if let Some(cap) = cap {
-            cap::forward(isa, logits.values_mut(), cap);
+    buffers.in_blocks(isa, (head, cap), hidden, |tokens, buffers| {
+        let HeadBuffers { logits, capped, hidden: some, d_hidden, panels, by_token } = buffers;
+        if let Some(most_likely) = &mut most_likely {
+            most_likely.extend(cross_entropy::most_likely(isa, logits));
+        }
+        if cap.is_some() && gradient.is_some() {
             capped.copy_from(logits);
         }
+        let targets: Vec<u32> = tokens.iter().map(|token| targets[*token as usize]).collect();
         let weight = gradient.as_ref().map(|gradient| gradient.weight);
-        losses.extend(cross_entropy::losses(isa, logits, targets, weight));
+        losses.extend(cross_entropy::losses(isa, logits, &targets, weight));
         if let Some(gradient) = &mut gradient {
             if let Some(cap) = cap {
                 cap::backward(isa, capped.values(), cap, logits.values_mut());
             }
             d_hidden.reuse(hidden.features(), targets.len());
+            let stride = d_hidden.stride();
             let right: Right<'_> = panels.pack(isa, head.precision(), logits.values(), stride);
             product(isa, d_hidden.values_mut(), stride, false, &[Term { left: head.transposed(), right }]);
-            gradient.d_hidden.scatter(d_hidden, &tokens);
+            gradient.d_hidden.scatter(d_hidden, tokens);
             if let Some(by_head) = &mut gradient.by_head {
                 by_token.fill(some);
                 weight_gradient(isa, logits.values(), some, by_token, by_head);
             }
         }
-    }
+    });
     losses
+}
+
+impl HeadBuffers {
+    /// The logits of the tokens of `hidden` (normed), so many tokens at a time that they take a bounded room: `block` is told
+    /// which tokens, and finds theirs.
+    pub(super) fn in_blocks(
+        &mut self,
+        isa: Isa,
+        (head, cap): (Matrix<'_>, Option<f32>),
+        hidden: &Lanes,
+        mut block: impl FnMut(&[u32], &mut Self),
+    ) {
+        let at_once = (LOGITS_AT_ONCE / head.out()).max(1);
+        let tokens: Vec<u32> = (0..hidden.tokens() as u32).collect();
+        for tokens in tokens.chunks(at_once) {
+            self.hidden.gather(hidden, tokens);
+            let stride = self.hidden.stride();
+            self.logits.reuse(head.out(), tokens.len());
+            let right = self.panels.pack(isa, head.precision(), self.hidden.values(), stride);
+            product(isa, self.logits.values_mut(), stride, false, &[Term { left: head.plain(), right }]);
+            if let Some(cap) = cap {
+                cap::forward(isa, self.logits.values_mut(), cap);
+            }
+            block(tokens, self);
+        }
+    }
 }

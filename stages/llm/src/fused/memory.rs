@@ -19,3 +19,13 @@ pub(crate) struct Memory {
     pub(super) d: Lanes,
     pub(super) d_normed: Lanes,
 }
+
+impl Memory {
+    /// Where the hidden states before the first block go in a pass without a way back.
+    pub(super) fn input(&mut self) -> &mut Lanes {
+        if self.tapes.is_empty() {
+            self.tapes.push(Tape::default());
+        }
+        &mut self.tapes[0].x
+    }
+}

@@ -1,4 +1,4 @@
-//! The training step on the CPU as one hand-written pass, outside burn's autodiff.
+//! Training and generation on the CPU as hand-written passes, outside burn and its autodiff.
 //!
 //! It computes what the composed operations of [`crate::model`] compute, which stay the oracle in tests and do what it
 //! does not cover. Tokens lie beside each other ([`refit_kernels::Lanes`]), frozen weights are cut into tiles once, the
@@ -8,6 +8,7 @@
 mod block;
 mod changes;
 mod coverage;
+mod decoder;
 mod dense;
 mod head;
 mod lora;
@@ -20,6 +21,7 @@ mod weights;
 
 pub(crate) use changes::Changes;
 pub use coverage::ComputePath;
+pub(crate) use decoder::Decoder;
 pub(crate) use memory::Memory;
 pub(crate) use pass::{TargetWeights, gradient, target_losses};
 pub(crate) use weights::FusedWeights;

@@ -1,8 +1,4 @@
-use refit_checkpoint::{LayerForm, RotaryPairs};
-use refit_kernels::{
-    Lanes,
-    rotary::{Angles, Pairs},
-};
+use refit_kernels::{Lanes, attention::Scores};
 
 use super::{
     Changes, FusedWeights, Memory,
@@ -38,15 +34,17 @@ pub(crate) fn gradient(
     gradient: &mut [f32],
 ) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(model, weights, changes, batch, noise);
+    let at = (batch.positions(), batch.longest);
+    let shared = Shared::new(model, weights, changes, at, batch.segments(), noise);
     memory.tapes.resize_with(weights.blocks.len(), Tape::default);
-    embed(model, changes, batch, noise, &mut memory.tapes[0].x)?;
+    embed(model, changes, &batch.ids, noise, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
     let keep = |layer: usize| (layer == last).then_some(batch.sources());
     for (layer, block) in weights.blocks.iter().enumerate() {
         let (tapes, above) = memory.tapes.split_at_mut(layer + 1);
         let y = above.first_mut().map_or(&mut memory.last, |tape| &mut tape.x);
-        block.forward(layer, &shared, keep(layer), &mut tapes[layer], &mut memory.scratch, y);
+        let attend = |scores: Scores<'_>, qkv: &Lanes, attended: &mut Lanes| shared.attend(scores, qkv, attended);
+        block.forward(layer, &shared, keep(layer), attend, &mut tapes[layer], &mut memory.scratch, y);
     }
     let last_norm = changes.dense.get(WeightPlace::LastNorm);
     let inverse = weights.norm.forward(weights.isa, last_norm.as_ref(), &memory.last, &mut memory.normed);
@@ -65,6 +63,7 @@ pub(crate) fn gradient(
         batch.targets(),
         &mut memory.head,
         Some(towards),
+        None,
     );
     if let TargetWeights::Each(weights_of) = weights_of {
         weigh(&mut memory.d_normed, &weights_of(&losses));
@@ -102,96 +101,66 @@ fn weigh(lanes: &mut Lanes, weights: &[f32]) {
     }
 }
 
-/// −ln p of every target of a batch.
+/// −ln p of every target of a batch; `most_likely` gets what the model would have said there.
 pub(crate) fn target_losses(
     model: &Model,
     changes: &Changes<'_>,
     batch: &Batch,
     memory: &mut Memory,
+    most_likely: Option<&mut Vec<u32>>,
 ) -> Result<Vec<f64>, LlmError> {
     let weights = model.fused()?;
-    let shared = shared(model, weights, changes, batch, None);
-    if memory.tapes.is_empty() {
-        memory.tapes.push(Tape::default());
-    }
-    let tape = &mut memory.tapes[0];
-    embed(model, changes, batch, None, &mut tape.x)?;
-    let last = weights.blocks.len() - 1;
-    for (layer, block) in weights.blocks.iter().enumerate() {
-        let keep = (layer == last).then_some(batch.sources());
-        block.forward(layer, &shared, keep, tape, &mut memory.scratch, &mut memory.last);
-        if layer < last {
-            std::mem::swap(&mut tape.x, &mut memory.last);
-        }
-    }
-    let last_norm = changes.dense.get(WeightPlace::LastNorm);
-    weights.norm.forward(weights.isa, last_norm.as_ref(), &memory.last, &mut memory.normed);
+    let at = (batch.positions(), batch.longest);
+    let shared = Shared::new(model, weights, changes, at, batch.segments(), None);
+    embed(model, changes, &batch.ids, None, memory.input())?;
+    through(weights, &shared, Some(batch.sources()), memory, |_, scores, qkv, attended| {
+        shared.attend(scores, qkv, attended)
+    });
     let own_head = head_of(model, changes);
-    let matrix = Matrix::of(&weights.head, own_head.as_ref());
-    Ok(head_losses(
-        weights.isa,
-        (matrix, model.config().logit_cap),
-        &memory.normed,
-        batch.targets(),
-        &mut memory.head,
-        None,
-    ))
+    let head = (Matrix::of(&weights.head, own_head.as_ref()), model.config().logit_cap);
+    let Memory { head: buffers, normed, .. } = memory;
+    Ok(head_losses(weights.isa, head, normed, batch.targets(), buffers, None, most_likely))
 }
 
-fn shared<'a>(
-    model: &'a Model,
+/// Takes [`Memory::input`] through all blocks to `memory.normed`, without a way back; with `keep`, these tokens only.
+pub(super) fn through<'a>(
     weights: &FusedWeights,
-    changes: &'a Changes<'a>,
-    batch: &Batch,
-    noise: Option<&'a Noise>,
-) -> Shared<'a> {
-    let config = model.config();
-    let stride = Lanes::zeros(0, batch.computed()).stride();
-    let angles = |form: &LayerForm| {
-        let (frequencies, magnitude, pairs) = match &form.rotary {
-            Some(rotary) => {
-                let pairs = match rotary.pairs {
-                    RotaryPairs::Halves => Pairs::Halves,
-                    RotaryPairs::Neighbours => Pairs::Neighbours,
-                };
-                (rotary.inverse_frequencies(batch.longest), rotary.magnitude(), pairs)
-            }
-            None => (Vec::new(), 1.0, Pairs::Halves),
-        };
-        let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
-        Angles::new(&frequencies, magnitude, (config.head_dim, pairs), batch.positions(), stride)
-    };
-    Shared {
-        isa: weights.isa,
-        shape: weights.shape,
-        scale: weights.scale,
-        segments: batch.segments(),
-        angles: config.layer_forms.iter().map(angles).collect(),
-        cap: config.attention.cap,
-        slopes: config.attention.slopes.as_deref(),
-        lora: &changes.lora,
-        dense: changes.dense,
-        noise,
+    shared: &Shared<'a>,
+    keep: Option<&'a [u32]>,
+    memory: &mut Memory,
+    mut attend: impl FnMut(usize, Scores<'a>, &Lanes, &mut Lanes) -> Vec<f32>,
+) {
+    let Memory { tapes, scratch, last: y, normed, .. } = memory;
+    let tape = &mut tapes[0];
+    let last = weights.blocks.len() - 1;
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        let attend = |scores: Scores<'a>, qkv: &Lanes, attended: &mut Lanes| attend(layer, scores, qkv, attended);
+        block.forward(layer, shared, keep.filter(|_| layer == last), attend, tape, scratch, y);
+        if layer < last {
+            std::mem::swap(&mut tape.x, y);
+        }
     }
+    let own = shared.dense.get(WeightPlace::LastNorm);
+    weights.norm.forward(weights.isa, own.as_ref(), y, normed);
 }
 
 /// The head's weight, if it is trained itself: that of the embedding if they are tied.
-fn head_of<'a>(model: &Model, changes: &Changes<'a>) -> Option<Own<'a>> {
+pub(super) fn head_of<'a>(model: &Model, changes: &Changes<'a>) -> Option<Own<'a>> {
     changes.dense.get(if model.config.tied_head { WeightPlace::Embedding } else { WeightPlace::Head })
 }
 
 /// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.
-fn embed(
+pub(super) fn embed(
     model: &Model,
     changes: &Changes<'_>,
-    batch: &Batch,
+    ids: &[u32],
     noise: Option<&Noise>,
     x: &mut Lanes,
 ) -> Result<(), LlmError> {
     let hidden = model.config().hidden_size;
     let mut rows = match changes.dense.get(WeightPlace::Embedding) {
-        Some(own) => batch.ids.iter().flat_map(|&id| &own.values[id as usize * hidden..][..hidden]).copied().collect(),
-        None => model.embedding.rows(&batch.ids)?,
+        Some(own) => ids.iter().flat_map(|&id| &own.values[id as usize * hidden..][..hidden]).copied().collect(),
+        None => model.embedding.rows(ids)?,
     };
     if let Some(scale) = model.config().embedding_scale {
         for value in &mut rows {
@@ -201,7 +170,7 @@ fn embed(
     if let Some(noise) = noise {
         noise.disturb(&mut rows, hidden);
     }
-    x.reuse(hidden, batch.computed());
+    x.reuse(hidden, ids.len());
     let stride = x.stride();
     let tokens = rows.chunks_exact(hidden);
     for (feature, to) in x.values_mut().chunks_exact_mut(stride).enumerate() {

@@ -342,7 +342,7 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
             let mut gradient = vec![0f32; adapter.values.len()];
             let weights = super::TargetWeights::Every(0.05);
             let losses = super::gradient(&model, &changes, &batch, None, weights, &mut memory, &mut gradient).unwrap();
-            let by_themselves = super::target_losses(&model, &changes, &batch, &mut memory).unwrap();
+            let by_themselves = super::target_losses(&model, &changes, &batch, &mut memory, None).unwrap();
             assert_eq!(losses, by_themselves, "{name}");
             (batch.computed(), SupervisedLoss::of(&losses).mean(), gradient)
         };

@@ -1,6 +1,16 @@
-//! Answers: batched greedy decoding with a key-value cache.
+//! Answers: batched decoding with a key-value cache, greedy or sampled.
 
 mod cache;
-mod greedy;
+mod choice;
+mod composed;
+mod generation;
+mod options;
+mod sampling;
+mod stop;
 
-pub use greedy::{Answer, GreedyOptions};
+pub use options::{Answer, Generated, GenerationOptions, Prompt, Speed};
+pub use sampling::Sampling;
+pub use stop::StopStrings;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 use super::{Model, Row};
-use crate::{LlmError, generate::GreedyOptions};
+use crate::{
+    LlmError,
+    generate::{GenerationOptions, Prompt, Sampling},
+};
 
 /// What a model answers to some prompts, token by token with all logits, to hold another model against.
 #[derive(Debug)]
@@ -37,8 +40,16 @@ impl Answers {
     /// # Errors
     /// A prompt the model cannot take; a failing device.
     pub fn of(model: &Model, prompts: &[Vec<u32>], length: usize) -> Result<Self, LlmError> {
-        let options = GreedyOptions { max_new_tokens: length, stop: &[], batch_size: prompts.len() };
-        let answers = model.greedy(prompts, options, |_| {})?;
+        let options = GenerationOptions {
+            max_new_tokens: length,
+            stop: &[],
+            stop_strings: None,
+            batch_size: prompts.len(),
+            sampling: Sampling::default(),
+        };
+        let asked: Vec<Prompt> = (0..).zip(prompts).map(|(name, ids)| Prompt { ids: ids.clone(), name }).collect();
+        // The logits come of burn operations, so the answers do too: one form of the weights is enough.
+        let answers = model.generate_composed(&asked, options, |_| {})?.answers;
         let row = |(prompt, answer): (&Vec<u32>, Vec<u32>)| {
             let ids = [prompt.as_slice(), &answer].concat();
             let logits = logits(model, &ids, prompt.len())?;

@@ -60,8 +60,12 @@ const GROUP_FILL: f64 = 0.6;
 impl Batch {
     /// Lays out rows, sharing their common beginning if `share` is set.
     pub fn new(rows: &[Row<'_>], share: bool) -> Self {
+        Self::with_prefix(rows, if share && rows.len() > 1 { common_prefix(rows) } else { 0 })
+    }
+
+    /// Lays out rows that share their first `prefix` tokens, which all of them have.
+    pub(crate) fn with_prefix(rows: &[Row<'_>], prefix: usize) -> Self {
         let needed: Vec<&[u32]> = rows.iter().map(|row| &row.ids[..row.needed()]).collect();
-        let prefix = if share && rows.len() > 1 { common_prefix(rows) } else { 0 };
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| (std::cmp::Reverse(needed[row].len()), row));
 

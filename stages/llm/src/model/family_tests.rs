@@ -6,7 +6,8 @@ use super::{Batch, HeadOutput, Model, Randomness, Row, Rows, capped, lm_head_los
 use crate::{
     Device,
     adapter::Adapter,
-    generate::GreedyOptions,
+    fused::{Changes, Memory, target_losses},
+    generate::{GenerationOptions, Prompt, Sampling},
     reference::{FamilyReference, families, learnable_rows},
     train::{NamedRow, Weights, Workers, accumulate, composed_gradient},
 };
@@ -85,14 +86,24 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
     }
 }
 
+fn prompts() -> Vec<Prompt> {
+    (0..).zip(FamilyReference::prompts()).map(|(name, ids)| Prompt { ids, name }).collect()
+}
+
+fn options(max_new_tokens: usize) -> GenerationOptions<'static> {
+    let sampling = Sampling::default();
+    GenerationOptions { max_new_tokens, stop: &[], stop_strings: None, batch_size: 4, sampling }
+}
+
 /// What decoding without a cache says: the whole row through the model again for every token.
 fn plainly(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut ids = prompt.to_vec();
     for _ in 0..count {
         let mut mask = vec![0; ids.len()];
         mask.push(1);
-        let rows = vec![(ids.iter().copied().chain([0]).collect::<Vec<_>>(), mask)];
-        ids.push(model.row_losses(&rows, |_| {}).unwrap()[0].argmax[0]);
+        let ids_and_next: Vec<u32> = ids.iter().copied().chain([0]).collect();
+        let batch = Batch::new(&[Row { ids: &ids_and_next, mask: &mask }], true);
+        ids.push(model.composed_losses(&batch).unwrap().1[0]);
     }
     ids[prompt.len()..].to_vec()
 }
@@ -100,13 +111,40 @@ fn plainly(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
 #[test]
 fn answers_from_a_cache_are_those_of_whole_rows() {
     // So many that windows of four tokens are passed; not beyond the ten that `longrope` has short factors for.
-    let options = GreedyOptions { max_new_tokens: 2, stop: &[], batch_size: 4 };
+    let options = options(2);
     for family in families() {
         let model = family.model(&Device::flex());
-        let prompts = FamilyReference::prompts();
-        let answers = model.greedy(&prompts, options, |_| {}).unwrap();
-        for (prompt, answer) in prompts.iter().zip(answers) {
-            assert_eq!(answer.ids, plainly(&model, prompt, options.max_new_tokens), "{}: {prompt:?}", family.name);
+        let prompts = prompts();
+        let composed = model.generate_composed(&prompts, options, |_| {}).unwrap().answers;
+        let fused = model.generate(&prompts, options, |_| {}).unwrap().answers;
+        for (prompt, (composed, fused)) in prompts.iter().zip(composed.iter().zip(&fused)) {
+            let expected = plainly(&model, &prompt.ids, options.max_new_tokens);
+            assert_eq!(composed.ids, expected, "{}: {prompt:?}", family.name);
+            assert_eq!(fused.ids, expected, "{}: {prompt:?}", family.name);
+        }
+    }
+}
+
+#[test]
+fn fused_answers_and_losses_are_those_of_burn_operations() {
+    let rows = learnable_rows(9);
+    let rows: Vec<Row<'_>> = (0..rows.len()).map(|row| rows.row(row)).collect();
+    let batch = Batch::new(&rows, true);
+    for family in families() {
+        let base = family.model(&Device::flex());
+        let tuned = base.with(&FamilyReference::adapter(&base)).unwrap();
+        for (kind, model) in [("base", base), ("tuned", tuned)] {
+            let what = format!("{} {kind}", family.name);
+            let composed = model.generate_composed(&prompts(), options(14), |_| {}).unwrap().answers;
+            assert_eq!(model.generate(&prompts(), options(14), |_| {}).unwrap().answers, composed, "{what}");
+            let changes = Changes::applied(&model).unwrap();
+            let (mut said, mut memory) = (Vec::new(), Memory::default());
+            let found = target_losses(&model, &changes, &batch, &mut memory, Some(&mut said)).unwrap();
+            let (expected, most_likely) = model.composed_losses(&batch).unwrap();
+            assert_eq!(said, most_likely, "{what}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "{what}: {found} {expected}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use super::{
     Batch, Model, Noise, Row, Rows,
@@ -7,10 +7,14 @@ use super::{
     decoder::{DecoderPass, decoder_layer},
     head::{HeadOutput, lm_head_loss},
 };
-use crate::{LlmError, train::Trainable};
+use crate::{
+    LlmError,
+    fused::{self, Changes, ComputePath},
+    train::Trainable,
+};
 
 /// Tokens that go through the model at once when only losses are wanted: bounds memory, not results.
-const TOKENS_AT_ONCE: usize = 1024;
+pub(crate) const TOKENS_AT_ONCE: usize = 1024;
 
 /// The supervised loss of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,22 +57,23 @@ impl Model {
         for index in 0..rows.len() {
             check_row(rows.row(index), index, &self.config)?;
         }
+        let changes = ComputePath::of(self).is_fused().then(|| Changes::applied(self)).transpose()?;
+        let mut memory = fused::Memory::default();
         let mut results = Vec::with_capacity(rows.len());
         for range in portions(rows) {
             let batch = Batch::new(&range.clone().map(|index| rows.row(index)).collect::<Vec<_>>(), true);
-            let tables = self.tables(&batch);
-            let hidden = self.supervised_hidden(&tables, None);
-            let head = lm_head_loss(hidden, &self.head(), self.config.logit_cap, &tables.targets, HeadOutput::Argmax);
-            let losses = values(head.losses)?;
-            let argmax = head.argmax.expect("invariant: it was asked for");
-            let argmax =
-                argmax.try_into_vec_as::<i32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
+            let (losses, argmax) = if let Some(changes) = &changes {
+                let mut argmax = Vec::with_capacity(batch.supervised());
+                (fused::target_losses(self, changes, &batch, &mut memory, Some(&mut argmax))?, argmax)
+            } else {
+                self.composed_losses(&batch)?
+            };
             let mut part = vec![RowLoss { loss: 0.0, supervised: 0, argmax: Vec::new() }; range.len()];
             // Targets come grouped by row and in order within it.
             for ((&row, loss), token) in batch.target_rows.iter().zip(losses).zip(argmax) {
-                part[row].loss += f64::from(loss);
+                part[row].loss += loss;
                 part[row].supervised += 1;
-                part[row].argmax.push(token as u32);
+                part[row].argmax.push(token);
             }
             for row in &mut part {
                 row.loss /= row.supervised as f64;
@@ -77,6 +82,17 @@ impl Model {
             progress(results.len());
         }
         Ok(results)
+    }
+
+    /// −ln p of each target of a batch and what the model would have said there, by burn operations.
+    pub(crate) fn composed_losses(&self, batch: &Batch) -> Result<(Vec<f64>, Vec<u32>), LlmError> {
+        let tables = self.tables(batch);
+        let hidden = self.supervised_hidden(&tables, None);
+        let cap = self.config.logit_cap;
+        let head = lm_head_loss(hidden, &self.head(), cap, &tables.targets, HeadOutput::Argmax);
+        let losses = values(head.losses)?.into_iter().map(f64::from).collect();
+        let argmax = head.argmax.expect("invariant: it was asked for");
+        Ok((losses, ids(argmax)?))
     }
 
     /// The supervised loss of some rows together.
@@ -182,6 +198,12 @@ pub(crate) fn portions(rows: &dyn Rows) -> Vec<std::ops::Range<usize>> {
         ranges.push(start..rows.len());
     }
     ranges
+}
+
+/// Reads token ids onto the host.
+pub(crate) fn ids(tensor: Tensor<1, Int>) -> Result<Vec<u32>, LlmError> {
+    let ids = tensor.try_into_vec_as::<i32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
+    Ok(ids.into_iter().map(|id| id as u32).collect())
 }
 
 /// Reads a tensor's values onto the host.

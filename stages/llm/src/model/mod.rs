@@ -24,12 +24,13 @@ pub use kept::WeightsKept;
 pub use linear::{DoraRows, LayerLora, LoraPair, LoraWeights};
 pub use refit_checkpoint::LinearModule;
 pub use rows::{OwnedRows, Rows};
+pub(crate) use weights::Applied;
 pub use weights::Model;
 
 pub(crate) use attention::{AttentionShape, HIDDEN, attend, bias, capped};
 pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
-pub(crate) use forward::{portions, values};
+pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};
 pub(crate) use frozen::Frozen;
 pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;

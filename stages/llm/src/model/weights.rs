@@ -1,4 +1,7 @@
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelConfig, NormPlace, StoredTensor};
@@ -8,7 +11,7 @@ use super::{
     AttentionShape, Frozen, LoraWeights, Quantization, WeightForm, WeightsKept, decoder::DecoderLayer, linear::Linear,
     norm::RmsNorm, rope::Rope,
 };
-use crate::{LlmError, device::is_cpu, fused::FusedWeights};
+use crate::{LlmError, device::is_cpu, fused::FusedWeights, train::Trainable};
 
 /// A decoder with its frozen weights on a device, and an adapter if one is applied.
 ///
@@ -26,8 +29,20 @@ pub struct Model {
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
     pub(crate) kept: WeightsKept,
+    /// What was applied, as the fused pass takes it.
+    pub(crate) applied: Option<Applied>,
     /// The frozen weights for the fused pass, once that was asked for.
     pub(crate) fused: Arc<OnceLock<FusedWeights>>,
+}
+
+/// Trained values that a model computes with.
+#[derive(Clone)]
+pub(crate) struct Applied(pub(crate) Arc<dyn Trainable + Send>);
+
+impl fmt::Debug for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.0.values().len())
+    }
 }
 
 impl Model {
@@ -92,8 +107,7 @@ impl Model {
             kept.count(&frozen);
             Ok::<_, LlmError>(frozen)
         };
-        let shape = [config.vocab_size, hidden];
-        let names = config.names;
+        let (shape, names) = ([config.vocab_size, hidden], config.names);
         let name = format!("{}.weight", names.embedding);
         let embedding = matrix(&name, read(&name, &shape)?, shape, table)?;
         let mut layers = Vec::with_capacity(config.layers);
@@ -159,6 +173,7 @@ impl Model {
             rope: Rope::new(&config, device),
             lora: LoraWeights::none(config.layers),
             kept,
+            applied: None,
             device: device.clone(),
             config,
             embedding,

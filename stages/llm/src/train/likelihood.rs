@@ -32,7 +32,10 @@ pub(crate) fn likelihoods(
     let losses = if ComputePath::of(model).is_fused() {
         workers.together(|memory| {
             let changes = trained.changes(model)?;
-            batches.iter().map(|batch| fused::target_losses(model, &changes, batch, memory)).collect::<Result<_, _>>()
+            batches
+                .iter()
+                .map(|batch| fused::target_losses(model, &changes, batch, memory, None))
+                .collect::<Result<_, _>>()
         })?
     } else {
         let model = model.with(trained)?;

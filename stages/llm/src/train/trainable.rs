@@ -1,10 +1,10 @@
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData};
 use refit_checkpoint::ModelConfig;
 
 use super::TrainConfig;
-use crate::{LlmError, Model, fused::Changes};
+use crate::{LlmError, Model, fused::Changes, model::Applied};
 
 /// What a training changes: values in one row, and what a model computes with them.
 ///
@@ -59,6 +59,9 @@ pub trait Trainable: Sync {
         leaf: &mut dyn FnMut(Range<usize>, [usize; 2]) -> Tensor<2>,
     ) -> Result<Model, LlmError>;
 
+    /// The same values, for a model to keep.
+    fn shared(&self) -> Arc<dyn Trainable + Send>;
+
     /// What the fused pass does otherwise than the model alone.
     ///
     /// # Errors
@@ -84,7 +87,8 @@ impl Model {
     /// When shapes are not this model's; a failing device.
     pub fn with(&self, trained: &dyn Trainable) -> Result<Self, LlmError> {
         trained.check(&self.config)?;
-        trained.place(self, &mut |range, shape| self.leaf(trained, range, shape))
+        let placed = trained.place(self, &mut |range, shape| self.leaf(trained, range, shape))?;
+        Ok(Self { applied: Some(Applied(trained.shared())), ..placed })
     }
 
     /// Some values as a tensor on the model's device.

@@ -20,7 +20,8 @@ pub(crate) fn validate(
                 .into_iter()
                 .map(|part| {
                     let batch = Batch::new(&part.map(|index| rows.row(index)).collect::<Vec<_>>(), true);
-                    fused::target_losses(model, &changes, &batch, memory).map(|losses| SupervisedLoss::of(&losses))
+                    fused::target_losses(model, &changes, &batch, memory, None)
+                        .map(|losses| SupervisedLoss::of(&losses))
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?

@@ -170,6 +170,10 @@ impl Trainable for TrainedWeights {
         Ok(placed)
     }
 
+    fn shared(&self) -> Arc<dyn Trainable + Send> {
+        Arc::new(self.clone())
+    }
+
     fn changes<'a>(&'a self, model: &Model) -> Result<Changes<'a>, LlmError> {
         Ok(Changes::of_weights(&self.tensors, &self.values, model.config.layers))
     }

@@ -4,6 +4,7 @@ use super::{assert_close, lanes, numbers};
 use crate::{
     Isa, Lanes,
     attention::{Past, Scores, Segment, Shape, backward, forward},
+    cached::{Pages, attend},
 };
 
 /// Rows with a shared beginning: it first, and each row sees it and itself.
@@ -130,4 +131,65 @@ fn the_number_of_threads_changes_no_bit() {
     let one = run(1);
     assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
     assert_eq!(numbers(3, 1).len(), 3);
+}
+
+/// Each row's last token sees the same as in one pass over all tokens.
+#[test]
+fn a_token_over_cached_keys_is_the_last_of_a_pass() {
+    let plain = Scores::default();
+    let slopes = [0.1, 0.02, 0.3, 0.05, 0.2, 0.01];
+    let all = |window| Scores { window: Some(window), cap: Some(1.5), slopes: Some(&slopes) };
+    for (shape, of_scores, before) in [
+        (Shape { heads: 6, key_heads: 2, width: 8 }, plain, 9),
+        (Shape { heads: 5, key_heads: 1, width: 6 }, plain, 40),
+        (Shape { heads: 2, key_heads: 2, width: 20 }, plain, 0),
+        (Shape { heads: 6, key_heads: 2, width: 8 }, all(20), 9),
+        (Shape { heads: 5, key_heads: 1, width: 6 }, all(33), 40),
+        (Shape { heads: 6, key_heads: 3, width: 4 }, all(1), 3),
+    ] {
+        let (segments, tokens) = layout(before, &[1, 30, 16, 47]);
+        let rows: Vec<Segment> = segments.iter().copied().filter(|segment| segment.before == before).collect();
+        let rows = &rows[rows.len() - 4..];
+        let last: Vec<u32> = rows.iter().map(|row| (row.start + row.length - 1) as u32).collect();
+        let qkv = lanes(shape.features(), tokens, 5);
+        for isa in Isa::available() {
+            let (mut whole, mut found) = (Lanes::default(), Lanes::default());
+            forward(isa, shape, of_scores, &segments, &qkv, &mut whole);
+            let (expected, now) = (gathered(&whole, &last), gathered(&qkv, &last));
+            let mut shared = Pages::default();
+            shared.extend(shape, &qkv, 0..before);
+            let own: Vec<Pages> = rows
+                .iter()
+                .map(|row| {
+                    // At once, and one by one.
+                    let mut pages = Pages::default();
+                    let end = row.start + row.length;
+                    let middle = row.start + row.length / 2;
+                    pages.extend(shape, &qkv, row.start..middle);
+                    (middle..end).for_each(|token| pages.extend(shape, &qkv, token..token + 1));
+                    assert_eq!(pages.tokens(), row.length);
+                    pages
+                })
+                .collect();
+            let seen: Vec<[&Pages; 2]> = own.iter().map(|own| [&shared, own]).collect();
+            attend(isa, shape, of_scores, &now, &seen, &mut found);
+            for feature in 0..shape.heads * shape.width {
+                let expected: Vec<f64> = expected.row(feature)[..4].iter().map(|value| f64::from(*value)).collect();
+                assert_close(&found.row(feature)[..4], &expected, 1e-5, isa.name());
+            }
+            // What else is computed at the same time changes no bit.
+            for (row, pages) in seen.iter().enumerate() {
+                let (one, mut alone) = (gathered(&qkv, &last[row..=row]), Lanes::default());
+                attend(isa, shape, of_scores, &one, &[*pages], &mut alone);
+                let same = |feature| alone.row(feature)[0].to_bits() == found.row(feature)[row].to_bits();
+                assert!((0..shape.heads * shape.width).all(same));
+            }
+        }
+    }
+}
+
+fn gathered(from: &Lanes, tokens: &[u32]) -> Lanes {
+    let mut to = Lanes::default();
+    to.gather(from, tokens);
+    to
 }

@@ -237,6 +237,21 @@ fn cross_entropy_and_its_gradient() {
 }
 
 #[test]
+fn the_most_likely_entry_is_the_first_of_the_largest() {
+    let (vocabulary, tokens) = (2500, 18);
+    let mut logits = lanes(vocabulary, tokens, 1);
+    for (entry, value) in [(7, 3.0), (1500, 3.0), (2499, 2.9)] {
+        logits.rows_mut(entry..entry + 1).fill(value);
+    }
+    logits.rows_mut(2499..2500)[5] = 4.0;
+    for isa in Isa::available() {
+        let found = cross_entropy::most_likely(isa, &logits);
+        assert_eq!(found.len(), tokens);
+        assert!(found.iter().enumerate().all(|(token, entry)| *entry == if token == 5 { 2499 } else { 7 }));
+    }
+}
+
+#[test]
 fn what_is_not_a_number_shows() {
     for isa in Isa::available() {
         let mut logits = lanes(40, 3, 1);

@@ -1,0 +1,39 @@
+//! How exactly a model's weights are kept.
+
+use refit_engine::stage::StepContext;
+use refit_llm::train::ComputePath;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How exactly weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 binary digits.
+    F32,
+    /// 8 binary digits.
+    Bf16,
+}
+
+impl From<Precision> for refit_llm::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Says where bf16 costs exactness and brings no speed.
+pub(crate) fn warn_of_no_gain(precision: refit_llm::Precision, path: &ComputePath, step: &StepContext) {
+    use refit_llm::Precision::{Bf16, F32};
+    match (precision, path) {
+        (F32, _) | (Bf16, ComputePath::Fused { gains_by_bf16: true, .. }) => {}
+        (Bf16, ComputePath::Fused { instructions, .. }) => step.warn(format!(
+            "`precision: bf16` is not faster here: the processor's {instructions} has no products of bf16, so rounded numbers are multiplied as f32"
+        )),
+        (Bf16, ComputePath::Composed { .. }) => {
+            step.warn("`precision: bf16` is not faster here: the weights are rounded, and multiplied as f32");
+        }
+    }
+}
