@@ -147,7 +147,7 @@ fn prompts(rows: &OwnedRows, count: usize) -> Vec<Prompt> {
 fn greedy_answers_are_those_of_transformers() {
     let Some(peers) = Peers::find() else { return };
     let checkpoint = Checkpoint::open(&peers.model()).unwrap();
-    let prompts = prompts(&rows(&checkpoint), 20);
+    let prompts = prompts(&rows(&checkpoint), 10);
     let (template, tokenizer) = (checkpoint.chat_template().unwrap(), checkpoint.tokenizer().unwrap());
     let stop = stop_tokens(&tokenizer, &template).unwrap();
     let base =
@@ -160,7 +160,7 @@ fn greedy_answers_are_those_of_transformers() {
     adapter::save(&adapter, folder.path()).unwrap();
     let adapter_folder = folder.path().to_str().unwrap();
     let asked: OwnedRows = prompts.iter().map(|prompt| (prompt.ids.clone(), Vec::new())).collect();
-    let longest = 48;
+    let longest = 24;
     for (model, adapter) in [(base.clone(), None), (base.with(&adapter).unwrap(), Some(adapter_folder))] {
         let mut args =
             vec!["--max-new-tokens".to_owned(), longest.to_string(), "--stop".to_owned(), stop[0].to_string()];
