@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use refit_cache::{Digest, Lookup, Tree, Wait};
+use refit_cache::{Lookup, Wait};
 
 use crate::fixture::{Lab, key, manifest};
 
@@ -86,27 +86,4 @@ fn ten_gigabytes_take_little_memory() {
         return;
     }
     passes_through(10);
-}
-
-/// Against one thread of blake3 over the same bytes in memory, so that the machine's speed does not matter.
-#[test]
-fn hashing_keeps_up_with_blake3() {
-    let lab = Lab::new();
-    let bytes = vec![7; 256 << 20];
-    let path = lab.path("file");
-    fs::write(&path, &bytes).unwrap();
-    let best = |work: &dyn Fn() -> Tree| {
-        (0..3)
-            .map(|_| {
-                let begin = Instant::now();
-                work();
-                begin.elapsed()
-            })
-            .min()
-            .unwrap()
-    };
-    let in_memory = best(&|| Tree::file(Digest::of(&bytes), bytes.len() as u64));
-    let of_file = best(&|| lab.store.measure(&path, None).unwrap());
-    println!("in memory, one thread: {in_memory:?}; a file: {of_file:?}");
-    assert!(of_file < 2 * in_memory, "{of_file:?} for a file, {in_memory:?} in memory");
 }
