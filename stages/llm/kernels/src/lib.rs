@@ -11,6 +11,7 @@ mod bf16;
 pub mod cached;
 pub mod cap;
 pub mod cross_entropy;
+mod gated;
 pub mod geglu;
 mod lanes;
 pub mod norm;
