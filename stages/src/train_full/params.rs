@@ -1,13 +1,10 @@
 use refit_checkpoint::FloatType;
 use refit_engine::stage::ParamProblem;
-use refit_llm::{
-    train::{self, TrainConfig},
-    weights::Selection,
-};
+use refit_llm::{train::TrainConfig, weights::Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::training::Schedule;
+use crate::training::{Schedule, warmup, warmup_problem};
 
 /// Trains weights of the model itself with AdamW in f32, which needs four times the memory of the trained weights. Settings
 /// have the names and meanings of transformers; norms and biases do not decay. The result depends on the settings, the
@@ -134,13 +131,7 @@ impl Default for TrainFullParams {
 impl TrainFullParams {
     /// Mistakes the schema cannot express.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut problems = Vec::new();
-        if self.warmup_steps.is_some() && self.warmup_ratio.is_some() {
-            problems.push(
-                ParamProblem::new("warmup_ratio", "`warmup_steps` already says how long the warm-up is")
-                    .help("give one of the two"),
-            );
-        }
+        let mut problems: Vec<_> = warmup_problem(self.warmup_steps, self.warmup_ratio).into_iter().collect();
         if matches!(&self.train, WeightNames::Many(patterns) if patterns.is_empty()) {
             problems.push(
                 ParamProblem::new("train", "the list is empty, so nothing would be trained")
@@ -177,15 +168,8 @@ impl TrainFullParams {
             batch_size: self.batch_size,
             accumulation: self.gradient_accumulation,
             learning_rate: self.learning_rate,
-            schedule: match self.schedule {
-                Schedule::Constant => train::Schedule::Constant,
-                Schedule::Linear => train::Schedule::Linear,
-                Schedule::Cosine => train::Schedule::Cosine,
-            },
-            warmup: match self.warmup_steps {
-                Some(steps) => train::Warmup::Steps(steps),
-                None => train::Warmup::Ratio(self.warmup_ratio.unwrap_or(0.0)),
-            },
+            schedule: self.schedule.into(),
+            warmup: warmup(self.warmup_steps, self.warmup_ratio),
             weight_decay: self.weight_decay,
             betas: [self.beta1, self.beta2],
             epsilon: self.epsilon,

@@ -160,6 +160,32 @@ pub enum Schedule {
     Cosine,
 }
 
+impl From<Schedule> for train::Schedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Constant => Self::Constant,
+            Schedule::Linear => Self::Linear,
+            Schedule::Cosine => Self::Cosine,
+        }
+    }
+}
+
+/// How long the learning rate rises, of the two ways to say it.
+pub(crate) fn warmup(steps: Option<u64>, ratio: Option<f64>) -> train::Warmup {
+    match steps {
+        Some(steps) => train::Warmup::Steps(steps),
+        None => train::Warmup::Ratio(ratio.unwrap_or(0.0)),
+    }
+}
+
+/// Refuses both ways at once.
+pub(crate) fn warmup_problem(steps: Option<u64>, ratio: Option<f64>) -> Option<ParamProblem> {
+    (steps.is_some() && ratio.is_some()).then(|| {
+        ParamProblem::new("warmup_ratio", "`warmup_steps` already says how long the warm-up is")
+            .help("give one of the two")
+    })
+}
+
 impl Default for LoraParams {
     fn default() -> Self {
         Self {
@@ -270,11 +296,7 @@ impl LoraParams {
 impl OptimizerParams {
     /// Mistakes the schema cannot express.
     pub(crate) fn problems(&self) -> Vec<ParamProblem> {
-        if self.warmup_steps.is_some() && self.warmup_ratio.is_some() {
-            let problem = ParamProblem::new("warmup_ratio", "`warmup_steps` already says how long the warm-up is");
-            return vec![problem.help("give one of the two")];
-        }
-        Vec::new()
+        warmup_problem(self.warmup_steps, self.warmup_ratio).into_iter().collect()
     }
 
     /// How exactly weights are kept, as the training core takes it.
@@ -290,15 +312,8 @@ impl OptimizerParams {
             batch_size: self.batch_size,
             accumulation: self.gradient_accumulation,
             learning_rate,
-            schedule: match self.schedule {
-                Schedule::Constant => train::Schedule::Constant,
-                Schedule::Linear => train::Schedule::Linear,
-                Schedule::Cosine => train::Schedule::Cosine,
-            },
-            warmup: match self.warmup_steps {
-                Some(steps) => train::Warmup::Steps(steps),
-                None => train::Warmup::Ratio(self.warmup_ratio.unwrap_or(0.0)),
-            },
+            schedule: self.schedule.into(),
+            warmup: warmup(self.warmup_steps, self.warmup_ratio),
             weight_decay: self.weight_decay,
             betas: [self.beta1, self.beta2],
             epsilon: self.epsilon,
