@@ -6,6 +6,7 @@
 //!
 //! Sums have one order whatever the number of threads: results are the same bit for bit.
 
+mod act;
 pub mod attention;
 mod bf16;
 pub mod cached;
@@ -17,6 +18,7 @@ mod lanes;
 pub mod norm;
 mod outer;
 mod packed;
+pub mod pointwise;
 mod product;
 pub mod rotary;
 mod simd;

@@ -1,6 +1,7 @@
 use super::{assert_close, lanes, numbers, slope};
 use crate::{
     Isa, Lanes, cap, cross_entropy, geglu, norm,
+    pointwise::{self, Pointwise},
     rotary::{Angles, Pairs, rotate},
     swiglu,
 };
@@ -72,6 +73,51 @@ fn swiglu_and_its_gradient() {
             });
             let found = f64::from(gradient.values()[at]);
             assert!((found - expected).abs() < 2e-3, "{}: {found} {expected}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn activations_and_their_gradients() {
+    // ∫ of the bell from 0, by many small steps.
+    let phi = |x: f64| {
+        let (steps, bell) = (2000, |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt());
+        0.5 + (0..steps).map(|at| bell(x * (f64::from(at) + 0.5) / f64::from(steps))).sum::<f64>() * x
+            / f64::from(steps)
+    };
+    let forms: [(Pointwise, &dyn Fn(f64) -> f64); 6] = [
+        (Pointwise::Relu, &|x| x.max(0.0)),
+        (Pointwise::LeakyRelu, &|x| if x > 0.0 { x } else { 0.01 * x }),
+        (Pointwise::Silu, &|x| x / (1.0 + (-x).exp())),
+        (Pointwise::Gelu, &|x| x * phi(x)),
+        (Pointwise::GeluTanh, &|x| 0.5 * x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh())),
+        (Pointwise::Tanh, &f64::tanh),
+    ];
+    let mut x = lanes(7, 19, 1);
+    x.values_mut().iter_mut().for_each(|x| *x *= 5.0);
+    let (at_zero, at) = (2 * x.stride() + 3, [3, 2 * x.stride() + 18, 6 * x.stride()]);
+    x.values_mut()[at_zero] = 0.0;
+    let dy = lanes(7, 19, 2);
+    for (act, formula) in forms {
+        for isa in Isa::available() {
+            let what = format!("{act:?} {}", isa.name());
+            let mut y = Lanes::default();
+            pointwise::forward(act, isa, &x, &mut y);
+            for feature in 0..7 {
+                let expected: Vec<f64> = x.row(feature)[..19].iter().map(|x| formula(f64::from(*x))).collect();
+                assert_close(&y.row(feature)[..19], &expected, 1e-6, &what);
+            }
+            let mut gradient = dy.clone();
+            pointwise::backward(act, isa, &x, &mut gradient);
+            for at in at {
+                let (value, dy) = (f64::from(x.values()[at]), f64::from(dy.values()[at]));
+                let expected = dy * (formula(value + 1e-5) - formula(value - 1e-5)) / 2e-5;
+                let found = f64::from(gradient.values()[at]);
+                assert!((found - expected).abs() < 1e-5, "{what}: {found} {expected}");
+            }
+            if act == Pointwise::Relu {
+                assert!(gradient.values()[at_zero].abs() < f32::MIN_POSITIVE, "{what}: 0, as torch has it");
+            }
         }
     }
 }
