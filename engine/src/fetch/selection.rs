@@ -3,7 +3,8 @@ use std::{collections::BTreeSet, path::Path};
 /// The index that names the shards of the weights.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
-const ADAPTER: &str = "adapter_model.safetensors";
+/// PEFT's adapters, and those of the `adapters` library, which may lie beside a head of their own.
+const ADAPTERS: [&str; 2] = ["adapter_model.safetensors", "adapter.safetensors"];
 
 /// What stands beside the weights of a model or of an adapter.
 const BESIDE: [&str; 14] = [
@@ -35,7 +36,7 @@ pub(super) fn weights(files: &[&str], index: Option<&str>) -> Vec<String> {
     if let Some(shards) = index.and_then(shards) {
         return std::iter::once(INDEX.to_owned()).chain(shards).collect();
     }
-    for one in [WEIGHTS, ADAPTER] {
+    for one in std::iter::once(WEIGHTS).chain(ADAPTERS) {
         if files.contains(&one) {
             return vec![one.to_owned()];
         }
@@ -94,6 +95,7 @@ mod tests {
     fn one_file_is_preferred_to_its_copies() {
         assert_eq!(weights(&["consolidated.safetensors", "model.safetensors"], None), ["model.safetensors"]);
         assert_eq!(weights(&["adapter_model.safetensors", "x.bin"], None), ["adapter_model.safetensors"]);
+        assert_eq!(weights(&["adapter.safetensors", "model_head.safetensors"], None), ["adapter.safetensors"]);
         assert_eq!(weights(&["a.safetensors", "sub/b.safetensors"], None), ["a.safetensors"]);
         assert!(weights(&["pytorch_model.bin", "model.gguf"], None).is_empty());
     }

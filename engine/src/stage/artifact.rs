@@ -12,7 +12,8 @@ pub enum ArtifactKind {
     Tokens,
     /// A Hugging Face folder or one GGUF file.
     Model,
-    /// `adapter_config.json`, `adapter_model.safetensors` (PEFT's names), `template.json`.
+    /// `adapter_config.json`, `adapter_model.safetensors` (PEFT's names) or `adapter.safetensors` (those of the `adapters`
+    /// library), `template.json`.
     Adapter,
     /// `metrics.json` and `signatures.json`.
     Metrics,

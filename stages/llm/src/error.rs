@@ -100,6 +100,38 @@ pub enum LlmError {
         /// Which tensor, and how.
         reason: String,
     },
+    /// A bottleneck adapter where LoRA is needed.
+    #[error(
+        "the adapter is a bottleneck adapter: layers of its own, which can neither be merged into weights nor written as LoRA"
+    )]
+    NotLora,
+    /// A bottleneck adapter for blocks of another shape than the `adapters` library defines.
+    #[error(
+        "`{family}` norms what the parts of its blocks add, and bottleneck adapters are not defined for such blocks"
+    )]
+    NoBottleneck {
+        /// The model's family.
+        family: String,
+        /// The families that can have one.
+        supported: String,
+    },
+    /// `leave_out` names a block that the model has not.
+    #[error("`leave_out` names layer {layer}, and the model has layers 0 to {}", .layers - 1)]
+    NoSuchLayer {
+        /// The block.
+        layer: usize,
+        /// Blocks of the model.
+        layers: usize,
+    },
+    /// An adapter without any layer.
+    #[error("the adapter has no layer in any block of the model")]
+    NothingAdapted,
+    /// An adapter's values are in a file that runs code when it is read.
+    #[error("the adapter's values are in {}, which is a Python pickle", .path.display())]
+    PickledAdapter {
+        /// The file.
+        path: PathBuf,
+    },
     /// `target_modules` names nothing in the model.
     #[error("no linear layer of the model matches target_modules {patterns}")]
     NoTarget {
@@ -179,6 +211,11 @@ impl LlmError {
             Self::AdapterFile { .. } => "adapter::unreadable",
             Self::UnsupportedAdapter { .. } => "adapter::unsupported",
             Self::AdapterMismatch { .. } => "adapter::mismatch",
+            Self::NotLora => "adapter::not_lora",
+            Self::NoBottleneck { .. } => "adapter::no_bottleneck",
+            Self::NoSuchLayer { .. } => "adapter::no_such_layer",
+            Self::NothingAdapted => "adapter::nothing_adapted",
+            Self::PickledAdapter { .. } => "adapter::pickled",
             Self::NoTarget { .. } => "adapter::no_target",
             Self::BadTargetPattern { .. } => "adapter::bad_target_pattern",
             Self::BadWeightPattern { .. } => "train::bad_weight_pattern",
@@ -223,11 +260,20 @@ impl LlmError {
                 "give every row a `rejected` answer, or use `loss: kto`, which takes answers by themselves".into()
             }
             Self::AdapterFile { .. } => {
-                "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them"
+                "an adapter is a folder with adapter_config.json and adapter_model.safetensors as PEFT writes them, or adapter.safetensors as the `adapters` library does"
                     .into()
             }
             Self::UnsupportedAdapter { .. } => {
-                "LoRA, rsLoRA and DoRA adapters are supported; merge others into the base with PEFT first".into()
+                "LoRA, rsLoRA, DoRA and plain bottleneck adapters are supported; merge others into the base with PEFT first".into()
+            }
+            Self::NotLora => {
+                "keep it beside its base: `evaluate` applies it as it is, and so does `model.load_adapter(folder, use_safetensors=True)` of the `adapters` library; what is to be merged or exported is trained with `train-lora`".into()
+            }
+            Self::NoBottleneck { supported, .. } => format!("families that can have one are {supported}; `train-lora` trains every family"),
+            Self::NoSuchLayer { .. } => "layers count from 0".into(),
+            Self::NothingAdapted => "`leave_out` has to leave one in".into(),
+            Self::PickledAdapter { .. } => {
+                "save it again in Python: `model.save_adapter(folder, name, use_safetensors=True)`".into()
             }
             Self::AdapterMismatch { .. } => "use the base model the adapter was trained on".into(),
             Self::NoTarget { names, .. } => format!(

@@ -1,9 +1,10 @@
-//! Language models on burn: families, LoRA, training, generation.
+//! Language models on burn: families, adapters, training, generation.
 //!
-//! A [`Model`] is read once from a [`refit_checkpoint::Checkpoint`] and stays frozen; an [`adapter::Adapter`] is a small
+//! A [`Model`] is read once from a [`refit_checkpoint::Checkpoint`] and stays frozen; an adapter is a small
 //! set of matrices beside it. Everything that computes is made of burn operations, so the same code runs on every device.
 
 pub mod adapter;
+pub mod bottleneck;
 pub mod device;
 mod error;
 mod fused;

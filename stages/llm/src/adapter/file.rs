@@ -29,11 +29,26 @@ pub fn save(adapter: &Adapter, folder: &Path) -> Result<(), LlmError> {
     };
     fs_err::write(folder.join(CONFIG_FILE), adapter.config.to_json(&modules))?;
     fs_err::write(folder.join(WEIGHTS_FILE), weights(adapter))?;
-    if let Some(template) = &adapter.template {
+    write_template(adapter.template.as_ref(), folder)
+}
+
+/// Writes the chat template beside an adapter, if it is known.
+pub(crate) fn write_template(template: Option<&AdapterTemplate>, folder: &Path) -> Result<(), LlmError> {
+    if let Some(template) = template {
         let text = serde_json::to_string_pretty(template).expect("invariant: two texts always serialise");
         fs_err::write(folder.join(TEMPLATE_FILE), text)?;
     }
     Ok(())
+}
+
+/// Reads the chat template beside an adapter, if there is one.
+pub(crate) fn read_template(folder: &Path) -> Result<Option<AdapterTemplate>, LlmError> {
+    let path = folder.join(TEMPLATE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let template = serde_json::from_str(&fs_err::read_to_string(&path)?);
+    template.map(Some).map_err(|error| LlmError::AdapterFile { path, reason: error.to_string() })
 }
 
 /// The bytes of `adapter_model.safetensors`.
@@ -53,22 +68,11 @@ pub(crate) fn weights(adapter: &Adapter) -> Vec<u8> {
 /// # Errors
 /// Missing or damaged files, a method other than LoRA and DoRA, or shapes of another model.
 pub fn load(folder: &Path, model: &ModelConfig) -> Result<Adapter, LlmError> {
-    let config_path = folder.join(CONFIG_FILE);
-    let config = LoraConfig::from_json(&fs_err::read_to_string(&config_path)?).map_err(|error| match error {
-        ReadError::Malformed(reason) => LlmError::AdapterFile { path: config_path.clone(), reason },
-        ReadError::Unsupported(error) => error,
-    })?;
-    let weights_path = folder.join(WEIGHTS_FILE);
-    let mut adapter = read_weights(&fs_err::read(&weights_path)?, config, model).map_err(|error| match error {
-        ReadError::Malformed(reason) => LlmError::AdapterFile { path: weights_path, reason },
-        ReadError::Unsupported(error) => error,
-    })?;
-    let template_path = folder.join(TEMPLATE_FILE);
-    if template_path.exists() {
-        let template: AdapterTemplate = serde_json::from_str(&fs_err::read_to_string(&template_path)?)
-            .map_err(|error| LlmError::AdapterFile { path: template_path, reason: error.to_string() })?;
-        adapter.template = Some(template);
-    }
+    let path = folder.join(CONFIG_FILE);
+    let config = LoraConfig::from_json(&fs_err::read_to_string(&path)?).map_err(|error| error.at(&path))?;
+    let path = folder.join(WEIGHTS_FILE);
+    let mut adapter = read_weights(&fs_err::read(&path)?, config, model).map_err(|error| error.at(&path))?;
+    adapter.template = read_template(folder)?;
     Ok(adapter)
 }
 
@@ -105,13 +109,7 @@ pub(crate) fn read_weights(bytes: &[u8], config: LoraConfig, model: &ModelConfig
                 reason: format!("`{name}` is {:?}, but {:?} fits the model and `r`", view.shape(), tensor.file_shape()),
             }));
         }
-        let values = to_f32(view).ok_or_else(|| {
-            ReadError::Malformed(format!("`{name}` is stored as {:?}; only F32, F16 and BF16 are read", view.dtype()))
-        })?;
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(ReadError::Malformed(format!("`{name}` holds NaN or infinity")));
-        }
-        adapter.values[tensor.range()].copy_from_slice(&values);
+        adapter.values[tensor.range()].copy_from_slice(&values_in(name, view)?);
     }
     Ok(adapter)
 }
@@ -124,6 +122,17 @@ fn parse_name(name: &str, model: &ModelConfig) -> Option<(usize, LinearModule, P
             .find_map(|(suffix, part)| Some((rest.strip_suffix(suffix)?, part)))?;
     let (layer, module) = model.linear_at(path)?;
     Some((layer, module, part))
+}
+
+/// The numbers of a tensor of an adapter's file.
+pub(crate) fn values_in(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, ReadError> {
+    let values = to_f32(view).ok_or_else(|| {
+        ReadError::Malformed(format!("`{name}` is stored as {:?}; only F32, F16 and BF16 are read", view.dtype()))
+    })?;
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(ReadError::Malformed(format!("`{name}` holds NaN or infinity")));
+    }
+    Ok(values)
 }
 
 fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {

@@ -1,5 +1,6 @@
-//! LoRA adapters: which layers they touch, their values, and PEFT's files.
+//! LoRA adapters: which layers they touch, their values, and PEFT's files; and adapters of any method.
 
+mod any;
 mod file;
 mod initial;
 mod merge;
@@ -10,7 +11,10 @@ mod template;
 mod tensors;
 mod trained;
 
+pub use any::AnyAdapter;
 pub use file::{CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE, load, save};
+pub(crate) use file::{read_template, values_in, write_template};
+pub(crate) use peft::ReadError;
 pub use peft::{LoraConfig, LoraInit};
 pub use target::TargetModules;
 pub use template::AdapterTemplate;

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -126,6 +128,7 @@ impl LoraConfig {
         match value.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
             Some(_) => return refuse("peft_type"),
+            None if is_bottleneck(&value) => return Err(ReadError::Unsupported(LlmError::NotLora)),
             None => return Err(ReadError::Malformed("it has no `peft_type`".into())),
         }
         for key in ["fan_in_fan_out", "lora_bias", "use_qalora"] {
@@ -179,10 +182,25 @@ impl LoraConfig {
     }
 }
 
+/// Whether an `adapter_config.json` is one of the `adapters` library, whose settings lie below `config`.
+pub(super) fn is_bottleneck(value: &Map<String, Value>) -> bool {
+    value.get("peft_type").is_none() && value.get("config").is_some_and(Value::is_object)
+}
+
 /// Why a configuration cannot be used.
 pub(crate) enum ReadError {
     Malformed(String),
     Unsupported(LlmError),
+}
+
+impl ReadError {
+    /// The same, of this file.
+    pub(crate) fn at(self, path: &Path) -> LlmError {
+        match self {
+            Self::Malformed(reason) => LlmError::AdapterFile { path: path.to_owned(), reason },
+            Self::Unsupported(error) => error,
+        }
+    }
 }
 
 /// PEFT writes whole alphas as integers.

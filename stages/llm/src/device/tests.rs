@@ -7,22 +7,27 @@ use super::{
     self_check::{tiny_adapter, tiny_model},
 };
 use crate::{
+    Model,
     adapter::Adapter,
+    bottleneck::{BottleneckAdapter, BottleneckConfig, BottleneckKind, NonLinearity, ReductionFactor},
     model::OwnedRows,
     reference::families,
-    train::{TrainConfig, TrainSettings, train},
+    train::{TrainConfig, TrainSettings, Trainable, train},
 };
 
-/// The loss of each of a few optimizer steps on a device.
-fn losses(device: &Device) -> Vec<f64> {
+fn lora(device: &Device) -> Vec<f64> {
     let model = tiny_model(device).unwrap();
-    let initial = Adapter::initial(tiny_adapter(), &model, 5).unwrap();
+    losses(&model, Adapter::initial(tiny_adapter(), &model, 5).unwrap())
+}
+
+/// The loss of each of a few optimizer steps on a model's device.
+fn losses<T: Trainable>(model: &Model, initial: T) -> Vec<f64> {
     // Rows of one length, so that a software driver compiles its kernels once.
     let rows: OwnedRows =
         (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
     let config = TrainConfig { epochs: 4, batch_size: 2, learning_rate: 1e-2, ..TrainConfig::default() };
     let settings = TrainSettings { threads: 1, snapshot: None };
-    let trained = train(&model, initial, &rows, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+    let trained = train(model, initial, &rows, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
     trained.history.iter().map(|row| row.loss).collect()
 }
 
@@ -37,15 +42,39 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
         }
     };
     self_check(&selected.device, tiny_model(&Device::flex()).unwrap().config()).unwrap();
-    let (expected, found) = (losses(&Device::flex()), losses(&selected.device));
+    assert_same(&lora(&Device::flex()), &lora(&selected.device), &selected.name);
+}
+
+fn assert_same(expected: &[f64], found: &[f64], device: &str) {
     assert_eq!(expected.len(), 8);
     assert!(expected[6] + expected[7] < expected[0] + expected[1], "{expected:?}");
-    for (step, (expected, found)) in expected.iter().zip(&found).enumerate() {
-        assert!(
-            (expected - found).abs() <= 1e-3 * expected.abs(),
-            "step {step}: {expected} on the CPU, {found} on {}",
-            selected.name
-        );
+    for (step, (expected, found)) in expected.iter().zip(found).enumerate() {
+        let off = (expected - found).abs();
+        assert!(off <= 1e-3 * expected.abs(), "step {step}: {expected} on the CPU, {found} on {device}");
+    }
+}
+
+#[test]
+#[ignore = "a software driver takes a minute for each"]
+fn wgpu_trains_bottlenecks_step_by_step_as_the_cpu_does() {
+    let selected = match select(DeviceChoice::Wgpu(None)) {
+        Ok(selected) => selected,
+        Err(error) => {
+            eprintln!("skipped: no adapter for wgpu on this machine ({error})");
+            return;
+        }
+    };
+    let acts = [NonLinearity::Swish, NonLinearity::Relu, NonLinearity::Tanh];
+    for (kind, non_linearity) in
+        [BottleneckKind::Houlsby, BottleneckKind::Pfeiffer, BottleneckKind::Parallel].into_iter().zip(acts)
+    {
+        let [expected, found] = [&Device::flex(), &selected.device].map(|device| {
+            let model = tiny_model(device).unwrap();
+            let reduction_factor = ReductionFactor::Every(4.0);
+            let config = BottleneckConfig { reduction_factor, non_linearity, ..BottleneckConfig::of(kind) };
+            losses(&model, BottleneckAdapter::initial(config, model.config(), 5).unwrap())
+        });
+        assert_same(&expected, &found, &selected.name);
     }
 }
 

@@ -9,12 +9,17 @@ use refit_kernels::{
 
 use super::{
     Changes, FusedWeights,
+    bottleneck::{self, Bottleneck, Bottlenecks},
     dense::{Dense, Own},
     lora::{Group, Lora},
     projection::{Buffers, Kept, Linear, Past, Projection},
 };
 use crate::{
     Model,
+    bottleneck::{
+        BottleneckInput,
+        BottleneckPlace::{Attention, FeedForward},
+    },
     model::{LinearModule, Noise},
     weights::WeightPlace,
 };
@@ -61,6 +66,7 @@ pub(super) struct Shared<'a> {
     pub(super) scale: f32,
     pub(super) lora: &'a Lora<'a>,
     pub(super) dense: Dense<'a>,
+    pub(super) bottlenecks: &'a Bottlenecks<'a>,
     /// In training, what is random.
     pub(super) noise: Option<&'a Noise>,
 }
@@ -94,12 +100,15 @@ pub(super) struct Tape {
     /// What the feed-forward part adds before it is normed.
     feed_forward_output: Lanes,
     feed_forward_output_inverse: Vec<f32>,
+    /// By the place's index.
+    of_bottlenecks: [bottleneck::Kept; 2],
 }
 
 /// Buffers that all blocks use in turn.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) buffers: Buffers,
+    bottleneck: bottleneck::Buffers,
     normed: Lanes,
     activated: Lanes,
     d_activated: Lanes,
@@ -189,13 +198,18 @@ impl Block {
             }
             None => self.output.forward(isa, &group, attended, buffers, &mut tape.of_output, &mut tape.middle),
         }
-        match keep {
+        let residual = match keep {
             Some(keep) => {
                 scratch.normed.gather(&tape.x, keep);
-                tape.middle.add(&scratch.normed);
+                &scratch.normed
             }
-            None => tape.middle.add(&tape.x),
+            None => &tape.x,
+        };
+        if let Some(bottleneck) = shared.bottlenecks.get(layer, Attention) {
+            let kept = &mut tape.of_bottlenecks[Attention.index()];
+            bottleneck.forward(isa, (shared.noise, keep), residual, &mut tape.middle, &mut scratch.bottleneck, kept);
         }
+        tape.middle.add(residual);
 
         tape.middle_inverse =
             self.feed_forward_norm.forward(isa, before_feed_forward.as_ref(), &tape.middle, &mut scratch.normed);
@@ -211,6 +225,10 @@ impl Block {
                 tape.feed_forward_output_inverse = norm.forward(isa, own.as_ref(), output, y);
             }
             None => self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y),
+        }
+        if let Some(bottleneck) = shared.bottlenecks.get(layer, FeedForward) {
+            let kept = &mut tape.of_bottlenecks[FeedForward.index()];
+            bottleneck.forward(isa, (shared.noise, keep), &tape.middle, y, &mut scratch.bottleneck, kept);
         }
         y.add(&tape.middle);
     }
@@ -233,19 +251,26 @@ impl Block {
         let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
         let before_feed_forward = shared.norm(layer, NormPlace::BeforeFeedForward);
         self.activate(isa, &tape.gate_up, &mut scratch.activated);
+        let bottleneck = shared.bottlenecks.get(layer, FeedForward);
+        if let Some(bottleneck) = bottleneck {
+            let kept = &tape.of_bottlenecks[FeedForward.index()];
+            bottleneck.backward(isa, kept, d, &mut scratch.bottleneck, gradient);
+        }
+        let added = by_added(bottleneck, d, &mut scratch.bottleneck);
         let added = match &self.after_feed_forward {
             Some(norm) => {
-                scratch.d_output.reshape(d.features(), d.tokens());
+                scratch.d_output.reshape(added.features(), added.tokens());
                 let own = shared.norm(layer, NormPlace::AfterFeedForward);
                 let past = (&tape.feed_forward_output, tape.feed_forward_output_inverse.as_slice());
-                norm.backward(isa, own.as_ref(), past, d, Some(&mut scratch.d_output), gradient);
+                norm.backward(isa, own.as_ref(), past, added, Some(&mut scratch.d_output), gradient);
                 &scratch.d_output
             }
-            None => &*d,
+            None => added,
         };
         let past = Past { x: &scratch.activated, kept: &tape.of_down, dy: added };
         let group = shared.group(layer, &self.down, keep);
         self.down.backward(isa, &group, past, buffers, Some(&mut scratch.d_activated), gradient);
+        add_by_residual(bottleneck, &scratch.bottleneck, d);
         match self.activation {
             Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
             Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
@@ -258,19 +283,26 @@ impl Block {
         self.feed_forward_norm.backward(isa, own, past, &scratch.d_normed, Some(&mut *d), gradient);
 
         let attended = if keep.is_some() { &tape.kept } else { &tape.attended };
+        let bottleneck = shared.bottlenecks.get(layer, Attention);
+        if let Some(bottleneck) = bottleneck {
+            let kept = &tape.of_bottlenecks[Attention.index()];
+            bottleneck.backward(isa, kept, d, &mut scratch.bottleneck, gradient);
+        }
+        let added = by_added(bottleneck, d, &mut scratch.bottleneck);
         let added = match &self.after_attention {
             Some(norm) => {
-                scratch.d_output.reshape(d.features(), d.tokens());
+                scratch.d_output.reshape(added.features(), added.tokens());
                 let own = shared.norm(layer, NormPlace::AfterAttention);
                 let past = (&tape.attention_output, tape.attention_output_inverse.as_slice());
-                norm.backward(isa, own.as_ref(), past, d, Some(&mut scratch.d_output), gradient);
+                norm.backward(isa, own.as_ref(), past, added, Some(&mut scratch.d_output), gradient);
                 &scratch.d_output
             }
-            None => &*d,
+            None => added,
         };
         let past = Past { x: attended, kept: &tape.of_output, dy: added };
         let group = shared.group(layer, &self.output, keep);
         self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient);
+        add_by_residual(bottleneck, &scratch.bottleneck, d);
         if let Some(keep) = keep {
             for (some, features) in [(&mut scratch.d_attended, tape.attended.features()), (&mut *d, tape.x.features())]
             {
@@ -296,6 +328,34 @@ impl Block {
         self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
         let (own, past) = (before_attention.as_ref(), (&tape.x, tape.inverse.as_slice()));
         self.attention_norm.backward(isa, own, past, &scratch.d_normed, (!lowest).then_some(d), gradient);
+    }
+}
+
+/// Of `d`, the gradient by what a part of the block and its bottleneck made, that by what the part adds. A bottleneck that saw
+/// the sum of both changes `d` itself.
+fn by_added<'d>(
+    bottleneck: Option<&Bottleneck<'_>>,
+    d: &'d mut Lanes,
+    buffers: &'d mut bottleneck::Buffers,
+) -> &'d Lanes {
+    match bottleneck.map(|bottleneck| bottleneck.input) {
+        Some(BottleneckInput::Added) => {
+            buffers.d_added.copy_from(d);
+            buffers.d_added.add(&buffers.d_input);
+            &buffers.d_added
+        }
+        Some(BottleneckInput::Sum) => {
+            d.add(&buffers.d_input);
+            d
+        }
+        Some(BottleneckInput::Residual) | None => d,
+    }
+}
+
+/// Adds to `d` what a bottleneck that saw the residual alone has of the gradient by it.
+fn add_by_residual(bottleneck: Option<&Bottleneck<'_>>, buffers: &bottleneck::Buffers, d: &mut Lanes) {
+    if bottleneck.is_some_and(|bottleneck| bottleneck.input == BottleneckInput::Residual) {
+        d.add(&buffers.d_input);
     }
 }
 
@@ -376,6 +436,7 @@ impl<'a> Shared<'a> {
             slopes: config.attention.slopes.as_deref(),
             lora: &changes.lora,
             dense: changes.dense,
+            bottlenecks: &changes.bottlenecks,
             noise,
         }
     }

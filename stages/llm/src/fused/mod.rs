@@ -6,6 +6,7 @@
 //! number of threads changes no bit.
 
 mod block;
+mod bottleneck;
 mod changes;
 mod coverage;
 mod decoder;

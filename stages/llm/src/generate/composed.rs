@@ -30,11 +30,6 @@ impl<'m> ComposedDecoder<'m> {
         Self { model, positions: Vec::new(), longest, layout: None, caches: Vec::new() }
     }
 
-    fn pass<'a>(&'a self, layer: usize, rope: &'a crate::model::FormRows) -> DecoderPass<'a> {
-        let lora = &self.model.lora;
-        DecoderPass { layer, lora: &lora.layers[layer], scale: lora.scale, noise: None, rope, keep: None }
-    }
-
     /// The head's part, for hidden states `[rows, hidden]`.
     fn choose(&self, hidden: Tensor<2>, choice: &mut Choice<'_>) -> Result<(), LlmError> {
         let logits = self.model.norm.forward(hidden).matmul(self.model.head().transpose());
@@ -92,7 +87,7 @@ impl Decode for ComposedDecoder<'_> {
         let mut hidden = model.embed(tables.ids.clone());
         for (index, layer) in model.layers.iter().enumerate() {
             let keep = (index + 1 == model.layers.len()).then_some(&last);
-            let pass = DecoderPass { keep, ..self.pass(index, tables.rope.of_layer(index)) };
+            let pass = DecoderPass { keep, ..DecoderPass::new(model, index, &tables.rope) };
             hidden = decoder_layer(layer, pass, hidden, |query, key, value| {
                 caches.push(layout.cache(key.clone(), value.clone()));
                 attend(query, key, value, &tables.attention, index)
@@ -110,7 +105,7 @@ impl Decode for ComposedDecoder<'_> {
         let layout = self.layout.as_ref().expect("invariant: there are rows once prompts were read");
         let mut hidden = model.embed(indices(tokens, model.device()));
         for (index, (layer, cache)) in model.layers.iter().zip(&mut caches).enumerate() {
-            hidden = decoder_layer(layer, self.pass(index, rope.of_layer(index)), hidden, |query, key, value| {
+            hidden = decoder_layer(layer, DecoderPass::new(model, index, &rope), hidden, |query, key, value| {
                 cache.attend(layout, index, query, key, value)
             });
         }

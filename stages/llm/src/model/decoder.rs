@@ -2,11 +2,12 @@ use burn::tensor::{Int, Tensor, activation};
 use refit_checkpoint::{Activation, NormPlace};
 
 use super::{
-    AttentionShape, LayerLora, Noise,
+    AttentionShape, LayerBottlenecks, LayerLora, Model, Noise,
     linear::{Linear, LoraInLayer, apart, project, project_by_one},
     norm::RmsNorm,
-    rope::FormRows,
+    rope::{FormRows, RopeRows},
 };
+use crate::bottleneck::BottleneckPlace;
 
 /// The frozen weights of one decoder block.
 #[derive(Debug, Clone)]
@@ -78,6 +79,8 @@ pub(crate) struct DecoderPass<'a> {
     pub(crate) lora: &'a LayerLora,
     /// The adapter's scale.
     pub(crate) scale: f64,
+    /// The bottlenecks of this block.
+    pub(crate) bottlenecks: &'a LayerBottlenecks,
     /// In training, what is random in it.
     pub(crate) noise: Option<&'a Noise>,
     /// Angles of the tokens.
@@ -86,8 +89,33 @@ pub(crate) struct DecoderPass<'a> {
     pub(crate) keep: Option<&'a Tensor<1, Int>>,
 }
 
-/// One block: x + attention(norm(x)), then + feed-forward(norm(·)), what is added being normed in some families;
-/// `[tokens, hidden]` in and out.
+impl<'a> DecoderPass<'a> {
+    /// That of a block of a model, over all tokens and with nothing random.
+    pub(crate) fn new(model: &'a Model, layer: usize, rope: &'a RopeRows) -> Self {
+        Self {
+            layer,
+            lora: &model.lora.layers[layer],
+            scale: model.lora.scale,
+            bottlenecks: &model.bottlenecks[layer],
+            noise: None,
+            rope: rope.of_layer(layer),
+            keep: None,
+        }
+    }
+
+    /// What a part of the block adds to `residual`, once its bottleneck has seen it, if it has one.
+    fn with_bottleneck(&self, place: BottleneckPlace, added: Tensor<2>, residual: &Tensor<2>) -> Tensor<2> {
+        match &self.bottlenecks[place.index()] {
+            Some(bottleneck) => {
+                bottleneck.forward(added, residual, (self.layer, place), self.noise.filter(|noise| noise.drops()))
+            }
+            None => added,
+        }
+    }
+}
+
+/// One block: x + attention(norm(x)), then + feed-forward(norm(·)), what is added being normed in some families, and seen by a
+/// bottleneck with some adapters; `[tokens, hidden]` in and out.
 ///
 /// `attend` takes queries `[tokens, heads, d]` (turned and scaled), keys (turned) and values `[tokens, key heads, d]` and
 /// returns `[tokens, heads · d]`. Training attends within packed rows; generation appends to a cache and attends to that.
@@ -120,7 +148,8 @@ pub(crate) fn decoder_layer(
         Some(keep) => (x.select(0, keep.clone()), attended.select(0, keep.clone())),
         None => (x, attended),
     };
-    let x = normed_by(layer.after_attention.as_ref(), project_by_one(attended, &layer.output, lora)) + x;
+    let added = normed_by(layer.after_attention.as_ref(), project_by_one(attended, &layer.output, lora));
+    let x = pass.with_bottleneck(BottleneckPlace::Attention, added, &x) + x;
     let normed = layer.feed_forward_norm.forward(x.clone());
     let inputs = project(normed, &layer.feed_forward_inputs, lora);
     let [gate, up] = apart(inputs, [layer.wide; 2]);
@@ -128,7 +157,8 @@ pub(crate) fn decoder_layer(
         Activation::Silu => activation::silu(gate),
         Activation::GeluTanh => activation::gelu_approximate(gate),
     };
-    normed_by(layer.after_feed_forward.as_ref(), project_by_one(gate * up, &layer.down, lora)) + x
+    let added = normed_by(layer.after_feed_forward.as_ref(), project_by_one(gate * up, &layer.down, lora));
+    pass.with_bottleneck(BottleneckPlace::FeedForward, added, &x) + x
 }
 
 fn normed_by(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {

@@ -130,14 +130,7 @@ impl Model {
         for (index, layer) in self.layers.iter().enumerate() {
             // Of the last block only what the head needs is computed. Masks are drawn for all tokens of a row.
             let keep = (index == last && noise.is_none()).then_some(&batch.sources);
-            let pass = DecoderPass {
-                layer: index,
-                lora: &self.lora.layers[index],
-                scale: self.lora.scale,
-                noise,
-                rope: batch.rope.of_layer(index),
-                keep,
-            };
+            let pass = DecoderPass { noise, keep, ..DecoderPass::new(self, index, &batch.rope) };
             hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index));
         }
         if noise.is_some() {
@@ -157,14 +150,7 @@ impl Model {
         let batch = model.tables(&Batch::new(rows, true));
         let mut hidden = model.embed(batch.ids.clone());
         for (index, layer) in model.layers.iter().enumerate() {
-            let pass = DecoderPass {
-                layer: index,
-                lora: &model.lora.layers[index],
-                scale: model.lora.scale,
-                noise: None,
-                rope: batch.rope.of_layer(index),
-                keep: None,
-            };
+            let pass = DecoderPass::new(&model, index, &batch.rope);
             hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index));
             if values(hidden.clone())?.iter().any(|v| !v.is_finite()) {
                 return Ok(Some(format!("layer {index}")));

@@ -3,6 +3,7 @@
 mod answers;
 mod attention;
 mod batch;
+mod bottleneck;
 mod decoder;
 mod forward;
 mod frozen;
@@ -29,6 +30,7 @@ pub use weights::Model;
 
 pub(crate) use attention::{AttentionShape, HIDDEN, attend, bias, capped};
 pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
+pub(crate) use bottleneck::{Bottleneck, LayerBottlenecks};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};
 pub(crate) use frozen::Frozen;
@@ -36,7 +38,6 @@ pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
-pub(crate) use rope::FormRows;
 
 #[cfg(test)]
 mod family_tests;

@@ -8,8 +8,8 @@ use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelCo
 use refit_kernels::Isa;
 
 use super::{
-    AttentionShape, Frozen, LoraWeights, Quantization, WeightForm, WeightsKept, decoder::DecoderLayer, linear::Linear,
-    norm::RmsNorm, rope::Rope,
+    AttentionShape, Frozen, LayerBottlenecks, LoraWeights, Quantization, WeightForm, WeightsKept,
+    decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
 };
 use crate::{LlmError, device::is_cpu, fused::FusedWeights, train::Trainable};
 
@@ -28,6 +28,8 @@ pub struct Model {
     pub(crate) head: Frozen,
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
+    /// One entry per block.
+    pub(crate) bottlenecks: Vec<LayerBottlenecks>,
     pub(crate) kept: WeightsKept,
     /// What was applied, as the fused pass takes it.
     pub(crate) applied: Option<Applied>,
@@ -96,11 +98,8 @@ impl Model {
         };
         // Only its rows are read, unless it is the head as well.
         let tables = WeightForm { quantization: form.quantization.of_tables(), ..form };
-        let table = if config.tied_head {
-            tables
-        } else {
-            WeightForm { quantization: tables.quantization, ..WeightForm::default() }
-        };
+        let table = if config.tied_head { form } else { WeightForm::default() };
+        let table = WeightForm { quantization: tables.quantization, ..table };
         let mut kept = WeightsKept::default();
         let mut matrix = |name: &str, stored: StoredTensor, shape: [usize; 2], form: WeightForm| {
             let frozen = Frozen::new(name, stored, shape, form, device)?;
@@ -172,6 +171,7 @@ impl Model {
         Ok(Self {
             rope: Rope::new(&config, device),
             lora: LoraWeights::none(config.layers),
+            bottlenecks: vec![LayerBottlenecks::default(); config.layers],
             kept,
             applied: None,
             device: device.clone(),

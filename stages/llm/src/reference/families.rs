@@ -76,7 +76,7 @@ impl FamilyReference {
 }
 
 /// `numbers` of the script: in ±1, by a hash of the name.
-fn numbers(name: &str, count: usize) -> impl Iterator<Item = f32> {
+pub(crate) fn numbers(name: &str, count: usize) -> impl Iterator<Item = f32> {
     let seed = name.bytes().fold(2_166_136_261_u32, |seed, byte| (seed ^ u32::from(byte)).wrapping_mul(16_777_619));
     (0..count as u32).map(move |place| {
         let state = seed.wrapping_add(place.wrapping_mul(2_654_435_761));

@@ -14,7 +14,7 @@ use crate::{
     model::{OwnedRows, WeightForm},
 };
 
-pub(crate) use families::{FamilyReference, families};
+pub(crate) use families::{FamilyReference, families, numbers};
 
 pub(crate) struct Reference {
     file: SafeTensors<'static>,

@@ -118,7 +118,7 @@ impl Family {
     }
 
     /// The class in `config.json` (`architectures`).
-    pub(crate) fn class(self) -> &'static str {
+    pub fn class(self) -> &'static str {
         self.definition().class
     }
 
