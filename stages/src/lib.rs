@@ -24,6 +24,8 @@ pub mod split;
 pub mod tokenize;
 pub mod tokens;
 #[cfg(feature = "llm")]
+pub mod train_adapter;
+#[cfg(feature = "llm")]
 pub mod train_full;
 #[cfg(feature = "llm")]
 pub mod train_lora;
@@ -45,6 +47,8 @@ pub fn registry() -> Registry {
         StageKind::of::<train_lora::TrainLora>(),
         #[cfg(feature = "llm")]
         StageKind::of::<train_preference::TrainPreference>(),
+        #[cfg(feature = "llm")]
+        StageKind::of::<train_adapter::TrainAdapter>(),
         #[cfg(feature = "llm")]
         StageKind::of::<train_full::TrainFull>(),
         #[cfg(feature = "llm")]

@@ -8,7 +8,8 @@ use refit_checkpoint::{
 };
 use refit_engine::stage::{Progress, StageError, StepContext, file_in};
 use refit_llm::{
-    LlmError, Model, adapter,
+    LlmError, Model,
+    adapter::AnyAdapter,
     generate::{GenerationOptions, Prompt, StopStrings},
     model::{OwnedRows, Quantization, RowLoss, WeightForm},
     train::ComputePath,
@@ -91,8 +92,9 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
 
     let adapter = match step.optional_input("adapter") {
         Some(folder) => {
-            let adapter = adapter::load(folder, checkpoint.config()).map_err(|error| llm_error(&error).at(folder))?;
-            same_template(adapter.template.as_ref().map(|known| known.digest.as_str()), &template, step)?;
+            let adapter =
+                AnyAdapter::load(folder, checkpoint.config()).map_err(|error| llm_error(&error).at(folder))?;
+            same_template(adapter.template().map(|known| known.digest.as_str()), &template, step)?;
             Some(adapter)
         }
         None => None,
@@ -107,7 +109,7 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     let form = WeightForm { precision, tiles: computed_by.is_fused(), quantization };
     let mut model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error).at(path))?;
     if let Some(adapter) = &adapter {
-        model = model.with(adapter).map_err(|error| llm_error(&error))?;
+        model = model.with(adapter.values()).map_err(|error| llm_error(&error))?;
     }
 
     let failed = |error: LlmError| in_row(&error, &questions, records);

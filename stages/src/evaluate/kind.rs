@@ -23,7 +23,11 @@ impl Stage for Evaluate {
             "the questions and right answers; predictions of another tool are only scored",
         ),
         InputPort::optional("model", &[Model], "who answers; not needed for predictions"),
-        InputPort::optional("adapter", &[Adapter], "a LoRA adapter applied to the model"),
+        InputPort::optional(
+            "adapter",
+            &[Adapter],
+            "an adapter applied to the model: of `train-lora`, `train-preference`, `train-adapter`, PEFT, or the `adapters` library",
+        ),
     ];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort::new("predictions", Predictions, "question, right answer, answer, loss and scores of every row"),

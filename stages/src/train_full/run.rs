@@ -13,10 +13,7 @@ pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), St
     let config = params.training();
     let rows = TokenPart::to_learn(session.train_rows()?);
     let validation = session.validation_rows(&config).map(TokenPart::to_learn);
-    if rows.left_out() > 0 {
-        step.fact("train.rows_left_out", rows.left_out());
-        step.warn(format!("{} rows hold answers to be avoided and are left out", rows.left_out()));
-    }
+    session.tell_left_out(&rows);
     let model = session.model(Precision::F32, Quantization::Unpack)?;
     let initial = TrainedWeights::of(&model, &params.selection()).map_err(|error| llm_error(&error))?;
     let model = model.without(&initial);

@@ -15,13 +15,7 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
     let config = params.training();
     let rows = TokenPart::to_learn(session.train_rows()?);
     let validation = session.validation_rows(&config).map(TokenPart::to_learn);
-    if rows.left_out() > 0 {
-        step.fact("train.rows_left_out", rows.left_out());
-        step.warn(format!(
-            "{} rows hold answers to be avoided and are left out; `train-preference` learns from both",
-            rows.left_out()
-        ));
-    }
+    session.tell_left_out(&rows);
     let lora = params.lora.config(&session.checkpoint().config().name);
     let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
     let initial = Adapter::initial(lora, &model, params.optimizer.seed).map_err(|error| llm_error(&error))?;

@@ -8,6 +8,6 @@ mod rows;
 mod session;
 
 pub use params::{LoraParams, OptimizerParams, Quantization, Schedule};
-pub(crate) use params::{warmup, warmup_problem};
+pub(crate) use params::{hub_name, warmup, warmup_problem};
 pub(crate) use rows::TokenPart;
 pub(crate) use session::Session;

@@ -170,6 +170,11 @@ impl From<Schedule> for train::Schedule {
     }
 }
 
+/// A model's name, if it can be loaded by it: one without an owner is the family's.
+pub(crate) fn hub_name(model_name: &str) -> Option<String> {
+    model_name.contains('/').then(|| model_name.to_owned())
+}
+
 /// How long the learning rate rises, of the two ways to say it.
 pub(crate) fn warmup(steps: Option<u64>, ratio: Option<f64>) -> train::Warmup {
     match steps {
@@ -274,8 +279,6 @@ impl LoraParams {
 
     /// The same as the training core takes it.
     pub(crate) fn config(&self, model_name: &str) -> LoraConfig {
-        // A name without an owner is the family's, which nobody could load.
-        let known = model_name.contains('/').then(|| model_name.to_owned());
         LoraConfig {
             rank: self.rank,
             alpha: self.alpha,
@@ -288,7 +291,7 @@ impl LoraParams {
                 Init::Pissa => LoraInit::Pissa,
             },
             target_modules: self.targets(),
-            base_model: self.base_model_name.clone().or(known),
+            base_model: self.base_model_name.clone().or_else(|| hub_name(model_name)),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use refit_checkpoint::Checkpoint;
 use refit_engine::stage::{Progress, StageError, StepContext};
 use refit_llm::{
-    Device, Model, Precision,
+    Device, LlmError, Model, Precision,
     adapter::{self, Adapter, AdapterTemplate, LoraInit},
     device::self_check,
     model::{self, WeightForm},
@@ -13,7 +13,7 @@ use refit_llm::{
     },
 };
 
-use super::{curve, params::Quantization};
+use super::{TokenPart, curve, params::Quantization};
 use crate::{
     device,
     llm_error::llm_error,
@@ -123,20 +123,44 @@ impl<'a> Session<'a> {
         config: &TrainConfig,
         params: &impl std::fmt::Debug,
     ) -> Result<(), StageError> {
-        let (step, facts) = (self.step, self.tokens.facts());
-        initial.template =
-            Some(AdapterTemplate { chat_template: facts.template.clone(), digest: facts.template_digest.clone() });
+        initial.template = Some(self.template());
         if initial.config.init == LoraInit::Pissa {
             let rank = 2 * initial.config.rank;
-            step.fact("train.written_as", format!("LoRA of rank {rank} for the base as it was"));
+            self.step.fact("train.written_as", format!("LoRA of rank {rank} for the base as it was"));
         }
         let start = initial.clone();
         let trained = self.fit(model, initial, objective, validation, config, params)?;
-        let save = |adapter: &Adapter, folder: &Path| {
-            adapter::save(&adapter.for_original_base(&start), folder).map_err(|error| llm_error(&error))
-        };
-        save(&trained.last, &step.output_folder("last")?)?;
-        save(trained.best.as_ref().unwrap_or(&trained.last), &step.output_folder("adapter")?)
+        self.write_adapters(&trained, |adapter, folder| adapter::save(&adapter.for_original_base(&start), folder))
+    }
+
+    /// The chat template that the tokens were made with.
+    pub(crate) fn template(&self) -> AdapterTemplate {
+        let facts = self.tokens.facts();
+        AdapterTemplate { chat_template: facts.template.clone(), digest: facts.template_digest.clone() }
+    }
+
+    /// Says how many rows hold answers that nobody should learn.
+    pub(crate) fn tell_left_out(&self, rows: &TokenPart<'_>) {
+        let left_out = rows.left_out();
+        if left_out > 0 {
+            self.step.fact("train.rows_left_out", left_out);
+            self.step.warn(format!(
+                "{left_out} rows hold answers to be avoided and are left out; `train-preference` learns from both"
+            ));
+        }
+    }
+
+    /// Writes the outputs `adapter` and `last`.
+    pub(crate) fn write_adapters<T>(
+        &self,
+        trained: &Trained<T>,
+        save: impl Fn(&T, &Path) -> Result<(), LlmError>,
+    ) -> Result<(), StageError> {
+        let best = trained.best.as_ref().unwrap_or(&trained.last);
+        for (adapter, output) in [(&trained.last, "last"), (best, "adapter")] {
+            save(adapter, &self.step.output_folder(output)?).map_err(|error| llm_error(&error))?;
+        }
+        Ok(())
     }
 
     /// Trains whatever can be and writes the output `history`. `params` are those of the step.

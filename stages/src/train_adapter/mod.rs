@@ -1,0 +1,49 @@
+//! `train-adapter`: fits a bottleneck adapter to tokens, keeps the best and the last, and draws how the loss fell.
+
+mod params;
+mod run;
+
+pub use params::TrainAdapterParams;
+use refit_engine::stage::{
+    ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+};
+
+/// The stage kind.
+pub struct TrainAdapter;
+
+impl Stage for TrainAdapter {
+    type Params = TrainAdapterParams;
+
+    const KIND: &'static str = "train-adapter";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "Trains a bottleneck adapter (Houlsby, Pfeiffer, parallel) on tokens and writes it as the `adapters` library does.";
+    const INPUTS: &'static [InputPort] = &[
+        InputPort::required("model", &[ArtifactKind::Model], "the base model; it stays as it is"),
+        InputPort::required("tokens", &[ArtifactKind::Tokens], "what `tokenize` made with this model"),
+    ];
+    const OUTPUTS: &'static [OutputPort] = &[
+        OutputPort::new(
+            "adapter",
+            ArtifactKind::Adapter,
+            "the adapter with the lowest validation loss; the last one if there are no validation rows",
+        ),
+        OutputPort::new("last", ArtifactKind::Adapter, "the adapter after the last step"),
+        OutputPort::new(
+            "history",
+            ArtifactKind::History,
+            "`history.jsonl` (loss, validation loss, learning rate, tokens and seconds of each step), `curve.png`, `curve.svg`",
+        ),
+    ];
+    const RESOURCE: Resource = Resource::Accelerator;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn run(params: Self::Params, step: &StepContext) -> Result<(), StageError> {
+        run::run(&params, step)
+    }
+}
+
+#[cfg(test)]
+mod tests;
