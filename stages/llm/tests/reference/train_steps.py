@@ -1,14 +1,15 @@
-"""Losses of training steps by PEFT or transformers and torch: the oracle for `train::train`.
+"""Losses of training steps by PEFT, the `adapters` library or transformers, and torch: the oracle for `train::train`.
 
-train_steps.py --model HF_FOLDER [--adapter PEFT_FOLDER] --out FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
+train_steps.py --model HF_FOLDER [--adapter FOLDER] --out FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
 Rows are {"ids": […], "mask": […]} in file order, around again when they run out. Without an adapter
-every weight is trained. AdamW with torch's defaults, but norms and biases do not decay (an adapter has none), constant rate, global-norm
-clip 1.0.
+every weight is trained. AdamW with torch's defaults, but norms and biases do not decay (those of LoRA are none), constant rate,
+global-norm clip 1.0.
 """
 import argparse, json, sys
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM
+
+from with_bottleneck import is_bottleneck, load
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
@@ -19,9 +20,16 @@ parser.add_argument("--rate", type=float, required=True)
 parser.add_argument("--steps", type=int, required=True)
 args = parser.parse_args()
 torch.set_num_threads(2)
-model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-if args.adapter:
-    model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
+bottleneck = args.adapter and is_bottleneck(args.adapter)
+if bottleneck:
+    model, name = load(args.model, args.adapter, dtype=torch.float32)
+    model.train_adapter(name)
+else:
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    if args.adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
 rows = [json.loads(line) for line in sys.stdin]
 trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 still = lambda name: "norm" in name or name.endswith("bias")
@@ -43,5 +51,8 @@ for step in range(args.steps):
     optimizer.step()
     optimizer.zero_grad()
     losses.append(loss.item())
-model.save_pretrained(args.out)
+if bottleneck:
+    model.save_adapter(args.out, name, use_safetensors=True, with_head=False)
+else:
+    model.save_pretrained(args.out)
 print(json.dumps(losses))
