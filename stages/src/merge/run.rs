@@ -11,9 +11,10 @@ use crate::{
 
 pub(super) fn run(params: &MergeParams, step: &StepContext) -> Result<(), StageError> {
     let checkpoint = open_model(step.input("model")?)?;
-    refuse_blocks(&checkpoint, params.dequantize)?;
     let folder = step.input("adapter")?;
     let adapter = adapter::load(folder, checkpoint.config()).map_err(|error| llm_error(&error).at(folder))?;
+    // Once it is known that there is something to merge.
+    refuse_blocks(&checkpoint, params.dequantize)?;
     let proof = Proof::of(&checkpoint, Some(&adapter), step)?;
 
     let stored = params.float.map_or(checkpoint.float_type().unwrap_or(FloatType::F32), Into::into);
