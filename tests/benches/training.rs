@@ -1,9 +1,10 @@
-//! LoRA training beside PEFT, and full tuning beside torch, on the same rows and settings, whole steps with optimizer, in one run:
+//! LoRA training beside PEFT, full tuning beside torch, and bottleneck adapters beside the `adapters` library, on the same rows and
+//! settings, whole steps with optimizer, in one run:
 //! `REFIT_PEERS=… cargo bench -p refit-tests --bench training`, where `tests/peers/setup.py` filled that folder.
 //!
 //! The peer is taken at its faster of two orders, that of the rows and that of their lengths. The first step of every run is
-//! not timed: in it, memory is taken for the first time. The adapters start with B at zero, so that the losses of the
-//! first step show whether both see the same rows and the same model.
+//! not timed: in it, memory is taken for the first time. Adapters start so that they change nothing or little, so that the
+//! losses of the first step show whether both see the same rows and the same model.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
 #![allow(clippy::print_stdout, reason = "the result of a bench is what it prints")]
 
@@ -31,6 +32,14 @@ const CASES: [(&str, &str, &str); 2] = [
     ),
 ];
 
+/// What is trained.
+#[derive(Clone, Copy, PartialEq)]
+enum Method {
+    Lora,
+    Full,
+    Bottleneck,
+}
+
 fn main() {
     let Some(peers) = std::env::var_os("REFIT_PEERS").map(PathBuf::from) else {
         println!("REFIT_PEERS is not set, so there is no model and nobody to measure beside");
@@ -42,7 +51,7 @@ fn main() {
         sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), clean, tokens));
         println!("{name}: {STEPS} steps of {BATCH} rows");
         for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
-            beside(&sandbox, &peers, precision, dtype, false);
+            beside(&sandbox, &peers, precision, dtype, Method::Lora);
         }
     }
     let sandbox = Sandbox::new();
@@ -50,7 +59,7 @@ fn main() {
     sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), "with: { on_error: skip }", ""));
     println!("long rows, about {QUESTIONS} questions each: {STEPS} steps of {BATCH} rows");
     for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
-        beside(&sandbox, &peers, precision, dtype, false);
+        beside(&sandbox, &peers, precision, dtype, Method::Lora);
     }
     let (name, clean, tokens) = CASES[1];
     let sandbox = Sandbox::new();
@@ -61,13 +70,20 @@ fn main() {
         .replace("rank: 8, alpha: 16, learning_rate: 5e-4", "learning_rate: 1e-5");
     sandbox.write("pipeline.yaml", full);
     println!("every weight, {name}: {STEPS} steps of {BATCH} rows");
-    beside(&sandbox, &peers, "f32", "float32", true);
+    beside(&sandbox, &peers, "f32", "float32", Method::Full);
+
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
+    let settings = ("rank: 8, alpha: 16", "kind: houlsby, reduction_factor: 16");
+    sandbox.write("pipeline.yaml", lora.replace("train-lora", "train-adapter").replace(settings.0, settings.1));
+    println!("bottlenecks after Houlsby, {name}: {STEPS} steps of {BATCH} rows");
+    beside(&sandbox, &peers, "f32", "float32", Method::Bottleneck);
 }
 
 /// Runs both and shows them.
-fn beside(sandbox: &Sandbox, peers: &Path, precision: &str, dtype: &str, full: bool) {
-    let ours = refit(sandbox, precision, full);
-    let [in_order, by_length] = [false, true].map(|sorted| torch(sandbox, peers, dtype, sorted, full));
+fn beside(sandbox: &Sandbox, peers: &Path, precision: &str, dtype: &str, method: Method) {
+    let ours = refit(sandbox, precision, method);
+    let [in_order, by_length] = [false, true].map(|sorted| torch(sandbox, peers, dtype, sorted, method));
     let best = in_order.speed.max(by_length.speed);
     ours.show(&format!("refit {precision}"), best);
     in_order.show(&format!("torch {dtype}"), best);
@@ -135,10 +151,13 @@ impl Measured {
     }
 }
 
-fn refit(sandbox: &Sandbox, precision: &str, full: bool) -> Measured {
+fn refit(sandbox: &Sandbox, precision: &str, method: Method) -> Measured {
     // Full tuning has no precision to set.
-    let setting =
-        if full { "stages.train.with.seed=1".to_owned() } else { format!("stages.train.with.precision={precision}") };
+    let setting = if method == Method::Full {
+        "stages.train.with.seed=1".to_owned()
+    } else {
+        format!("stages.train.with.precision={precision}")
+    };
     let run = sandbox.refit(["run", "--json", "--device", "cpu", "-S", &setting]).expect_code(0);
     let folder = sandbox.path(precision);
     let to = folder.display().to_string();
@@ -154,19 +173,24 @@ fn refit(sandbox: &Sandbox, precision: &str, full: bool) -> Measured {
     }
 }
 
-fn torch(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool, full: bool) -> Measured {
+fn torch(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool, method: Method) -> Measured {
     let tokens = sandbox.path("tokens");
     if !tokens.exists() {
         sandbox.refit(["get", "tokens.tokens", "--to", &tokens.display().to_string()]).expect_code(0);
     }
     let threads = std::thread::available_parallelism().unwrap().to_string();
-    let mut command = Command::new(peers.join("venv/bin/python"));
+    let python = if method == Method::Bottleneck { "venv-adapters/bin/python" } else { "venv/bin/python" };
+    let mut command = Command::new(peers.join(python));
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/train_speed.py"));
     command.args(["--model", peers.join("model-hf").to_str().unwrap(), "--tokens", tokens.to_str().unwrap()]);
     command.args(["--steps", &STEPS.to_string(), "--batch-size", &BATCH.to_string()]);
     command.args(["--dtype", dtype, "--threads", &threads]);
     command.args(sorted.then_some("--sort"));
-    command.args(full.then_some("--full"));
+    command.args(match method {
+        Method::Lora => None,
+        Method::Full => Some("--full"),
+        Method::Bottleneck => Some("--bottleneck"),
+    });
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let measured: Value = serde_json::from_slice(&output.stdout).unwrap();

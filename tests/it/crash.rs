@@ -13,7 +13,6 @@ use refit_tests::{Outcome, Sandbox};
 const ROUNDS: u64 = 20;
 /// Long enough that most kills hit training, after a snapshot or two.
 const LONGER: [&str; 4] = ["-S", "params.epochs=240", "--device", "cpu"];
-const ADAPTER: &str = "out/adapter/adapter_model.safetensors";
 
 fn run(sandbox: &Sandbox) -> Outcome {
     sandbox.refit(["run", "--json"].iter().chain(&LONGER)).expect_code(0)
@@ -51,15 +50,35 @@ fn wait_for_worker(engine: &mut Child) -> Vec<u32> {
 
 #[test]
 fn a_killed_run_goes_on_and_ends_with_the_same_adapter() {
-    let whole = Sandbox::tiny();
+    kill_at_random(Sandbox::tiny, "out/adapter/adapter_model.safetensors", ROUNDS);
+}
+
+#[test]
+fn a_killed_training_of_bottlenecks_ends_with_the_same_adapter() {
+    for kind in ["houlsby", "pfeiffer", "parallel"] {
+        let sandbox = || {
+            let sandbox = Sandbox::tiny();
+            let pipeline = fs_err::read_to_string(sandbox.path("pipeline.yaml")).unwrap();
+            let settings = format!("kind: {kind}, bottleneck: 6, dropout: 0.1");
+            let pipeline = pipeline.replace("train-lora", "train-adapter").replace("rank: 4, alpha: 8", &settings);
+            sandbox.write("pipeline.yaml", pipeline);
+            sandbox
+        };
+        kill_at_random(sandbox, "out/adapter/adapter.safetensors", 4);
+    }
+}
+
+/// Kills a run at a random time, engine and worker in turn, and lets the next one end, over and over.
+fn kill_at_random(sandbox: impl Fn() -> Sandbox, adapter: &str, rounds: u64) {
+    let whole = sandbox();
     let begun = Instant::now();
     run(&whole);
     let length = begun.elapsed();
-    let expected = fs_err::read(whole.path(ADAPTER)).unwrap();
+    let expected = fs_err::read(whole.path(adapter)).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let mut resumed = 0;
-    for round in 0..ROUNDS {
-        let sandbox = Sandbox::tiny();
+    for round in 0..rounds {
+        let sandbox = sandbox();
         let mut engine = sandbox.spawn(["run"].iter().chain(&LONGER));
         thread::sleep(Duration::from_secs_f64(length.as_secs_f64() * random.random_range(0.05..0.95)));
         if round % 2 == 0 {
@@ -74,7 +93,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_adapter() {
             "round {round}: {}",
             next.stdout
         );
-        assert_eq!(fs_err::read(sandbox.path(ADAPTER)).unwrap(), expected, "round {round}");
+        assert_eq!(fs_err::read(sandbox.path(adapter)).unwrap(), expected, "round {round}");
         resumed += usize::from(next.stage("train")["facts"].get("train.resumed_after_step").is_some());
     }
     assert!(resumed > 0, "no kill hit training, or training never resumed");

@@ -1,11 +1,11 @@
-"""How fast torch trains on the rows of a tokens artifact: train_speed.py --model HF_FOLDER --tokens FOLDER --steps N --batch-size N --dtype float32|bfloat16 [--sort] [--full].
+"""How fast torch trains on the rows of a tokens artifact: train_speed.py --model HF_FOLDER --tokens FOLDER --steps N --batch-size N --dtype float32|bfloat16 [--sort] [--full|--bottleneck].
 
-PEFT's LoRA r=8 on all seven linear layers, or every weight with --full (rate 1e-5); AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
+PEFT's LoRA r=8 on all seven linear layers; every weight with --full (rate 1e-5); or Houlsby's adapters of the `adapters` library with
+--bottleneck, in a Python that has it. AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
 lengths with --sort. The first step is not timed. Prints one JSON line.
 """
-import argparse, contextlib, json, resource, time
+import argparse, contextlib, json, os, resource, time
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -18,12 +18,25 @@ parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)
 parser.add_argument("--threads", type=int, required=True)
 parser.add_argument("--sort", action="store_true")
 parser.add_argument("--full", action="store_true")
+parser.add_argument("--bottleneck", action="store_true")
 args = parser.parse_args()
 torch.set_num_threads(args.threads)
 dtype = getattr(torch, args.dtype)
-model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
+with open(os.path.join(args.model, "config.json")) as file:
+    config = json.load(file)
+# Older versions of transformers read the base of the angles where newer ones no longer write it.
+older = {"rope_theta": config["rope_parameters"]["rope_theta"]} if args.bottleneck and "rope_parameters" in config else {}
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype, **older)
 targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-if not args.full:
+if args.bottleneck:
+    import adapters
+
+    adapters.init(model)
+    model.add_adapter("refit", config="double_seq_bn")
+    model.train_adapter("refit")
+elif not args.full:
+    from peft import LoraConfig, get_peft_model
+
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets))
 trained = [p for p in model.parameters() if p.requires_grad]
 for parameter in trained:
