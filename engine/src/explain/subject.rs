@@ -65,7 +65,7 @@ impl Subject {
             name: node.name.clone(),
             kind: node.kind.name.to_owned(),
             description: node.description.clone(),
-            with: node.with.clone(),
+            with: node.params(),
             inputs: inputs.collect(),
             outputs: outputs.collect(),
         }

@@ -241,11 +241,11 @@ impl Grid {
     }
 }
 
-/// Equal for stages that have the same key whatever the sources hold.
+/// Equal for stages that have the same key whatever the sources hold, and work in the same manner.
 fn identity(node: &StageNode, places: &HashMap<String, usize>) -> Vec<u8> {
     let mut writer = CanonicalWriter::new();
     let place = |stage: &str| places.get(stage).map_or(-1, |&place| place as i64);
-    writer.text(&node.name).text(node.kind.name).value(&node.with).map(node.inputs.len());
+    writer.text(&node.name).text(node.kind.name).value(&node.params()).map(node.inputs.len());
     for (port, input) in &node.inputs {
         writer.text(port);
         match input {

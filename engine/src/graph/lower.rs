@@ -230,14 +230,18 @@ impl Lowering<'_> {
         };
         let inputs: BTreeMap<_, _> = self.inputs(name, stage, kind);
         // Without parameters there is a mistake, and no pipeline will come of this.
-        let LoweredParams { with, outputs, outside, .. } = self.lowered.remove(name).unwrap_or_default();
+        let LoweredParams { mut with, outputs, outside, .. } = self.lowered.remove(name).unwrap_or_default();
         let copy_of = self.copy_of.get(name).map(|copy| CopyOf {
             template: copy.template.to_string(),
             values: copy.values.iter().map(|(axis, value)| (axis.to_string(), value.value.clone())).collect(),
         });
+        let how = with.as_object_mut().into_iter().flat_map(|with| {
+            kind.manner.iter().filter_map(|name| with.remove(*name).map(|value| ((*name).to_owned(), value)))
+        });
         Some(StageNode {
             name: name.to_owned(),
             kind: *kind,
+            manner: how.collect(),
             with,
             inputs,
             outputs,

@@ -12,7 +12,7 @@ use petgraph::{
     visit::EdgeRef,
 };
 use refit_cache::canonical::canonical;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Terms, matrix::split_copies};
 use crate::stage::{OutputDecl, Outside, StageKind};
@@ -95,8 +95,10 @@ pub struct StageNode {
     pub name: String,
     /// What it does.
     pub kind: StageKind,
-    /// Its parameters with every default filled in.
+    /// Its parameters with every default filled in, as far as they can change a result.
     pub with: Value,
+    /// The others: how it works. Nothing of that is in its key.
+    pub manner: Map<String, Value>,
     /// What is wired to each input port; optional ports may be missing.
     pub inputs: BTreeMap<String, InputRef>,
     /// What it hands out.
@@ -119,6 +121,15 @@ impl StageNode {
         self.outputs.iter().map(|output| output.name.clone().into_owned()).collect()
     }
 
+    /// All parameters, as the kind takes them.
+    pub fn params(&self) -> Value {
+        let mut params = self.with.clone();
+        if let Some(params) = params.as_object_mut() {
+            params.extend(self.manner.clone());
+        }
+        params
+    }
+
     /// The output of that name.
     pub fn output(&self, port: &str) -> Option<&OutputDecl> {
         self.outputs.iter().find(|output| output.name == port)
@@ -131,6 +142,7 @@ impl fmt::Debug for StageNode {
             .field("name", &self.name)
             .field("kind", &self.kind.name)
             .field("with", &self.with)
+            .field("manner", &self.manner)
             .field("inputs", &self.inputs)
             .field("outputs", &self.outputs)
             .field("outside", &self.outside)

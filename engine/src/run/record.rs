@@ -252,9 +252,12 @@ impl RunPlan {
         let stages = pipeline.stages.stages().map(|node| {
             let inputs: BTreeMap<&String, String> =
                 node.inputs.iter().map(|(port, input)| (port, input.to_string())).collect();
-            let planned = serde_json::json!({
+            let mut planned = serde_json::json!({
                 "uses": node.kind.name, "version": node.kind.version, "with": node.with, "inputs": inputs,
             });
+            if !node.manner.is_empty() {
+                planned["manner"] = Value::Object(node.manner.clone());
+            }
             (node.name.clone(), planned)
         });
         Self {

@@ -209,7 +209,7 @@ impl Workshop<'_> {
                 let folder = ProgramFolder::create(&folder)?;
                 let inputs = self.lay_out(step, &folder.inputs)?;
                 let program = program(
-                    step.node.with.clone(),
+                    step.node.params(),
                     &ProgramContext {
                         stage: &step.node.name,
                         run: self.run.as_str(),
@@ -273,7 +273,7 @@ impl Workshop<'_> {
         let order = StepOrder {
             stage: step.node.name.clone(),
             kind: step.node.kind.name.into(),
-            with: step.node.with.clone(),
+            with: step.node.params(),
             inputs,
             folder: folder.to_owned(),
             settings: step.settings.clone(),

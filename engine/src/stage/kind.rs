@@ -26,6 +26,8 @@ pub trait Stage: 'static {
     const OUTPUTS: &'static [OutputPort];
     /// What it occupies.
     const RESOURCE: Resource = Resource::Cpu;
+    /// Parameters that say how it works and can change no result, such as whether to save memory or time. They are in no key.
+    const MANNER: &'static [&'static str] = &[];
 
     /// Mistakes a schema cannot express, such as two parameters that exclude each other.
     fn check(_params: &Self::Params) -> Vec<ParamProblem> {
@@ -103,6 +105,8 @@ pub struct StageKind {
     pub resource: Resource,
     /// How its steps are carried out.
     pub work: Work,
+    /// See [`Stage::MANNER`].
+    pub manner: &'static [&'static str],
     schema: fn() -> Schema,
     lower: fn(Value, &[&str]) -> Result<LoweredParams, String>,
 }
@@ -140,6 +144,7 @@ impl StageKind {
             outputs: S::OUTPUTS,
             open: None,
             resource: S::RESOURCE,
+            manner: S::MANNER,
             work: Work::Worker(|with, step| S::run(planned_params(with)?, step)),
             schema: schema_of::<S::Params>,
             lower: |with, _| {
@@ -164,6 +169,7 @@ impl StageKind {
             outputs: &[],
             open: Some(S::PORTS),
             resource: Resource::Cpu,
+            manner: &[],
             work: Work::Program(|with, step| S::program(planned_params(with)?, step)),
             schema: schema_of::<S::Params>,
             lower: |with, inputs| {

@@ -275,7 +275,7 @@ fn losses_of_base_and_tuned_model_are_those_of_transformers_and_training_follows
         adapter::save(&adapter, &initial).unwrap();
         let rate = 5e-4;
         let losses = peers.run("train_steps.py", &options(rate, STEPS, &theirs, Some(&initial)), &rows);
-        let settings = TrainSettings { threads: 2, snapshot: None };
+        let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
         let adapter = adapter::load(&initial, model.config()).unwrap();
         let trained =
             train(&model, adapter, &rows, None, &config(rate, STEPS), &settings, &mut |_| ControlFlow::Continue(()))
@@ -344,7 +344,7 @@ fn bottleneck_adapters_go_both_ways_and_training_follows_the_library() {
         bottleneck::save(&adapter, model.config(), &initial).unwrap();
         let rate = 5e-4;
         let losses = peers.run("train_steps.py", &options(rate, BOTTLENECK_STEPS, &theirs, Some(&initial)), &rows);
-        let settings = TrainSettings { threads: 2, snapshot: None };
+        let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
         let adapter = bottleneck::load(&initial, model.config()).unwrap();
         let trained = train(&model, adapter, &rows, None, &config(rate, BOTTLENECK_STEPS), &settings, &mut |_| {
             ControlFlow::Continue(())
@@ -413,7 +413,7 @@ fn dpo_follows_trl() {
         shuffle: false,
         ..TrainConfig::default()
     };
-    let settings = TrainSettings { threads: 2, snapshot: None };
+    let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
     let towards = Objective::Preference(&preference);
     let trained =
         train_towards(&model, start, towards, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -441,7 +441,7 @@ fn full_tuning_follows_transformers() {
     let losses = peers.run("train_steps.py", &options(rate, FULL_STEPS, folder.path(), None), &rows);
     let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
     let model = model.without(&weights);
-    let settings = TrainSettings { threads: 2, snapshot: None };
+    let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
     let trained =
         train(&model, weights, &rows, None, &config(rate, FULL_STEPS), &settings, &mut |_| ControlFlow::Continue(()))
             .unwrap();

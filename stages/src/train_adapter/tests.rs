@@ -164,3 +164,17 @@ fn parameters_that_contradict_each_other_or_the_model_are_named() {
     assert!(beyond.message.contains("0 to 1"), "{beyond}");
     assert_eq!(error(json!({"leave_out": [0, 1]})).code, "adapter::nothing_adapted");
 }
+
+#[test]
+fn blocks_computed_again_give_the_same_bytes() {
+    let bench = bench(5);
+    for kind in KINDS {
+        for dropout in [0.0, 0.2] {
+            let run = |checkpointing| {
+                let own = json!({"kind": kind, "dropout": dropout, "gradient_checkpointing": checkpointing});
+                weights(&bench.run::<TrainAdapter>(with(&own), 2).unwrap(), "adapter")
+            };
+            assert_eq!(run(false), run(true), "{kind}");
+        }
+    }
+}

@@ -8,6 +8,8 @@ use refit_engine::stage::{
     ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
+use crate::training;
+
 /// The stage kind.
 pub struct TrainFull;
 
@@ -34,6 +36,7 @@ impl Stage for TrainFull {
         ),
     ];
     const RESOURCE: Resource = Resource::Accelerator;
+    const MANNER: &'static [&'static str] = training::MANNER;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.problems()

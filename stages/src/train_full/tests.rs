@@ -88,3 +88,13 @@ fn parameters_that_choose_nothing_or_contradict_each_other_are_named() {
     assert_eq!(error.code, "train::no_weight");
     assert!(error.help.unwrap().contains("model.norm.weight"));
 }
+
+#[test]
+fn blocks_computed_again_give_the_same_bytes() {
+    let bench = Bench::new(token_rows(21), TokenRows::default());
+    let run = |checkpointing| {
+        let own = json!({"gradient_checkpointing": checkpointing, "neftune_alpha": 5.0});
+        weights(&bench.run::<TrainFull>(with(&own), 2).unwrap().outputs.join("model"))
+    };
+    assert_eq!(run(false), run(true));
+}

@@ -8,6 +8,8 @@ use refit_engine::stage::{
     ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
+use crate::training;
+
 /// The stage kind.
 pub struct TrainLora;
 
@@ -35,6 +37,7 @@ impl Stage for TrainLora {
         ),
     ];
     const RESOURCE: Resource = Resource::Accelerator;
+    const MANNER: &'static [&'static str] = training::MANNER;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.problems()

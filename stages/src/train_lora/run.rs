@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), StageError> {
-    let session = Session::open(step)?;
+    let session = Session::open(step, params.optimizer.gradient_checkpointing)?;
     let config = params.training();
     let rows = TokenPart::to_learn(session.train_rows()?);
     let validation = session.validation_rows(&config).map(TokenPart::to_learn);

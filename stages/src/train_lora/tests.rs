@@ -156,3 +156,37 @@ fn of_preferences_the_desired_answers_are_learnt() {
     let alone = Bench::new(chosen, TokenRows::default());
     assert_eq!(outcome.adapter(), alone.run::<TrainLora>(with(), 1).unwrap().adapter());
 }
+
+#[test]
+fn blocks_computed_again_give_the_same_bytes() {
+    let bench = bench(5);
+    let mut with = with();
+    let plain = bench.run::<TrainLora>(with.clone(), 2).unwrap();
+    assert_eq!(plain.fact("train.gradient_checkpointing"), Some(json!(false)));
+    with["gradient_checkpointing"] = json!(true);
+    let again = bench.run::<TrainLora>(with.clone(), 2).unwrap();
+    assert_eq!(again.fact("train.gradient_checkpointing"), Some(json!(true)));
+    assert_eq!(plain.adapter(), again.adapter());
+}
+
+#[test]
+fn what_saves_memory_is_in_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.yaml");
+    let node = |with: &str| {
+        let text = format!(
+            "name: a\nsources: {{ base: base, tokens: tokens }}\nstages:\n  train: {{ uses: train-lora, inputs: {{ model: base, tokens: tokens }}, with: {with} }}\n"
+        );
+        fs_err::write(&file, text).unwrap();
+        for name in ["base", "tokens"] {
+            fs_err::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let pipeline = refit_engine::graph::load(&file, &[], &crate::registry()).unwrap();
+        pipeline.stages.stages().next().unwrap().clone()
+    };
+    let (plain, saving) = (node("{ rank: 4 }"), node("{ rank: 4, gradient_checkpointing: true }"));
+    assert_eq!(plain.with, saving.with);
+    assert!(plain.with.get("gradient_checkpointing").is_none());
+    assert_eq!(saving.params()["gradient_checkpointing"], json!(true));
+    assert_eq!(plain.params()["gradient_checkpointing"], json!(false));
+}

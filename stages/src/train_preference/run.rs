@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) fn run(params: &TrainPreferenceParams, step: &StepContext) -> Result<(), StageError> {
-    let session = Session::open(step)?;
+    let session = Session::open(step, params.optimizer.gradient_checkpointing)?;
     let (config, loss) = (params.training(), params.preference_loss());
     let rows = session.train_rows()?;
     let desired = preferences(rows, &loss, &session)?;

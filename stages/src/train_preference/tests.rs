@@ -95,3 +95,14 @@ fn parameters_that_a_loss_has_no_use_for_are_named() {
     assert_eq!(problems(json!({"target_modules": [], "warmup_steps": 3, "warmup_ratio": 0.1})).len(), 2);
     assert!(kind.lower(json!({"betas": 3}), &[]).is_err());
 }
+
+#[test]
+fn blocks_computed_again_give_the_same_bytes() {
+    let bench = Bench::new(token_pairs(9), TokenRows::default());
+    for loss in ["dpo", "kto"] {
+        let mut with = with(loss);
+        let plain = run(&bench, with.clone()).adapter();
+        with["gradient_checkpointing"] = json!(true);
+        assert_eq!(plain, run(&bench, with).adapter(), "{loss}");
+    }
+}

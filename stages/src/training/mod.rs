@@ -10,4 +10,4 @@ mod session;
 pub use params::{LoraParams, OptimizerParams, Quantization, Schedule};
 pub(crate) use params::{hub_name, warmup, warmup_problem};
 pub(crate) use rows::TokenPart;
-pub(crate) use session::Session;
+pub(crate) use session::{MANNER, Session};

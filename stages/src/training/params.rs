@@ -91,6 +91,10 @@ pub struct OptimizerParams {
     /// floats into NF4, in blocks of 64 as bitsandbytes does it, when the model is read: an eighth of the memory, and a base that
     /// is slightly another one.
     pub quantization: Quantization,
+    /// Keeps of each block's forward pass only what went in, and computes the rest again on the way back: a fraction of the
+    /// memory that a batch takes, for about a third more time, and the same result bit for bit. It is in no key: a training
+    /// that ran out of memory goes on from its checkpoint with it. Only the CPU's fused kernels do it.
+    pub gradient_checkpointing: bool,
     /// Decides the adapter's first values, the order of rows, dropout and noise.
     pub seed: u64,
     /// A new random order of rows in each epoch. Otherwise they come in the order of the file.
@@ -224,6 +228,7 @@ impl Default for OptimizerParams {
             max_grad_norm: 1.0,
             precision: Precision::F32,
             quantization: Quantization::Keep,
+            gradient_checkpointing: false,
             seed: 0,
             shuffle: true,
             evaluate_every: None,

@@ -12,6 +12,7 @@ use refit_llm::{
         train_towards, write_history,
     },
 };
+use serde::Serialize;
 
 use super::{TokenPart, curve, params::Quantization};
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
     tokens::{Rows, TokenFacts, Tokens},
 };
 
+/// The parameters of the kinds that train which change no result.
+pub(crate) const MANNER: &[&str] = &["gradient_checkpointing"];
+
 /// A kill costs at most this much work, or fifty times what a snapshot takes to write.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 
@@ -30,15 +34,17 @@ pub(crate) struct Session<'a> {
     step: &'a StepContext,
     tokens: Tokens,
     checkpoint: Checkpoint,
+    /// Whether memory is to be saved at the price of time.
+    gradient_checkpointing: bool,
 }
 
 impl<'a> Session<'a> {
     /// Opens `tokens` and `model`, which belong together.
-    pub(crate) fn open(step: &'a StepContext) -> Result<Self, StageError> {
+    pub(crate) fn open(step: &'a StepContext, gradient_checkpointing: bool) -> Result<Self, StageError> {
         let tokens = Tokens::open(step.input("tokens")?)?;
         let checkpoint = open_model(step.input("model")?)?;
         check_tokenizer(tokens.facts(), &checkpoint)?;
-        Ok(Self { step, tokens, checkpoint })
+        Ok(Self { step, tokens, checkpoint, gradient_checkpointing })
     }
 
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
@@ -100,6 +106,18 @@ impl<'a> Session<'a> {
         Ok(model)
     }
 
+    /// Whether each block is computed again on the way back; says where that was asked for in vain.
+    fn checkpointing(&self, model: &Model) -> bool {
+        if let ComputePath::Composed { reason } = ComputePath::on(model.device())
+            && self.gradient_checkpointing
+        {
+            self.step.warn(format!("`gradient_checkpointing` has no effect: {reason}"));
+            return false;
+        }
+        self.step.fact("train.gradient_checkpointing", self.gradient_checkpointing);
+        self.gradient_checkpointing
+    }
+
     /// Says where a quantised base takes the memory of floats.
     fn warn_of_unpacked(&self, wanted: Quantization, path: &ComputePath) {
         let quantized = wanted == Quantization::Nf4 || self.checkpoint.block_format().is_some();
@@ -121,7 +139,7 @@ impl<'a> Session<'a> {
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
         config: &TrainConfig,
-        params: &impl std::fmt::Debug,
+        params: &impl Serialize,
     ) -> Result<(), StageError> {
         initial.template = Some(self.template());
         if initial.config.init == LoraInit::Pissa {
@@ -171,7 +189,7 @@ impl<'a> Session<'a> {
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
         config: &TrainConfig,
-        params: &impl std::fmt::Debug,
+        params: &impl Serialize,
     ) -> Result<Trained<T>, StageError> {
         let (step, dropout) = (self.step, initial.dropout());
         step.fact("train.parameters", initial.values().len());
@@ -182,6 +200,7 @@ impl<'a> Session<'a> {
                 every: SNAPSHOT_EVERY,
                 fingerprint: self.fingerprint(params, &initial)?,
             }),
+            gradient_checkpointing: self.checkpointing(model),
         };
         let mut on_event = |event: TrainEvent<'_>| {
             report(step, config, dropout, event);
@@ -219,10 +238,12 @@ impl<'a> Session<'a> {
     }
 
     /// What a snapshot has to agree with: parameters, first values, rows, and the model as far as some of its weights show it.
-    fn fingerprint(&self, params: &impl std::fmt::Debug, initial: &dyn Trainable) -> Result<String, StageError> {
+    fn fingerprint(&self, params: &impl Serialize, initial: &dyn Trainable) -> Result<String, StageError> {
+        let mut params = serde_json::to_value(params).map_err(std::io::Error::from)?;
+        params.as_object_mut().into_iter().for_each(|params| params.retain(|name, _| !MANNER.contains(&name.as_str())));
         let mut hasher = blake3::Hasher::new();
         let config = self.checkpoint.config();
-        hasher.update(format!("{params:?}\n{:?}\n{config:?}\n", self.tokens.facts()).as_bytes());
+        hasher.update(format!("{params}\n{:?}\n{config:?}\n", self.tokens.facts()).as_bytes());
         hasher.update(bytemuck::cast_slice(initial.values()));
         for part in self.tokens.parts().filter_map(|name| self.tokens.part(name)) {
             for (ids, mask) in part.iter() {

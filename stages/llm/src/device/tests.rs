@@ -26,7 +26,7 @@ fn losses<T: Trainable>(model: &Model, initial: T) -> Vec<f64> {
     let rows: OwnedRows =
         (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
     let config = TrainConfig { epochs: 4, batch_size: 2, learning_rate: 1e-2, ..TrainConfig::default() };
-    let settings = TrainSettings { threads: 1, snapshot: None };
+    let settings = TrainSettings { threads: 1, ..TrainSettings::default() };
     let trained = train(model, initial, &rows, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
     trained.history.iter().map(|row| row.loss).collect()
 }

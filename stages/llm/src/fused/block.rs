@@ -158,6 +158,7 @@ impl Block {
     }
 
     /// Computes the block on `tape.x`. With `keep`, everything after the attention is computed for these tokens only.
+    /// Without `y`, the block's output, only what the way back reads is left in the tape.
     ///
     /// `attend` takes queries (turned and scaled), keys (turned) and values to the attention's output and, if there is a
     /// way back, what that needs: in a pass over packed rows [`Shared::attend`], in generation a look at what is cached.
@@ -170,7 +171,7 @@ impl Block {
         attend: impl FnOnce(Scores<'a>, &Lanes, &mut Lanes) -> Vec<f32>,
         tape: &mut Tape,
         scratch: &mut Scratch,
-        y: &mut Lanes,
+        y: Option<&mut Lanes>,
     ) {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
         let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
@@ -217,6 +218,12 @@ impl Block {
         self.gate_up.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_gate_up, &mut tape.gate_up);
         self.activate(isa, &tape.gate_up, &mut scratch.activated);
         let group = shared.group(layer, &self.down, keep);
+        let bottleneck = shared.bottlenecks.get(layer, FeedForward);
+        let y = match y {
+            Some(y) => y,
+            None if self.after_feed_forward.is_some() || bottleneck.is_some() => &mut scratch.normed,
+            None => return self.down.forward_again(isa, &group, &scratch.activated, buffers, &mut tape.of_down),
+        };
         match &self.after_feed_forward {
             Some(norm) => {
                 let output = &mut tape.feed_forward_output;
@@ -226,7 +233,7 @@ impl Block {
             }
             None => self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y),
         }
-        if let Some(bottleneck) = shared.bottlenecks.get(layer, FeedForward) {
+        if let Some(bottleneck) = bottleneck {
             let kept = &mut tape.of_bottlenecks[FeedForward.index()];
             bottleneck.forward(isa, (shared.noise, keep), &tape.middle, y, &mut scratch.bottleneck, kept);
         }

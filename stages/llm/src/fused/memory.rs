@@ -10,6 +10,8 @@ use super::{
 pub(crate) struct Memory {
     /// One for each block in training, one in all for losses alone.
     pub(super) tapes: Vec<Tape>,
+    /// In training, of the block that is computed now, if its own keeps its input only.
+    pub(super) passing: Tape,
     pub(super) scratch: Scratch,
     pub(super) head: HeadBuffers,
     /// The output of the last block.
@@ -18,9 +20,16 @@ pub(crate) struct Memory {
     /// The gradient on its way down.
     pub(super) d: Lanes,
     pub(super) d_normed: Lanes,
+    /// Whether each block leaves its input only and is computed again on the way back.
+    pub(super) checkpointing: bool,
 }
 
 impl Memory {
+    /// Buffers for passes that keep each block's input only, or all that the way back reads.
+    pub(crate) fn new(checkpointing: bool) -> Self {
+        Self { checkpointing, ..Self::default() }
+    }
+
     /// Where the hidden states before the first block go in a pass without a way back.
     pub(super) fn input(&mut self) -> &mut Lanes {
         if self.tapes.is_empty() {

@@ -40,11 +40,22 @@ pub(crate) fn gradient(
     embed(model, changes, &batch.ids, noise, &mut memory.tapes[0].x)?;
     let last = weights.blocks.len() - 1;
     let keep = |layer: usize| (layer == last).then_some(batch.sources());
+    let (lowest, embedding) = (changes.lowest(), changes.dense.get(WeightPlace::Embedding));
+    let attend = |scores: Scores<'_>, qkv: &Lanes, attended: &mut Lanes| shared.attend(scores, qkv, attended);
     for (layer, block) in weights.blocks.iter().enumerate() {
-        let (tapes, above) = memory.tapes.split_at_mut(layer + 1);
-        let y = above.first_mut().map_or(&mut memory.last, |tape| &mut tape.x);
-        let attend = |scores: Scores<'_>, qkv: &Lanes, attended: &mut Lanes| shared.attend(scores, qkv, attended);
-        block.forward(layer, &shared, keep(layer), attend, &mut tapes[layer], &mut memory.scratch, y);
+        let Memory { tapes, passing, scratch, last: output, checkpointing, .. } = &mut *memory;
+        let (tapes, above) = tapes.split_at_mut(layer + 1);
+        let (tape, y) = (&mut tapes[layer], above.first_mut().map_or(output, |tape| &mut tape.x));
+        // Below the lowest block with something trained there is no way back.
+        if !*checkpointing && lowest.is_some_and(|lowest| layer >= lowest) {
+            block.forward(layer, &shared, keep(layer), attend, tape, scratch, Some(y));
+            continue;
+        }
+        std::mem::swap(&mut passing.x, &mut tape.x);
+        block.forward(layer, &shared, keep(layer), attend, passing, scratch, Some(y));
+        if layer < last {
+            std::mem::swap(&mut passing.x, &mut tape.x);
+        }
     }
     let last_norm = changes.dense.get(WeightPlace::LastNorm);
     let inverse = weights.norm.forward(weights.isa, last_norm.as_ref(), &memory.last, &mut memory.normed);
@@ -69,7 +80,6 @@ pub(crate) fn gradient(
         weigh(&mut memory.d_normed, &weights_of(&losses));
     }
 
-    let (lowest, embedding) = (changes.lowest(), changes.dense.get(WeightPlace::Embedding));
     memory.d.reshape(memory.last.features(), memory.last.tokens());
     let d = lowest.is_some().then_some(&mut memory.d);
     let past = (&memory.last, inverse.as_slice());
@@ -77,8 +87,18 @@ pub(crate) fn gradient(
     if let Some(lowest) = lowest {
         for (layer, block) in weights.blocks.iter().enumerate().skip(lowest).rev() {
             let ends = layer == lowest && embedding.is_none();
-            let (tape, d) = (&mut memory.tapes[layer], &mut memory.d);
-            block.backward(layer, ends, &shared, keep(layer), tape, &mut memory.scratch, d, gradient);
+            let Memory { tapes, passing, scratch, d, checkpointing, .. } = &mut *memory;
+            let tape = if *checkpointing {
+                // The last block was the last to pass, and is still there.
+                if layer < last {
+                    std::mem::swap(&mut passing.x, &mut tapes[layer].x);
+                    block.forward(layer, &shared, keep(layer), attend, passing, scratch, None);
+                }
+                passing
+            } else {
+                &mut tapes[layer]
+            };
+            block.backward(layer, ends, &shared, keep(layer), tape, scratch, d, gradient);
         }
     }
     if let Some(embedding) = embedding {
@@ -135,7 +155,7 @@ pub(super) fn through<'a>(
     let last = weights.blocks.len() - 1;
     for (layer, block) in weights.blocks.iter().enumerate() {
         let attend = |scores: Scores<'a>, qkv: &Lanes, attended: &mut Lanes| attend(layer, scores, qkv, attended);
-        block.forward(layer, shared, keep.filter(|_| layer == last), attend, tape, scratch, y);
+        block.forward(layer, shared, keep.filter(|_| layer == last), attend, tape, scratch, Some(&mut *y));
         if layer < last {
             std::mem::swap(&mut tape.x, y);
         }

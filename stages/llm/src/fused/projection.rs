@@ -143,6 +143,15 @@ impl Projection {
         }
     }
 
+    /// What [`Projection::forward`] leaves for the way back; the output is computed only where that is a part of it.
+    pub(super) fn forward_again(&self, isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mut Kept) {
+        if lora.is_dora() {
+            self.forward(isa, lora, x, buffers, kept, &mut Lanes::default());
+        } else {
+            lower(isa, lora, x, buffers, kept);
+        }
+    }
+
     /// Adds the gradients by A, B and m, and by weights that are trained themselves, at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
     pub(super) fn backward(
         &self,

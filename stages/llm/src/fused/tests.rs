@@ -354,6 +354,46 @@ fn a_shared_beginning_changes_neither_loss_nor_gradient() {
     }
 }
 
+#[test]
+fn blocks_computed_again_change_no_bit() {
+    for (name, model) in models() {
+        let gradient = |trained: &dyn Trainable, randomness: Randomness, workers: &mut Workers| {
+            let mut gradient = vec![0f32; trained.values().len()];
+            let (rows, weights) = (learnable_rows(9), Weights::Every(0.05));
+            let passed =
+                accumulate(&model, trained, &named(&rows), weights, randomness, workers, &mut gradient).unwrap();
+            (passed, gradient)
+        };
+        let all = adapter(&model, TargetModules::AllLinear);
+        let with = |config: LoraConfig| Adapter { config, ..all.clone() };
+        let dora = LoraConfig { dora: true, ..all.config.clone() };
+        let mut trained: Vec<Box<dyn Trainable>> = vec![
+            Box::new(all.clone()),
+            Box::new(with(LoraConfig { dropout: 0.3, ..all.config.clone() })),
+            Box::new(Adapter::initial(dora, &model, 1).unwrap()),
+        ];
+        let some: TargetModules = r"model\.layers\.1\.mlp\.up_proj".to_owned().into();
+        if some.resolve(model.config()).is_ok() {
+            trained.push(Box::new(adapter(&model, some)));
+        }
+        // Not every head can be trained, nor has every model a second block.
+        let selections =
+            [Selection::All, Selection::Matching(vec!["norm".into()]), Selection::Matching(vec!["1.*norm".into()])];
+        for weights in selections.iter().filter_map(|selection| TrainedWeights::of(&model, selection).ok()) {
+            trained.push(Box::new(weights));
+        }
+        for (index, trained) in trained.iter().enumerate() {
+            let randomness = Randomness { seed: 5, dropout: trained.dropout(), neftune_alpha: 0.0 };
+            let expected = gradient(trained.as_ref(), randomness, &mut Workers::new(2));
+            let mut workers = Workers::new(2).with_checkpointing(true);
+            for _ in 0..2 {
+                let again = gradient(trained.as_ref(), randomness, &mut workers);
+                assert_eq!(again, expected, "{name}, {index}");
+            }
+        }
+    }
+}
+
 /// bf16 has 8 binary digits; the sums are f32.
 #[test]
 fn weights_in_bf16_stay_near() {

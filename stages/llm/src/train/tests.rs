@@ -221,7 +221,7 @@ fn config() -> TrainConfig {
 }
 
 fn settings(threads: usize) -> TrainSettings {
-    TrainSettings { threads, snapshot: None }
+    TrainSettings { threads, ..TrainSettings::default() }
 }
 
 fn run(config: &TrainConfig, adapter: Adapter, settings: &TrainSettings) -> Trained<Adapter> {
@@ -271,7 +271,7 @@ fn the_number_of_threads_changes_no_bit() {
 fn snapshots(folder: &Path, fingerprint: &str) -> TrainSettings {
     let policy =
         SnapshotPolicy { folder: folder.to_owned(), every: Duration::ZERO, fingerprint: fingerprint.to_owned() };
-    TrainSettings { threads: 2, snapshot: Some(policy) }
+    TrainSettings { threads: 2, snapshot: Some(policy), ..TrainSettings::default() }
 }
 
 /// Trains until `stop` steps are done; says which steps were done and what else was told.

@@ -24,12 +24,15 @@ use crate::{
 };
 
 /// What a training is told about the machine; none of it changes the result.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TrainSettings {
     /// Cores to keep busy.
     pub threads: usize,
     /// Where to keep snapshots, if anywhere.
     pub snapshot: Option<SnapshotPolicy>,
+    /// Keeps each block's input only and computes the block again on the way back: a fraction of the memory, more time, and
+    /// the same bits. Only the fused pass does that.
+    pub gradient_checkpointing: bool,
 }
 
 /// What a training tells while it runs.
@@ -137,7 +140,7 @@ pub fn train_towards<T: Trainable>(
         groups: initial.groups(config),
         gradient: vec![0.0; initial.values().len()],
         trained: initial,
-        workers: Workers::new(settings.threads),
+        workers: Workers::new(settings.threads).with_checkpointing(settings.gradient_checkpointing),
         order: (u64::MAX, Vec::new()),
     };
     if let Some(policy) = &settings.snapshot {

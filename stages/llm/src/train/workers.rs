@@ -24,6 +24,11 @@ impl Workers {
         Self { threads: threads.max(1), pools: BTreeMap::new(), memory: Memory::default() }
     }
 
+    /// Whether the fused pass keeps each block's input only and computes the block again on the way back.
+    pub(crate) fn with_checkpointing(self, checkpointing: bool) -> Self {
+        Self { memory: Memory::new(checkpointing), ..self }
+    }
+
     /// Calls `work`, which computes with `model`, with each index below `count` and returns the results in order.
     /// A GPU keeps itself busy: there everything happens on the calling thread, one after the other.
     pub(crate) fn map<T: Send>(

@@ -74,7 +74,7 @@ fn training_follows_the_library_step_by_step() {
         shuffle: false,
         ..TrainConfig::default()
     };
-    let settings = TrainSettings { threads: 1, snapshot: None };
+    let settings = TrainSettings { threads: 1, ..TrainSettings::default() };
     for (name, case) in cases() {
         let (model, bottleneck) = of_case(&name, &case);
         let adapter = adapter(bottleneck, model.config());

@@ -23,16 +23,16 @@ fn a_training_gives_the_same_bits_whatever_the_threads_and_however_often_it_was_
     for kind in KINDS {
         for dropout in [0.0, 0.2] {
             let config = BottleneckConfig { dropout, ..small(kind) };
-            let alone = TrainSettings { threads: 1, snapshot: None };
+            let alone = TrainSettings { threads: 1, ..TrainSettings::default() };
             let whole = run(config.clone(), &alone, u64::MAX);
             assert!(whole.history[8].loss < whole.history[0].loss, "{kind:?}");
-            let two = run(config.clone(), &TrainSettings { threads: 2, snapshot: None }, u64::MAX);
+            let two = run(config.clone(), &TrainSettings { threads: 2, ..TrainSettings::default() }, u64::MAX);
             assert_eq!((&two.last, &two.best), (&whole.last, &whole.best), "{kind:?}");
 
             let folder = tempfile::tempdir().unwrap();
             let policy =
                 SnapshotPolicy { folder: folder.path().to_owned(), every: Duration::ZERO, fingerprint: "same".into() };
-            let kept = TrainSettings { threads: 2, snapshot: Some(policy) };
+            let kept = TrainSettings { threads: 2, snapshot: Some(policy), ..TrainSettings::default() };
             for stop in [2, 5] {
                 assert!(run(config.clone(), &kept, stop).interrupted);
             }

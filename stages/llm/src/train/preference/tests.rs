@@ -187,7 +187,7 @@ fn trained(
 
 #[test]
 fn every_method_learns_to_tell_answers_apart() {
-    let settings = TrainSettings { threads: 2, snapshot: None };
+    let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
     for method in METHODS {
         let config = TrainConfig { epochs: 30, ..config() };
         let trained = trained(method, 0.0, &settings, &config, u64::MAX);
@@ -211,8 +211,9 @@ fn every_method_learns_to_tell_answers_apart() {
 fn threads_and_being_stopped_change_no_bit() {
     for method in METHODS {
         for dropout in [0.0, 0.2] {
-            let alone =
-                |threads| trained(method, dropout, &TrainSettings { threads, snapshot: None }, &config(), u64::MAX);
+            let alone = |threads| {
+                trained(method, dropout, &TrainSettings { threads, ..TrainSettings::default() }, &config(), u64::MAX)
+            };
             let whole = alone(1);
             assert_eq!(whole.last.values, alone(3).last.values, "{method:?}");
             let folder = tempfile::tempdir().unwrap();
@@ -221,7 +222,7 @@ fn threads_and_being_stopped_change_no_bit() {
                 every: std::time::Duration::ZERO,
                 fingerprint: "same".into(),
             };
-            let settings = TrainSettings { threads: 2, snapshot: Some(policy) };
+            let settings = TrainSettings { threads: 2, snapshot: Some(policy), ..TrainSettings::default() };
             assert!(trained(method, dropout, &settings, &config(), 4).interrupted);
             let resumed = trained(method, dropout, &settings, &config(), u64::MAX);
             assert_eq!(resumed.last.values, whole.last.values, "{method:?}");
@@ -239,7 +240,7 @@ fn accumulation_equals_a_larger_batch() {
     for method in METHODS {
         let [whole, parts] = [(4, 1), (1, 4)].map(|(batch_size, accumulation)| {
             let config = TrainConfig { batch_size, accumulation, ..config() };
-            trained(method, 0.0, &TrainSettings { threads: 2, snapshot: None }, &config, u64::MAX)
+            trained(method, 0.0, &TrainSettings { threads: 2, ..TrainSettings::default() }, &config, u64::MAX)
         });
         for (a, b) in whole.history.iter().zip(&parts.history) {
             assert!((a.loss - b.loss).abs() < 1e-4 * b.loss.abs(), "{method:?}: {} {}", a.loss, b.loss);
@@ -326,7 +327,7 @@ fn dpo_follows_trl_step_by_step() {
         shuffle: false,
         ..TrainConfig::default()
     };
-    let settings = TrainSettings { threads: 2, snapshot: None };
+    let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
     let towards = Objective::Preference(&preference);
     let trained =
         train_towards(&model, start, towards, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
