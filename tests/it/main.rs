@@ -12,6 +12,7 @@ mod exec;
 mod export;
 mod import;
 mod matrix;
+mod memory;
 mod peers;
 mod random;
 mod recall;

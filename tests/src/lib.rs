@@ -8,5 +8,5 @@ mod web;
 
 pub use sandbox::{Outcome, Sandbox, binary};
 pub use small_disk::SmallDisk;
-pub use tiny_model::{write_questions, write_tiny_model};
+pub use tiny_model::{write_questions, write_tiny_model, write_wide_model};
 pub use web::{Fault, FileServer};

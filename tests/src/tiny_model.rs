@@ -5,23 +5,41 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
-const HIDDEN: usize = 32;
-const LAYERS: usize = 2;
+/// Sizes of a model.
+#[derive(Clone, Copy)]
+struct Sizes {
+    hidden: usize,
+    layers: usize,
+    feed_forward: usize,
+}
+
+const TINY: Sizes = Sizes { hidden: 32, layers: 2, feed_forward: 64 };
+/// What a batch leaves for the way back is many times the weights.
+const WIDE: Sizes = Sizes { hidden: 64, layers: 16, feed_forward: 8192 };
+
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
-const FFN: usize = 64;
 const VOCABULARY: usize = 264;
 const SPECIALS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
 
 /// Writes a Llama of two layers with random weights, a byte-level tokenizer without merges and a `ChatML` template, as a
 /// Hugging Face folder. The same on every call.
 pub fn write_tiny_model(folder: &Path) {
+    write_model(folder, TINY);
+}
+
+/// The same with wide and more layers: training it takes a gigabyte, nearly all of it for what passes leave.
+pub fn write_wide_model(folder: &Path) {
+    write_model(folder, WIDE);
+}
+
+fn write_model(folder: &Path, sizes: Sizes) {
     fs_err::create_dir_all(folder).unwrap();
     let text = |value: &Value| serde_json::to_string_pretty(value).unwrap();
-    fs_err::write(folder.join("config.json"), text(&config())).unwrap();
+    fs_err::write(folder.join("config.json"), text(&config(sizes))).unwrap();
     fs_err::write(folder.join("tokenizer.json"), text(&tokenizer())).unwrap();
     fs_err::write(folder.join("tokenizer_config.json"), text(&tokenizer_config())).unwrap();
-    write_weights(&folder.join("model.safetensors"));
+    write_weights(&folder.join("model.safetensors"), sizes);
 }
 
 /// Writes `count` alpaca rows with short questions and answers.
@@ -36,11 +54,11 @@ pub fn write_questions(file: &Path, count: usize) {
     fs_err::write(file, rows.collect::<String>()).unwrap();
 }
 
-fn config() -> Value {
+fn config(sizes: Sizes) -> Value {
     json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
-        "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-        "intermediate_size": FFN, "vocab_size": VOCABULARY, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "hidden_size": sizes.hidden, "num_hidden_layers": sizes.layers, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
+        "intermediate_size": sizes.feed_forward, "vocab_size": VOCABULARY, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "tie_word_embeddings": true, "hidden_act": "silu", "attention_bias": false,
         "bos_token_id": 256, "eos_token_id": 257
     })
@@ -94,27 +112,28 @@ fn tokenizer_config() -> Value {
     })
 }
 
-fn write_weights(file: &Path) {
+fn write_weights(file: &Path, sizes: Sizes) {
+    let Sizes { hidden, layers, feed_forward } = sizes;
     let mut random = ChaCha8Rng::seed_from_u64(11);
-    let kv = HIDDEN / HEADS * KV_HEADS;
-    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![VOCABULARY, HIDDEN])];
-    for layer in 0..LAYERS {
+    let kv = hidden / HEADS * KV_HEADS;
+    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![VOCABULARY, hidden])];
+    for layer in 0..layers {
         let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
         for (part, rows, columns) in [
-            ("self_attn.q_proj", HIDDEN, HIDDEN),
-            ("self_attn.k_proj", kv, HIDDEN),
-            ("self_attn.v_proj", kv, HIDDEN),
-            ("self_attn.o_proj", HIDDEN, HIDDEN),
-            ("mlp.gate_proj", FFN, HIDDEN),
-            ("mlp.up_proj", FFN, HIDDEN),
-            ("mlp.down_proj", HIDDEN, FFN),
+            ("self_attn.q_proj", hidden, hidden),
+            ("self_attn.k_proj", kv, hidden),
+            ("self_attn.v_proj", kv, hidden),
+            ("self_attn.o_proj", hidden, hidden),
+            ("mlp.gate_proj", feed_forward, hidden),
+            ("mlp.up_proj", feed_forward, hidden),
+            ("mlp.down_proj", hidden, feed_forward),
         ] {
             shapes.push((name(part), vec![rows, columns]));
         }
-        shapes.push((name("input_layernorm"), vec![HIDDEN]));
-        shapes.push((name("post_attention_layernorm"), vec![HIDDEN]));
+        shapes.push((name("input_layernorm"), vec![hidden]));
+        shapes.push((name("post_attention_layernorm"), vec![hidden]));
     }
-    shapes.push(("model.norm.weight".to_owned(), vec![HIDDEN]));
+    shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
         .into_iter()
         .map(|(name, shape)| {

@@ -33,6 +33,10 @@ impl Fetcher {
         Self { options }
     }
 
+    pub(super) fn options(&self) -> &FetchOptions {
+        &self.options
+    }
+
     /// Where a source fetched earlier lies; asks nobody.
     pub fn cached(&self, uri: &SourceUri) -> Option<Fetched> {
         match uri {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fluent_uri::pct_enc::{EString, encoder::Data, encoder::Path as PathCharacters};
 use serde::Deserialize;
@@ -7,6 +7,7 @@ use super::{
     FetchError, FetchOptions, FetchProgress, Fetched,
     address::Address,
     download::{Download, DownloadError, Known},
+    heads,
     http::{Client, HttpError, header},
     hub_cache::{HubCache, is_commit},
     listing::{Listing, Refs, Sibling},
@@ -86,6 +87,30 @@ impl<'a> Hub<'a> {
         };
         self.cache.remember(self.wanted(), commit)?;
         Ok(Fetched { path, revision: Some(commit.to_owned()) })
+    }
+
+    /// Brings configuration and headers of a model to a folder.
+    pub(super) fn headers(&self, client: &Client, into: &Path) -> Result<PathBuf, FetchError> {
+        let listing = self.list(client)?;
+        let from = |file: &str| self.address(&[self.repo, "resolve", &listing.sha, file]);
+        let place = |file: &str| into.join(file.rsplit('/').next().unwrap_or(file));
+        if let Some(file) = self.file {
+            let sibling = listing.find(file).ok_or_else(|| self.no_such_file(file, &listing))?;
+            heads::begin(client, &from(&sibling.path)?, &place(file))?;
+            return Ok(place(file));
+        }
+        let paths = listing.paths();
+        for file in ["config.json", "generation_config.json", INDEX].iter().filter(|file| paths.contains(file)) {
+            heads::whole(client, &from(file)?, &place(file))?;
+        }
+        let weights = weights(&paths, fs_err::read_to_string(place(INDEX)).ok().as_deref());
+        if weights.is_empty() {
+            return Err(self.no_weights(&paths));
+        }
+        for file in weights.iter().filter(|file| *file != INDEX && is_inner(file)) {
+            heads::begin(client, &from(file)?, &place(file))?;
+        }
+        Ok(into.to_owned())
     }
 
     fn bring_model(

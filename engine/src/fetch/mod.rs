@@ -7,6 +7,7 @@ mod address;
 mod download;
 mod error;
 mod fetcher;
+mod heads;
 mod http;
 mod hub;
 mod hub_cache;

@@ -6,6 +6,7 @@ mod estimate;
 mod history;
 mod leaves;
 mod lock_file;
+mod outlook;
 mod planner;
 mod reason;
 mod sources;
@@ -14,6 +15,7 @@ mod surroundings;
 
 pub(crate) use collected::content;
 pub(crate) use difference::parameter_changes;
+pub(crate) use outlook::files;
 
 pub use estimate::Estimate;
 pub use history::History;

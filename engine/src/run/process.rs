@@ -17,7 +17,7 @@ use crate::{
 /// The process that carries a step out.
 pub(super) enum StepProcess<'w> {
     /// A worker, and the step's folder.
-    Worker { worker: Worker, folder: PathBuf },
+    Worker { worker: Box<Worker>, folder: PathBuf },
     /// A command.
     Program { running: Box<RunningProgram<'w>>, program: Box<Program>, folder: Box<ProgramFolder> },
 }
@@ -40,9 +40,9 @@ impl StepProcess<'_> {
             Self::Program { running, folder, .. } => match running.end().await {
                 Ok(Ended { status, peak_memory }) => {
                     let failed = failure(status).map(|error| with_folder(error, &folder.work));
-                    Outcome { result: failed.map_or(Ok(()), Err), peak_memory }
+                    Outcome::ended(failed.map_or(Ok(()), Err), peak_memory)
                 }
-                Err(error) => Outcome { result: Err(error.into()), peak_memory: 0 },
+                Err(error) => Outcome::ended(Err(error.into()), 0),
             },
         }
     }

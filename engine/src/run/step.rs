@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use super::process::StepProcess;
 use crate::{
     graph::{StageNode, file_name},
-    plan::Surroundings,
+    plan::{Surroundings, files},
     program::{ProgramFolder, RunningProgram, Warden, in_store},
     run::{Halt, RunOptions},
-    stage::{Event, ProgramContext, Settings, StageError, Work},
-    worker::{Outcome, StepOrder, Worker},
+    stage::{Event, Foreseen, Outlook, ProgramContext, Settings, StageError, Work},
+    worker::{Outcome, StepOrder, Worker, available_memory},
 };
 
 /// Where the input of a port comes from.
@@ -123,36 +123,51 @@ impl Workshop<'_> {
         mut on_event: impl FnMut(&Event),
     ) -> Result<Uncommitted, StepEnd> {
         let started = Instant::now();
-        let mut process = tokio::task::block_in_place(|| self.start(step))?;
         let (mut warnings, mut facts) = (Vec::new(), self.surroundings.facts(step.node));
-        let watched = {
-            let watching = process.watch(|event| {
-                on_event(&event);
-                match event {
-                    Event::Warning { message } => warnings.push(message),
-                    Event::Fact { name, value } => {
-                        facts.insert(name, value);
+        let mut settings = step.settings.clone();
+        if let Some(message) = tokio::task::block_in_place(|| self.scarcity(step)) {
+            on_event(&Event::Warning { message: message.clone() });
+            warnings.push(message);
+        }
+        let mut process = tokio::task::block_in_place(|| self.start(step, &settings))?;
+        let (outcome, process) = loop {
+            let watched = {
+                let watching = process.watch(|event| {
+                    on_event(&event);
+                    match event {
+                        Event::Warning { message } => warnings.push(message),
+                        Event::Fact { name, value } => {
+                            facts.insert(name, value);
+                        }
+                        _ => {}
                     }
-                    _ => {}
+                });
+                tokio::select! {
+                    outcome = watching => Watched::Ended(outcome),
+                    limit = past(step.node.terms.timeout) => Watched::TooLong(limit),
+                    _ = halt.wait_for(|halt| *halt == Halt::Stop) => Watched::Stopped,
                 }
-            });
-            tokio::select! {
-                outcome = watching => Watched::Ended(outcome),
-                limit = past(step.node.terms.timeout) => Watched::TooLong(limit),
-                _ = halt.wait_for(|halt| *halt == Halt::Stop) => Watched::Stopped,
+            };
+            let outcome = match watched {
+                Watched::Ended(outcome) => outcome,
+                Watched::TooLong(limit) => {
+                    process.stop().await;
+                    Outcome::ended(Err(too_long(limit)), 0)
+                }
+                Watched::Stopped => {
+                    process.stop().await;
+                    return Err(StepEnd::Interrupted);
+                }
+            };
+            if !(outcome.out_of_memory && step.node.kind.yields) {
+                break (outcome, process);
             }
+            // The step itself says when it cannot do with less.
+            settings.shortages += 1;
+            facts.insert("shortages".into(), settings.shortages.into());
+            process = tokio::task::block_in_place(|| self.start(step, &settings))?;
         };
-        let Outcome { result, peak_memory } = match watched {
-            Watched::Ended(outcome) => outcome,
-            Watched::TooLong(limit) => {
-                process.stop().await;
-                Outcome { result: Err(too_long(limit)), peak_memory: 0 }
-            }
-            Watched::Stopped => {
-                process.stop().await;
-                return Err(StepEnd::Interrupted);
-            }
-        };
+        let Outcome { result, peak_memory, .. } = outcome;
         let log = process.log(&self.records(step))?;
         let made = result.and_then(|()| {
             tokio::task::block_in_place(|| {
@@ -194,16 +209,41 @@ impl Workshop<'_> {
         if step.again { records.join(AGAIN) } else { records }
     }
 
-    fn start(&self, step: &ReadyStep<'_>) -> Result<StepProcess<'_>, StepEnd> {
+    /// Says so when a step is going to need more memory than there is.
+    fn scarcity(&self, step: &ReadyStep<'_>) -> Option<String> {
+        let foreseen = step.feeds.iter().filter_map(|(port, feed)| {
+            let foreseen = match feed {
+                Feed::Outside(path) => Foreseen::Here(path.clone()),
+                Feed::Stored(tree) => Foreseen::Stored(files(tree, self.store)),
+                Feed::Collected(_) => return None,
+            };
+            Some((port.clone(), foreseen))
+        });
+        // What is wrong with an input is said by the step, which reads all of it.
+        let estimate = step
+            .node
+            .kind
+            .memory(step.node.params(), &Outlook::new(foreseen.collect(), step.settings.device.as_str()))
+            .ok()??;
+        let available = available_memory().filter(|available| *available < estimate.bytes)?;
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Some(format!(
+            "on a CPU it needs about {} MiB of memory at its peak, and {} MiB are free; `refit plan --memory` shows what takes them",
+            mib(estimate.bytes),
+            mib(available)
+        ))
+    }
+
+    fn start(&self, step: &ReadyStep<'_>, settings: &Settings) -> Result<StepProcess<'_>, StepEnd> {
         self.check_sources(step, "since the run began")?;
         let folder = self.store.step_folder(&step.key);
         match step.node.kind.work {
             Work::Worker(_) => {
                 let plan = self.store.run_folder(&self.run).join("plan.json");
-                self.prepare(step, &folder, &plan)?;
+                self.prepare(step, settings, &folder, &plan)?;
                 let log = self.records(step).join("stderr.log");
                 let worker = Worker::spawn(&self.options.worker, &plan, &step.node.name, log)?;
-                Ok(StepProcess::Worker { worker, folder })
+                Ok(StepProcess::Worker { worker: Box::new(worker), folder })
             }
             Work::Program(program) => {
                 let folder = ProgramFolder::create(&folder)?;
@@ -219,7 +259,7 @@ impl Workshop<'_> {
                         scratch: &folder.scratch,
                         temporary: &folder.temporary,
                         folder: self.folder,
-                        settings: &step.settings,
+                        settings,
                         variables: self.surroundings.variables(),
                     },
                 )?;
@@ -257,7 +297,7 @@ impl Workshop<'_> {
     }
 
     /// Lays the inputs out and writes the order of a worker.
-    fn prepare(&self, step: &ReadyStep<'_>, folder: &Path, plan: &Path) -> Result<(), StepEnd> {
+    fn prepare(&self, step: &ReadyStep<'_>, settings: &Settings, folder: &Path, plan: &Path) -> Result<(), StepEnd> {
         fs_err::create_dir_all(folder)?;
         // A worker whose engine was killed ends by itself; until then its folder is not touched.
         let mut orphan = fd_lock::RwLock::new(fs_err::File::create(StepOrder::lock_file(folder))?);
@@ -276,7 +316,7 @@ impl Workshop<'_> {
             with: step.node.params(),
             inputs,
             folder: folder.to_owned(),
-            settings: step.settings.clone(),
+            settings: settings.clone(),
         };
         let path = StepOrder::path(plan, &step.node.name);
         if let Some(parent) = path.parent() {

@@ -23,6 +23,9 @@ pub struct Settings {
     /// Which try this is, from 1.
     #[serde(default = "first")]
     pub attempt: u32,
+    /// How often its memory ran out in this try; each time it was started again.
+    #[serde(default)]
+    pub shortages: u32,
 }
 
 fn first() -> u32 {
@@ -36,6 +39,7 @@ impl Default for Settings {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             gpus: Vec::new(),
             attempt: 1,
+            shortages: 0,
         }
     }
 }

@@ -3,8 +3,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    InputPort, OpenPorts, OutputDecl, OutputPort, Outside, Program, ProgramContext, ProgramStage, Resource, StageError,
-    StepContext,
+    InputPort, MemoryEstimate, OpenPorts, Outlook, OutputDecl, OutputPort, Outside, Program, ProgramContext,
+    ProgramStage, Resource, StageError, StepContext,
 };
 
 /// A kind of stage: one type, in one folder.
@@ -28,10 +28,21 @@ pub trait Stage: 'static {
     const RESOURCE: Resource = Resource::Cpu;
     /// Parameters that say how it works and can change no result, such as whether to save memory or time. They are in no key.
     const MANNER: &'static [&'static str] = &[];
+    /// Whether a step whose memory ran out can go on with less. It is then started again and told so by
+    /// [`Settings::shortages`](super::Settings::shortages).
+    const YIELDS: bool = false;
 
     /// Mistakes a schema cannot express, such as two parameters that exclude each other.
     fn check(_params: &Self::Params) -> Vec<ParamProblem> {
         Vec::new()
+    }
+
+    /// How much memory a step would need at its peak, as far as the kind can tell before it runs.
+    ///
+    /// # Errors
+    /// When it could tell, were something else known.
+    fn memory(_params: &Self::Params, _outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        Ok(None)
     }
 
     /// Does the work.
@@ -107,6 +118,9 @@ pub struct StageKind {
     pub work: Work,
     /// See [`Stage::MANNER`].
     pub manner: &'static [&'static str],
+    /// See [`Stage::YIELDS`].
+    pub yields: bool,
+    memory: fn(Value, &Outlook) -> Result<Option<MemoryEstimate>, StageError>,
     schema: fn() -> Schema,
     lower: fn(Value, &[&str]) -> Result<LoweredParams, String>,
 }
@@ -145,6 +159,8 @@ impl StageKind {
             open: None,
             resource: S::RESOURCE,
             manner: S::MANNER,
+            yields: S::YIELDS,
+            memory: |with, outlook| S::memory(&planned_params(with)?, outlook),
             work: Work::Worker(|with, step| S::run(planned_params(with)?, step)),
             schema: schema_of::<S::Params>,
             lower: |with, _| {
@@ -170,6 +186,8 @@ impl StageKind {
             open: Some(S::PORTS),
             resource: Resource::Cpu,
             manner: &[],
+            yields: false,
+            memory: |_, _| Ok(None),
             work: Work::Program(|with, step| S::program(planned_params(with)?, step)),
             schema: schema_of::<S::Params>,
             lower: |with, inputs| {
@@ -192,6 +210,14 @@ impl StageKind {
     /// Fills in the defaults and looks for mistakes, given the names of the inputs that are wired.
     pub fn lower(&self, with: Value, inputs: &[&str]) -> Result<LoweredParams, String> {
         (self.lower)(with, inputs)
+    }
+
+    /// How much memory a step with these parameters would need at its peak; none where the kind does not tell.
+    ///
+    /// # Errors
+    /// When the kind could tell, were something else known.
+    pub fn memory(&self, with: Value, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        (self.memory)(with, outlook)
     }
 
     /// Runs a step of a kind that needs a worker, with lowered parameters.

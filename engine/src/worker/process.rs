@@ -9,6 +9,7 @@ use tokio::{
     process::{Child, Command},
 };
 
+use super::memory::kills_for_memory;
 use crate::{
     program::{GRACE, ProcessGroup},
     stage::{Event, StageError},
@@ -21,13 +22,34 @@ pub struct Outcome {
     pub result: Result<(), StageError>,
     /// The worker's own peak resident memory in bytes; 0 if it could not tell.
     pub peak_memory: u64,
+    /// Whether it died for want of memory.
+    pub out_of_memory: bool,
+}
+
+impl Outcome {
+    /// The outcome of a process that ended by itself.
+    pub(crate) fn ended(result: Result<(), StageError>, peak_memory: u64) -> Self {
+        Self { result, peak_memory, out_of_memory: false }
+    }
 }
 
 /// The engine's side of a worker process.
 pub struct Worker {
     child: Child,
     log: PathBuf,
+    /// [`kills_for_memory`] when it was started.
+    kills: Vec<u64>,
 }
+
+/// Has the C library give every larger piece of memory back to the system as soon as it is free, rather than keep it for
+/// pieces that may not fit: buffers of a training grow with its batches, and their holes were up to a fifth of its memory.
+const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "1048576");
+
+const ABORT: i32 = 6;
+const KILL: i32 = 9;
+
+/// What Rust says before it ends a process that could not allocate.
+const FAILED_ALLOCATION: &str = "memory allocation of ";
 
 /// Lines of a crashed worker's log that go into the error.
 const LAST_LINES: usize = 12;
@@ -35,11 +57,12 @@ const LAST_LINES: usize = 12;
 impl Worker {
     /// Starts `PROGRAM exec-step PLAN STAGE` in a process group of its own, its standard error going to `log`.
     pub fn spawn(program: &Path, plan: &Path, stage: &str, log: PathBuf) -> Result<Self, StageError> {
-        let errors = fs_err::File::create(&log)?;
+        let (errors, kills) = (fs_err::File::create(&log)?, kills_for_memory());
         let child = Command::new(program)
             .arg("exec-step")
             .arg(plan)
             .arg(stage)
+            .env(MALLOC.0, MALLOC.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(errors.into_file()))
@@ -49,7 +72,7 @@ impl Worker {
             .map_err(|error| {
                 StageError::new("engine::no_worker", "the worker could not be started").caused_by(&error)
             })?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, kills })
     }
 
     /// Where its standard error goes.
@@ -65,9 +88,9 @@ impl Worker {
             // What is not an event was printed by a driver or a library; the log is the place for it.
             while let Ok(Some(line)) = lines.next_segment().await {
                 match serde_json::from_slice(&line) {
-                    Ok(Event::Done { peak_memory }) => ended = Some(Outcome { result: Ok(()), peak_memory }),
+                    Ok(Event::Done { peak_memory }) => ended = Some(Outcome::ended(Ok(()), peak_memory)),
                     Ok(Event::Failed { error, peak_memory }) => {
-                        ended = Some(Outcome { result: Err(error), peak_memory });
+                        ended = Some(Outcome::ended(Err(error), peak_memory));
                     }
                     Ok(event) => on_event(event),
                     Err(_) => {}
@@ -76,12 +99,16 @@ impl Worker {
         }
         let status = self.child.wait().await;
         match (ended, status) {
-            (Some(Outcome { result: Ok(()), peak_memory }), Ok(status)) if !status.success() => {
-                Outcome { result: Err(self.crash(status)), peak_memory }
+            (Some(Outcome { result: Ok(()), peak_memory, .. }), Ok(status)) if !status.success() => {
+                Outcome::ended(Err(self.crash(status)), peak_memory)
             }
             (Some(outcome), _) => outcome,
-            (None, Ok(status)) => Outcome { result: Err(self.crash(status)), peak_memory: 0 },
-            (None, Err(error)) => Outcome { result: Err(error.into()), peak_memory: 0 },
+            (None, Ok(status)) => {
+                let error = self.crash(status);
+                let out_of_memory = self.lacked_memory(status, &error);
+                Outcome { result: Err(error), peak_memory: 0, out_of_memory }
+            }
+            (None, Err(error)) => Outcome::ended(Err(error.into()), 0),
         }
     }
 
@@ -93,6 +120,15 @@ impl Worker {
             group.into_iter().for_each(ProcessGroup::end);
             // Nothing is left to do about a process that even KILL does not end.
             let _ = self.child.wait().await;
+        }
+    }
+
+    /// Whether the kernel killed it for its memory, or it could not allocate any and gave up.
+    fn lacked_memory(&self, status: ExitStatus, crash: &StageError) -> bool {
+        match status.signal() {
+            Some(KILL) => kills_for_memory().iter().zip(&self.kills).any(|(now, then)| now > then),
+            Some(ABORT) => crash.causes.iter().any(|line| line.contains(FAILED_ALLOCATION)),
+            _ => false,
         }
     }
 
@@ -116,7 +152,6 @@ fn how(status: ExitStatus) -> String {
 }
 
 fn way_out(status: ExitStatus) -> &'static str {
-    const KILL: i32 = 9;
     if status.signal() == Some(KILL) {
         "something killed it; when that was the system's out-of-memory killer, a smaller batch_size or max_length needs \
          less. Run again: a training step goes on from its last checkpoint"

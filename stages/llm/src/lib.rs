@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod bottleneck;
 pub mod device;
 mod error;
+pub mod footprint;
 mod fused;
 pub mod generate;
 pub mod model;

@@ -1,12 +1,13 @@
-use refit_engine::stage::ParamProblem;
+use refit_engine::stage::{MemoryEstimate, Outlook, ParamProblem, StageError};
 use refit_llm::{
     bottleneck::{self, BottleneckConfig, BottleneckKind, ReductionFactor},
+    footprint::Subject,
     train::TrainConfig,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::training::{OptimizerParams, hub_name};
+use crate::training::{Asked, ModelHeaders, OptimizerParams, hub_name, memory};
 
 /// Trains a bottleneck adapter, small layers in a model that stays as it is: where a part of a block adds h to x, the block goes
 /// on with x + h + s·(U·act(D·z + b) + c). Settings have the names and meanings of the `adapters` library, which loads the
@@ -145,6 +146,23 @@ impl TrainAdapterParams {
         layers.sort_unstable();
         layers.dedup();
         layers
+    }
+
+    /// How much memory the training needs at its peak.
+    pub(super) fn memory(&self, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        let model = ModelHeaders::open(outlook, "model")?;
+        let shape = model.checkpoint.config();
+        let adapter = self.config(&shape.name, shape.hidden_size);
+        let asked = Asked {
+            subject: Subject::Bottleneck(&adapter),
+            form: self.optimizer.weight_form(),
+            config: &self.training(),
+            dropout: self.dropout,
+            together: 1,
+            all_answers: false,
+            gradient_checkpointing: self.optimizer.gradient_checkpointing,
+        };
+        memory(outlook, &model, &asked)
     }
 
     /// The same as the training core takes it.

@@ -1,10 +1,10 @@
 use refit_checkpoint::FloatType;
-use refit_engine::stage::ParamProblem;
-use refit_llm::{train::TrainConfig, weights::Selection};
+use refit_engine::stage::{MemoryEstimate, Outlook, ParamProblem, StageError};
+use refit_llm::{footprint::Subject, model::WeightForm, train::TrainConfig, weights::Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::training::{Schedule, warmup, warmup_problem};
+use crate::training::{Asked, ModelHeaders, Schedule, memory, warmup, warmup_problem};
 
 /// Trains weights of the model itself with AdamW in f32, which needs four times the memory of the trained weights. Settings
 /// have the names and meanings of transformers; norms and biases do not decay. The result depends on the settings, the
@@ -164,6 +164,21 @@ impl TrainFullParams {
             StoredAs::Bf16 => FloatType::Bf16,
             StoredAs::F16 => FloatType::F16,
         }
+    }
+
+    /// How much memory the training needs at its peak.
+    pub(super) fn memory(&self, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        let model = ModelHeaders::open(outlook, "model")?;
+        let asked = Asked {
+            subject: Subject::Weights(&self.selection()),
+            form: WeightForm { tiles: true, ..WeightForm::default() },
+            config: &self.training(),
+            dropout: 0.0,
+            together: 1,
+            all_answers: false,
+            gradient_checkpointing: self.gradient_checkpointing,
+        };
+        memory(outlook, &model, &asked)
     }
 
     pub(super) fn training(&self) -> TrainConfig {

@@ -20,6 +20,8 @@ pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), St
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));
     let trained = session.fit(&model, initial, Objective::CrossEntropy(&rows), validation, &config, params)?;
 
+    // What was not trained is read again for the file.
+    drop(model);
     let (weights, checkpoint) = (trained.best.as_ref().unwrap_or(&trained.last), session.checkpoint());
     let tensor = |name: &str| -> Result<HostTensor, LlmError> {
         match weights.in_files(name, checkpoint.config()) {

@@ -1,9 +1,9 @@
-use refit_engine::stage::ParamProblem;
-use refit_llm::train::TrainConfig;
+use refit_engine::stage::{MemoryEstimate, Outlook, ParamProblem, StageError};
+use refit_llm::{footprint::Subject, train::TrainConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::training::{LoraParams, OptimizerParams};
+use crate::training::{Asked, LoraParams, ModelHeaders, OptimizerParams, memory};
 
 /// Trains a LoRA adapter: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with W frozen. Settings have the names and meanings of PEFT and
 /// transformers. The result depends on them, the model and the tokens alone: on a CPU it is the same bit for bit
@@ -35,6 +35,22 @@ impl TrainLoraParams {
     /// Mistakes the schema cannot express.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         [self.optimizer.problems(), self.lora.problems()].concat()
+    }
+
+    /// How much memory the training needs at its peak.
+    pub(super) fn memory(&self, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        let model = ModelHeaders::open(outlook, "model")?;
+        let adapter = self.lora.config(&model.checkpoint.config().name);
+        let asked = Asked {
+            subject: Subject::Adapter { config: &adapter, copies: 0 },
+            form: self.optimizer.weight_form(),
+            config: &self.training(),
+            dropout: self.lora.dropout,
+            together: 1,
+            all_answers: false,
+            gradient_checkpointing: self.optimizer.gradient_checkpointing,
+        };
+        memory(outlook, &model, &asked)
     }
 
     /// The same as the training core takes it.

@@ -5,7 +5,8 @@ mod run;
 
 pub use params::TrainPreferenceParams;
 use refit_engine::stage::{
-    ArtifactKind, InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+    ArtifactKind, InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError,
+    StepContext,
 };
 
 use crate::training;
@@ -48,9 +49,14 @@ impl Stage for TrainPreference {
     ];
     const RESOURCE: Resource = Resource::Accelerator;
     const MANNER: &'static [&'static str] = training::MANNER;
+    const YIELDS: bool = true;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.problems()
+    }
+
+    fn memory(params: &Self::Params, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        params.memory(outlook)
     }
 
     fn run(params: Self::Params, step: &StepContext) -> Result<(), StageError> {

@@ -1,9 +1,13 @@
-use refit_engine::stage::ParamProblem;
-use refit_llm::train::{PreferenceLoss, PreferenceMethod, TrainConfig};
+use refit_engine::stage::{MemoryEstimate, Outlook, ParamProblem, StageError};
+use refit_llm::{
+    adapter::LoraInit,
+    footprint::Subject,
+    train::{PreferenceLoss, PreferenceMethod, TrainConfig},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::training::{LoraParams, OptimizerParams};
+use crate::training::{Asked, LoraParams, ModelHeaders, OptimizerParams, memory};
 
 /// Trains a LoRA adapter on answers of which one is better. Losses, settings and what is logged are TRL's. Log-likelihoods are
 /// sums over the answer's tokens; the reference is the same model with the adapter off, or with the adapter the training goes
@@ -121,6 +125,24 @@ impl TrainPreferenceParams {
             desirable_weight: self.desirable_weight,
             undesirable_weight: self.undesirable_weight,
         }
+    }
+
+    /// How much memory the training needs at its peak.
+    pub(super) fn memory(&self, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        let model = ModelHeaders::open(outlook, "model")?;
+        let adapter = self.lora.config(&model.checkpoint.config().name);
+        // A reference of its own: of the training, of the validation, and what it is computed with.
+        let own_reference = outlook.input("adapter").is_some() || adapter.init == LoraInit::Pissa;
+        let asked = Asked {
+            subject: Subject::Adapter { config: &adapter, copies: if own_reference { 3 } else { 0 } },
+            form: self.optimizer.weight_form(),
+            config: &self.training(),
+            dropout: self.lora.dropout,
+            together: if self.preference_loss().method.takes_pairs() { 2 } else { 1 },
+            all_answers: true,
+            gradient_checkpointing: self.optimizer.gradient_checkpointing,
+        };
+        memory(outlook, &model, &asked)
     }
 
     /// The optimizer's settings as the training core takes them.

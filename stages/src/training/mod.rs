@@ -3,10 +3,12 @@
 #[cfg(test)]
 pub(crate) mod bench;
 mod curve;
+mod foresight;
 mod params;
 mod rows;
 mod session;
 
+pub(crate) use foresight::{Asked, ModelHeaders, memory};
 pub use params::{LoraParams, OptimizerParams, Quantization, Schedule};
 pub(crate) use params::{hub_name, warmup, warmup_problem};
 pub(crate) use rows::TokenPart;

@@ -1,6 +1,7 @@
 use refit_engine::stage::ParamProblem;
 use refit_llm::{
     adapter::{LoraConfig, LoraInit, TargetModules},
+    model::WeightForm,
     train::{self, TrainConfig},
 };
 use schemars::JsonSchema;
@@ -310,6 +311,11 @@ impl OptimizerParams {
     /// How exactly weights are kept, as the training core takes it.
     pub(crate) fn precision(&self) -> refit_llm::Precision {
         self.precision.into()
+    }
+
+    /// The form of the frozen weights on a CPU.
+    pub(crate) fn weight_form(&self) -> WeightForm {
+        WeightForm { precision: self.precision(), tiles: true, quantization: self.quantization.into() }
     }
 
     /// The same as the training core takes it.

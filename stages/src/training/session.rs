@@ -8,8 +8,8 @@ use refit_llm::{
     device::self_check,
     model::{self, WeightForm},
     train::{
-        ComputePath, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained,
-        train_towards, write_history,
+        ComputePath, LargestPass, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable,
+        Trained, train_towards, write_history,
     },
 };
 use serde::Serialize;
@@ -104,6 +104,36 @@ impl<'a> Session<'a> {
         self.step.fact("train.base", model.weights_kept().to_string());
         self.warn_of_unpacked(quantization, &path);
         Ok(model)
+    }
+
+    /// Examples that go through the model together, where memory ran out with as many as a batch has.
+    fn at_once(
+        &self,
+        objective: Objective<'_>,
+        config: &TrainConfig,
+        dropout: f64,
+    ) -> Result<Option<usize>, StageError> {
+        let shortages = self.step.settings().shortages;
+        if shortages == 0 {
+            return Ok(None);
+        }
+        let share = dropout == 0.0 && config.neftune_alpha == 0.0;
+        let at_once = LargestPass::smaller(objective, config, share, shortages).ok_or_else(|| {
+            StageError::new("train::out_of_memory", "memory ran out, and fewer rows at a time would not need less")
+                .help(
+                    "`gradient_checkpointing: true` needs a fraction of the memory for the same result; so do a lower \
+                     `max_length` in `tokenize`, and, of an adapter, a base in blocks (`quantization`) or a lower `rank`. \
+                     `refit plan --memory` shows what takes how much",
+                )
+        })?;
+        self.step.fact("train.rows_at_once", at_once);
+        self.step.warn(format!(
+            "memory ran out: batches go through the model {at_once} at a time instead of {}. A step still has {} and counts \
+             their tokens alike, so that the result is the same up to rounding",
+            config.batch_size,
+            config.batch_size * config.accumulation,
+        ));
+        Ok(Some(at_once))
     }
 
     /// Whether each block is computed again on the way back; says where that was asked for in vain.
@@ -201,6 +231,7 @@ impl<'a> Session<'a> {
                 fingerprint: self.fingerprint(params, &initial)?,
             }),
             gradient_checkpointing: self.checkpointing(model),
+            at_once: self.at_once(objective, config, dropout)?,
         };
         let mut on_event = |event: TrainEvent<'_>| {
             report(step, config, dropout, event);

@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod import;
+mod memory;
 pub(crate) mod new;
 mod open;
 pub(crate) mod plan;

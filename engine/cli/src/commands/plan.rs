@@ -12,9 +12,14 @@ use refit_engine::{
 };
 use serde_json::{Value, json};
 
-use super::{open, recall, selection::SelectionArgs};
+use super::{
+    memory::{self, Headers, Needed},
+    open, recall,
+    selection::SelectionArgs,
+};
 use crate::{
     args::PipelineArgs,
+    config::Device,
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
@@ -28,8 +33,10 @@ Examples:
   refit plan pipelines/helpdesk
   refit plan -S params.epochs=2                 what a changed value would cost
   refit plan --exit-code -q || echo stale       for scripts
+  refit plan --memory                           what each training that would run needs at its peak
 
-Nothing is run, fetched or written, and a run under way is not disturbed.")]
+Nothing is run or written, and a run under way is not disturbed. Nothing is fetched, but for the headers
+of a model that is not here when --memory is asked for.")]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
@@ -38,6 +45,13 @@ pub(crate) struct PlanArgs {
     /// Estimate the time for so many steps at a time [default: as `run` takes them].
     #[arg(short, long)]
     pub(crate) jobs: Option<NonZero<usize>>,
+    /// Estimate the peak memory of the trainings that would run, on a CPU, from the headers of their models and the lengths
+    /// of their rows.
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// Where models would run, for the estimate of memory: `auto`, `cpu`, `wgpu` or `wgpu:N` [default: auto].
+    #[arg(long, requires = "memory")]
+    pub(crate) device: Option<Device>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -56,7 +70,14 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let (selected, force) = args.selection.resolve(&pipeline)?;
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
-    let rows = rows(&planned.pipeline, &planned.plan, &selected);
+    let mut rows = rows(&planned.pipeline, &planned.plan, &selected);
+    if args.memory {
+        let device = args.device.clone().or_else(|| environment.config.device.clone()).unwrap_or_default().into();
+        let (device, mut headers): (String, _) = (device, Headers::new(environment)?);
+        for row in rows.iter_mut().filter(|row| row.would_run()) {
+            row.memory = memory::needed(row.stage, &planned, &device, &mut headers);
+        }
+    }
     let running: HashMap<&str, Option<f64>> =
         rows.iter().filter(|row| row.would_run()).map(|row| (row.stage, row.seconds)).collect();
     let estimate = Estimate::of(&planned.pipeline, jobs, |stage| running.get(stage).copied());
@@ -125,6 +146,8 @@ pub(super) struct Row<'p> {
     seconds: Option<f64>,
     /// Port, content and bytes of what is in the store.
     outputs: Vec<(&'p str, Digest, u64)>,
+    /// What it needs at its peak, if that was asked for and its kind can tell.
+    memory: Option<Needed>,
 }
 
 /// What a run of the selected stages would make of each stage.
@@ -163,6 +186,7 @@ impl<'p> Row<'p> {
             reasons: &step.reasons,
             seconds: step.last_seconds,
             outputs: outputs.collect(),
+            memory: None,
         }
     }
 
@@ -176,6 +200,7 @@ impl<'p> Row<'p> {
             reasons: &[],
             seconds: stage.seconds,
             outputs: outputs.collect(),
+            memory: None,
         }
     }
 
@@ -192,11 +217,15 @@ impl<'p> Row<'p> {
                 ((*port).to_owned(), json!({ "digest": digest, "bytes": bytes, "path": null }))
             })
             .collect();
-        json!({
+        let mut shown = json!({
             "name": self.stage, "kind": self.kind, "state": self.outlook.name(), "key": self.key,
             "reason": (!self.reasons.is_empty()).then(|| sentence(self.reasons)), "reasons": self.reasons,
             "seconds": self.seconds, "outputs": outputs,
-        })
+        });
+        if let Some(memory) = &self.memory {
+            shown["memory"] = memory.as_json();
+        }
+        shown
     }
 }
 
@@ -209,6 +238,8 @@ pub(super) fn show(rows: &[Row<'_>], (estimate, jobs): (Estimate, usize), ui: Ui
         table.row([(*stage).to_owned(), ui.paint_data(outlook.name(), outlook.color()), time, sentence(reasons)]);
     }
     ui.data(&table.text())?;
+    let needed: Vec<_> = rows.iter().filter_map(|row| Some((row.stage, row.memory.as_ref()?))).collect();
+    memory::show(&needed, ui)?;
     let running: Vec<&Row<'_>> = rows.iter().filter(|row| row.would_run()).collect();
     let steps = if jobs == 1 { "one step".to_owned() } else { format!("{jobs} steps") };
     let known = format!("about {} by past times, {steps} at a time", duration(estimate.seconds));

@@ -114,7 +114,11 @@ impl RunArgs {
 pub(crate) fn run(args: RunArgs, ui: Ui, environment: &Environment) -> Result<ExitCode, Failure> {
     if args.dry_run {
         let RunArgs { pipeline, selection, jobs, json, .. } = args;
-        return plan::plan(&plan::PlanArgs { pipeline, selection, jobs, json, exit_code: false }, ui, environment);
+        return plan::plan(
+            &plan::PlanArgs { pipeline, selection, jobs, memory: false, device: None, json, exit_code: false },
+            ui,
+            environment,
+        );
     }
     if args.watch { watch::watch(args, environment) } else { once(&args, ui, environment, None) }
 }

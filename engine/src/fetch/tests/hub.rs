@@ -143,6 +143,32 @@ fn a_model_is_the_files_it_needs_and_lies_as_the_other_tools_expect() {
 }
 
 #[test]
+fn headers_come_without_weights_and_leave_the_cache_as_it_is() {
+    let (cache, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut hub = FakeHub::new();
+    let header = br#"{"w":{"dtype":"F32","shape":[1048576],"data_offsets":[0,4194304]}}"#;
+    let mut weights = (header.len() as u64).to_le_bytes().to_vec();
+    weights.extend(header);
+    let start = weights.len();
+    weights.resize(start + (4 << 20), 7);
+    hub.content.insert("model.safetensors", weights.clone());
+    let server = hub.start();
+    let fetcher = Fetcher::new(hub_options(cache.path(), &server));
+    let model = fetcher.headers(&uri("hf://org/tiny"), into.path()).unwrap();
+    assert_eq!(files(&model), ["config.json", "model.safetensors"]);
+    let found = std::fs::read(model.join("model.safetensors")).unwrap();
+    assert_eq!(found.len(), weights.len());
+    assert_eq!(found[..start], weights[..start]);
+    assert!(found[start..].iter().all(|byte| *byte == 0), "no weight was written");
+    assert_eq!(fetcher.cached(&uri("hf://org/tiny")), None);
+    let gguf = fetcher.headers(&uri("hf://org/tiny/tiny-q4.gguf"), into.path()).unwrap();
+    assert_eq!(std::fs::read(gguf).unwrap(), b"GGUF");
+    let error = fetcher.headers(&uri("wheel://tiny==1.0/tiny.gguf"), into.path()).unwrap_err();
+    assert_eq!(error.code(), "fetch::no_headers");
+    assert!(error.way_out().unwrap().contains("refit run"));
+}
+
+#[test]
 fn one_file_is_fetched_alone() {
     let cache = tempfile::tempdir().unwrap();
     let server = FakeHub::new().start();

@@ -117,14 +117,26 @@ impl Checkpoint {
         }
     }
 
+    /// The blocks that a tensor is packed in, if it is, by its Hugging Face name.
+    pub fn block_format_of(&self, name: &str) -> Option<BlockFormat> {
+        match self.format(name)? {
+            NumberFormat::Blocks(format) => Some(format),
+            _ => None,
+        }
+    }
+
     /// How the first matrix of the layers is kept.
     fn format_in_layers(&self) -> Option<NumberFormat> {
         let mut matrices = expected_tensors(&self.config)
             .filter(|(name, shape)| shape.len() == 2 && name.starts_with(self.config.names.layers));
         let (name, _) = matrices.next()?;
+        self.format(&name)
+    }
+
+    fn format(&self, name: &str) -> Option<NumberFormat> {
         match &self.files {
-            Files::Folder(folder) => folder.format(&name),
-            Files::Gguf(model) => model.format(&name, &self.config),
+            Files::Folder(folder) => folder.format(name),
+            Files::Gguf(model) => model.format(name, &self.config),
         }
     }
 

@@ -111,7 +111,7 @@ pub struct BottleneckAdapter {
 
 impl BottleneckAdapter {
     /// One for a model, all zero.
-    pub(super) fn zeros(config: BottleneckConfig, model: &ModelConfig) -> Result<Self, LlmError> {
+    pub(crate) fn zeros(config: BottleneckConfig, model: &ModelConfig) -> Result<Self, LlmError> {
         refuse_other_blocks(model)?;
         if let Some(&layer) = config.leave_out.iter().find(|layer| **layer >= model.layers) {
             return Err(LlmError::NoSuchLayer { layer, layers: model.layers });

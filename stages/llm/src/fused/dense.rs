@@ -25,11 +25,6 @@ impl<'a> Dense<'a> {
 
     /// The first block with a trained weight.
     pub(super) fn lowest(&self) -> Option<usize> {
-        let layers = self.tensors.iter().filter_map(|tensor| match tensor.place {
-            WeightPlace::Norm(layer, _) | WeightPlace::Linear(layer, _) | WeightPlace::Bias(layer, _) => Some(layer),
-            WeightPlace::Embedding => Some(0),
-            WeightPlace::LastNorm | WeightPlace::Head => None,
-        });
-        layers.min()
+        self.tensors.iter().filter_map(|tensor| tensor.place.layer()).min()
     }
 }

@@ -3,7 +3,7 @@ use refit_kernels::{Bf16Panels, Isa, Lanes, Right, Term, TokenPanels, cap, cross
 use super::matrix::Matrix;
 
 /// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
-const LOGITS_AT_ONCE: usize = 1 << 23;
+pub(crate) const LOGITS_AT_ONCE: usize = 1 << 23;
 
 /// Buffers of the head.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ const SMALLEST_CUT: usize = 128;
 
 /// Tokens that the fused pass takes at once: it is near its best with far fewer, and what it keeps of each block for the
 /// way back is most of the memory a training needs.
-const TOKENS_PER_PIECE: usize = 1024;
+pub(super) const TOKENS_PER_PIECE: usize = 1024;
 
 /// Cuts a batch into parts that are computed side by side: for each part, indices into `rows`.
 ///

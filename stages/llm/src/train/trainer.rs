@@ -10,6 +10,7 @@ use super::{
     history::twelve_digits,
     objective::Objective,
     optimizer::{AdamW, clip},
+    passes::epoch_order,
     schedule::learning_rate,
     sharing::Sharing,
     snapshot::{Found, Progress, State},
@@ -20,7 +21,6 @@ use crate::{
     LlmError, Model,
     fused::ComputePath,
     model::{Randomness, Row, Rows, check_row, common_prefix},
-    random::{self, Purpose},
 };
 
 /// What a training is told about the machine; none of it changes the result.
@@ -33,6 +33,9 @@ pub struct TrainSettings {
     /// Keeps each block's input only and computes the block again on the way back: a fraction of the memory, more time, and
     /// the same bits. Only the fused pass does that.
     pub gradient_checkpointing: bool,
+    /// Examples that go through the model together, if that is to be fewer than a batch has: less memory, and the same sums
+    /// up to their last bits.
+    pub at_once: Option<usize>,
 }
 
 /// What a training tells while it runs.
@@ -142,6 +145,7 @@ pub fn train_towards<T: Trainable>(
         trained: initial,
         workers: Workers::new(settings.threads).with_checkpointing(settings.gradient_checkpointing),
         order: (u64::MAX, Vec::new()),
+        at_once: settings.at_once.unwrap_or(config.batch_size).max(1),
     };
     if let Some(policy) = &settings.snapshot {
         match policy.find(run.trained.values().len())? {
@@ -211,6 +215,13 @@ struct Training<'a, T> {
     workers: Workers,
     /// The epoch and its order of examples.
     order: (u64, Vec<usize>),
+    /// Examples that go through the model together at most.
+    at_once: usize,
+}
+
+/// The rows of a step, so many examples of `together` rows at a time as go through the model together.
+fn cut<'r, T>(rows: &'r [T], config: &TrainConfig, at_once: usize, together: usize) -> impl Iterator<Item = &'r [T]> {
+    rows.chunks(config.batch_size * together).flat_map(move |batch| batch.chunks(at_once * together))
 }
 
 impl<'a, T: Trainable> Training<'a, T> {
@@ -226,7 +237,7 @@ impl<'a, T: Trainable> Training<'a, T> {
         let randomness = self.randomness();
         let begun = self.objective.begin(self.model, &self.trained, &chosen, &mut self.workers)?;
         let mut passed = Passed::default();
-        for batch in chosen.chunks(self.config.batch_size * self.objective.together()) {
+        for batch in cut(&chosen, self.config, self.at_once, self.objective.together()) {
             let (trained, weights, total) = (&self.trained, begun.weights(), &mut self.gradient);
             passed.add(accumulate(self.model, trained, batch, weights, randomness, &mut self.workers, total)?);
         }
@@ -267,12 +278,7 @@ impl<'a, T: Trainable> Training<'a, T> {
     fn rows_of(&mut self, epoch: u64, within: u64) -> Vec<NamedRow<'a>> {
         let count = self.objective.examples();
         if self.order.0 != epoch {
-            let order = if self.config.shuffle {
-                random::permutation(count, &mut random::stream(self.config.seed, Purpose::Order, epoch))
-            } else {
-                (0..count).collect()
-            };
-            self.order = (epoch, order);
+            self.order = (epoch, epoch_order(count, self.config, epoch));
         }
         let start = within as usize * self.config.rows_per_step();
         let end = (start + self.config.rows_per_step()).min(count);
@@ -300,7 +306,7 @@ impl<'a, T: Trainable> Training<'a, T> {
         let mut sharing = Sharing { prefix: common_prefix(&all), ..Sharing::default() };
         for within in 0..self.config.steps_per_epoch(self.objective.examples()).min(self.total) {
             let rows: Vec<Row<'_>> = self.rows_of(0, within).iter().map(|named| named.row).collect();
-            rows.chunks(self.config.batch_size * together).for_each(|batch| sharing.count(batch, together, path));
+            cut(&rows, self.config, self.at_once, together).for_each(|batch| sharing.count(batch, together, path));
         }
         (sharing.computed < sharing.apart).then_some(sharing)
     }
@@ -321,7 +327,10 @@ impl<'a, T: Trainable> Training<'a, T> {
         if progress.lowest.is_none_or(|(_, lowest)| loss < lowest) {
             progress.lowest = Some((progress.step, loss));
             progress.without_gain = 0;
-            self.state.best = Some(self.trained.values().to_vec());
+            match &mut self.state.best {
+                Some(best) => best.copy_from_slice(self.trained.values()),
+                best => *best = Some(self.trained.values().to_vec()),
+            }
         } else {
             progress.without_gain += 1;
         }

@@ -31,7 +31,7 @@ impl TrainedWeights {
     /// # Errors
     /// When an expression is not valid or matches nothing; a failing device.
     pub fn of(model: &Model, selection: &Selection) -> Result<Self, LlmError> {
-        let tensors = selection.resolve(model)?;
+        let tensors = selection.resolve(model.config())?;
         let mut numbers = Vec::with_capacity(tensors.last().map_or(0, |tensor| tensor.range().end));
         let rows = |frozen: &Frozen, count: usize| frozen.rows(&(0..count as u32).collect::<Vec<_>>());
         for tensor in &tensors {

@@ -1,7 +1,8 @@
+use refit_checkpoint::ModelConfig;
 use regex::Regex;
 
 use super::tensors::{WeightPlace, WeightTensor};
-use crate::{LlmError, Model};
+use crate::LlmError;
 
 /// Which weights of a model are trained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +32,14 @@ impl Selection {
     }
 
     /// The tensors of a model that match, in the order of computation.
-    pub(super) fn resolve(&self, model: &Model) -> Result<Vec<WeightTensor>, LlmError> {
+    pub(crate) fn resolve(&self, model: &ModelConfig) -> Result<Vec<WeightTensor>, LlmError> {
         let expressions = self.expressions()?;
         let all: Vec<(String, Vec<usize>, WeightPlace)> = WeightPlace::all(model);
         if let Some(unused) = expressions.iter().find(|regex| !all.iter().any(|(name, ..)| regex.is_match(name))) {
             return Err(LlmError::NoWeight { pattern: unused.to_string() });
         }
         let chosen = |name: &str| *self == Self::All || expressions.iter().any(|regex| regex.is_match(name));
-        let cannot = |place: &WeightPlace| !place.is_trainable(model.config());
+        let cannot = |place: &WeightPlace| !place.is_trainable(model);
         if let Some((name, ..)) = all.iter().find(|(name, _, place)| chosen(name) && cannot(place)) {
             return Err(LlmError::UntrainableWeight { name: name.clone() });
         }

@@ -2,8 +2,6 @@ use std::ops::Range;
 
 use refit_checkpoint::{LinearModule, ModelConfig, NormPlace};
 
-use crate::Model;
-
 /// Where in a model a weight stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WeightPlace {
@@ -50,8 +48,7 @@ impl WeightTensor {
 
 impl WeightPlace {
     /// Every weight of a model with name and shape, in the order of computation.
-    pub(super) fn all(model: &Model) -> Vec<(String, Vec<usize>, Self)> {
-        let config = model.config();
+    pub(super) fn all(config: &ModelConfig) -> Vec<(String, Vec<usize>, Self)> {
         let (names, hidden, vocabulary) = (config.names, config.hidden_size, config.vocab_size);
         let mut all = vec![(format!("{}.weight", names.embedding), vec![vocabulary, hidden], Self::Embedding)];
         for layer in 0..config.layers {
@@ -82,6 +79,25 @@ impl WeightPlace {
             all.push((format!("{}.weight", names.head), vec![vocabulary, hidden], Self::Head));
         }
         all
+    }
+
+    /// The block that it stands in, or whose input it makes.
+    pub(crate) fn layer(self) -> Option<usize> {
+        match self {
+            Self::Norm(layer, _) | Self::Linear(layer, _) | Self::Bias(layer, _) => Some(layer),
+            Self::Embedding => Some(0),
+            Self::LastNorm | Self::Head => None,
+        }
+    }
+
+    /// Whether it is the matrix of a linear layer.
+    pub(crate) fn is_linear(self) -> bool {
+        matches!(self, Self::Linear(..))
+    }
+
+    /// Whether it is the embedding or the head.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Self::Embedding | Self::Head)
     }
 
     /// Whether its gradient can be had: not that of a norm of heads, nor of a head that is normed row by row.
