@@ -6,11 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use refit_engine::{
-    fetch::{FetchOptions, HubOptions, Token},
-    location::locate_store,
-    stage::Variables,
-};
+use refit_engine::{location::locate_store, stage::Variables};
+use refit_fetch::{FetchOptions, HubOptions, Token};
 use refit_remote::Credentials;
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{LockFile, LockedSource};
 use crate::{
-    fetch::{FetchError, Fetched, Fetcher},
+    fetch::{Fetch, FetchError, Fetched},
     graph::{Pipeline, PipelineError, SourceRef, SourceUri},
 };
 
@@ -91,7 +91,7 @@ impl Sources {
         pipeline: &Pipeline,
         store: &Store,
         lock: Option<&StoreLock>,
-        fetcher: &Fetcher,
+        fetcher: &dyn Fetch,
     ) -> Result<Self, SourceError> {
         let lock_file = LockFile::read(&LockFile::path(pipeline))?;
         let mut sources = Self { known: BTreeMap::new() };

@@ -8,7 +8,7 @@ use super::{
     journal::Journal, record::RunPlan, session::Session, sharing, step::Workshop, sweep::SweepRecord, verify,
 };
 use crate::{
-    fetch::Fetcher,
+    fetch::Fetch,
     graph::Pipeline,
     plan::{LockFile, Surroundings},
     program::Warden,
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Scene<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) workshop: Workshop<'a>,
-    pub(super) fetcher: &'a Fetcher,
+    pub(super) fetcher: &'a dyn Fetch,
     pub(super) halt: watch::Receiver<Halt>,
     pub(super) journal: &'a Journal<'a>,
 }
@@ -48,7 +48,7 @@ pub async fn run(
     pipeline: &Pipeline,
     store: &Store,
     lock: StoreLock,
-    fetcher: &Fetcher,
+    fetcher: &dyn Fetch,
     options: &RunOptions,
     halt: watch::Receiver<Halt>,
     observer: &dyn Observer,

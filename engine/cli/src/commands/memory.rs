@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use refit_engine::{
-    fetch::Fetcher,
-    stage::{Foreseen, MemoryEstimate, StageError},
-};
+use refit_engine::stage::{Foreseen, MemoryEstimate, StageError};
+use refit_fetch::Fetcher;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use miette::miette;
 use refit_cache::{Store, StoreError};
 use refit_engine::{
-    fetch::Fetcher,
     graph::{self, Pipeline, StageNode},
     location::locate_store,
     plan::{self, Force, Plan, Planner, Sources, Surroundings},
     run::RunError,
     spec::Sweep,
 };
+use refit_fetch::Fetcher;
 use tempfile::TempDir;
 
 use crate::{

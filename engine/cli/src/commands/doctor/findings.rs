@@ -5,7 +5,7 @@ use std::{
 };
 
 use refit_cache::{Store, StoreError};
-use refit_engine::fetch::FetchOptions;
+use refit_fetch::FetchOptions;
 use serde::Serialize;
 
 use super::{devices::DeviceFindings, links::Links};
