@@ -19,3 +19,8 @@ pub mod spec;
 pub mod stage;
 pub mod watch;
 pub mod worker;
+
+/// A module rather than a crate of its own, so that the engine is compiled once to be tested.
+#[cfg(test)]
+#[path = "../tests/pipeline_file/mod.rs"]
+mod pipeline_file;

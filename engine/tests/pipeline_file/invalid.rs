@@ -1,7 +1,7 @@
 use std::path::Path;
 
+use crate::graph::{PipelineErrors, load, load_text};
 use miette::Diagnostic;
-use refit_engine::graph::{PipelineErrors, load, load_text};
 
 use super::{fixtures, kinds::registry, overrides_in, shown};
 

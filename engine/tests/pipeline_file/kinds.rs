@@ -1,6 +1,6 @@
 //! Stage kinds with the shapes that real ones have.
 
-use refit_engine::stage::{
+use crate::stage::{
     ArtifactKind::{Adapter, Comparison, History, Metrics, Model, Predictions, Records, Report, Tokens},
     InputPort, OutputPort, ParamProblem, Registry, Stage, StageError, StageKind, StepContext,
 };

@@ -1,6 +1,6 @@
 use std::{fmt::Write, path::Path, time::Duration};
 
-use refit_engine::graph::{PipelineErrors, load, load_text};
+use crate::graph::{PipelineErrors, load, load_text};
 
 use super::{kinds::registry, shown};
 

@@ -1,7 +1,7 @@
 use std::{collections::HashSet, fmt::Write, path::Path, time::Duration};
 
+use crate::graph::{InputRef, Pipeline, load, load_text};
 use proptest::prelude::*;
-use refit_engine::graph::{InputRef, Pipeline, load, load_text};
 use serde_json::{Value, json};
 
 use super::{kinds::registry, limits::computed, shown};

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use refit_engine::{
+use crate::{
     graph::{Pipeline, PipelineErrors, load},
     spec::Override,
 };

@@ -1,7 +1,7 @@
 use std::path::Path as FilePath;
 
+use crate::source::{Path, SourceFile, Step};
 use proptest::prelude::*;
-use refit_engine::source::{Path, SourceFile, Step};
 use serde_json::Value;
 
 use super::fixtures;

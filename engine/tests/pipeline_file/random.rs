@@ -1,7 +1,7 @@
 use std::path::Path;
 
+use crate::{graph::load_text, spec::Override};
 use proptest::prelude::*;
-use refit_engine::{graph::load_text, spec::Override};
 
 use super::{fixtures, kinds::registry, shown};
 
@@ -65,7 +65,7 @@ proptest! {
     fn any_override_is_survived(text in "(stages|params|outputs|sources|\\.|=|train|with|rank|\"|[\\[{&*x中1]){0,12}") {
         if let Ok(given) = Override::parse(&text) {
             let file = Path::new("tests/valid/helpdesk.yaml");
-            if let Err(errors) = refit_engine::graph::load(file, &[given], &registry()) {
+            if let Err(errors) = crate::graph::load(file, &[given], &registry()) {
                 shown(&errors);
             }
         }

@@ -1,4 +1,4 @@
-use refit_engine::{
+use crate::{
     graph::load,
     schema::{kinds_table, pipeline_schema},
 };

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, path::Path};
 
-use refit_engine::{
+use crate::{
     graph::{InputRef, Pipeline, PipelineErrors, load_sweep},
     spec::Sweep,
 };

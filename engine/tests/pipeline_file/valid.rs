@@ -1,6 +1,6 @@
 use std::{path::Path, time::Duration};
 
-use refit_engine::{
+use crate::{
     graph::{InputRef, Pipeline, Retries, SourceUri, load, load_text},
     schedule::Demand,
     spec::Override,

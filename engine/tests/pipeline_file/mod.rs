@@ -1,6 +1,6 @@
 //! Pipeline files as people write them: the right ones load, the wrong ones are explained.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod invalid;
 mod kinds;
@@ -15,8 +15,8 @@ mod valid;
 
 use std::path::Path;
 
+use crate::spec::Override;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
-use refit_engine::spec::Override;
 
 /// What a person sees, without colour.
 fn shown(error: &dyn Diagnostic) -> String {
