@@ -33,6 +33,7 @@ pub mod train_lora;
 pub mod train_preference;
 #[cfg(feature = "llm")]
 pub mod training;
+#[cfg(feature = "llm")]
 mod written;
 
 use refit_engine::stage::{Registry, StageKind};
