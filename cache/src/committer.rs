@@ -3,7 +3,7 @@ use std::{
     marker::PhantomData,
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, SyncSender},
     },
     thread::{self, JoinHandle},
 };
@@ -14,7 +14,7 @@ use crate::{
     index::Index,
 };
 
-/// At most so many results wait for the same sync.
+/// At most so many results wait for the same sync, and as many for the next one.
 const GROUP: usize = 512;
 
 /// Makes results durable and findable in groups, so that very many small ones do not wait for the disk one by one.
@@ -27,13 +27,13 @@ const GROUP: usize = 512;
 /// was handed to [`commit`](Self::commit) is read by others only after `then` was called; until then only whoever made it
 /// knows of it, and may go on with its objects. When this value is dropped, all that was handed in is finished first.
 pub struct Committer<'l> {
-    orders: Option<Sender<Order>>,
+    orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
     lock: PhantomData<&'l StoreLock>,
 }
 
-/// Told how a commit ended, from the committing thread.
-pub type Committed = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Given the manifest back and told how its commit ended, from the committing thread.
+pub type Committed = Box<dyn FnOnce(Manifest, Result<(), StoreError>) + Send>;
 
 /// A result to be made durable.
 struct Order {
@@ -56,7 +56,7 @@ impl Store {
 
     /// Starts what commits results in groups. The lock is held at least as long.
     pub fn committer<'l>(&self, lock: &'l StoreLock) -> Result<Committer<'l>, StoreError> {
-        let (orders, waiting) = mpsc::channel();
+        let (orders, waiting) = mpsc::sync_channel(GROUP);
         let (store, index) = (self.clone(), Arc::clone(&lock.index));
         let thread = thread::Builder::new()
             .name("refit-commit".to_owned())
@@ -75,14 +75,15 @@ impl Store {
                 dirty.extend(order.dirty.clone());
             }
             if self.commit_group(index, &manifests, &dirty).is_ok() {
-                for order in group {
-                    (order.then)(Ok(()));
+                for Order { manifest, then, .. } in group {
+                    then(manifest, Ok(()));
                 }
                 continue;
             }
             // One bad result, or one that the disk has no room for, is no reason to lose the others.
             for Order { manifest, dirty, then } in group {
-                then(self.commit_group(index, &[&manifest], &dirty));
+                let outcome = self.commit_group(index, &[&manifest], &dirty);
+                then(manifest, outcome);
             }
         }
     }
@@ -122,7 +123,8 @@ impl Store {
 }
 
 impl Committer<'_> {
-    /// Takes a result and what its outputs became. `then` is called as soon as it is durable, or cannot be.
+    /// Takes a result and what its outputs became. `then` is called as soon as it is durable, or cannot be. Waits while very
+    /// many others wait for the disk.
     pub fn commit(&self, manifest: Manifest, outputs: Vec<Taken>, then: Committed) {
         let mut dirty = Dirty::default();
         for taken in outputs {
@@ -133,8 +135,8 @@ impl Committer<'_> {
             Some(orders) => orders.send(order).err().map(|unsent| unsent.0),
             None => Some(order),
         };
-        if let Some(order) = undeliverable {
-            (order.then)(Err(StoreError::CommitStopped));
+        if let Some(Order { manifest, then, .. }) = undeliverable {
+            then(manifest, Err(StoreError::CommitStopped));
         }
     }
 }

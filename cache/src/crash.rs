@@ -156,7 +156,7 @@ impl Child {
                     let name = self.next_name();
                     let taken = self.store.take_in(&lock, &write_output(&self.store, &name)).unwrap();
                     let (tell, told) = (tell.clone(), name.clone());
-                    let then = Box::new(move |done: Result<_, _>| tell.send((told, done.is_ok())).unwrap());
+                    let then = Box::new(move |_, done: Result<_, _>| tell.send((told, done.is_ok())).unwrap());
                     committer.commit(manifest(&name, &self.run), vec![taken], then);
                     self.made.push(name);
                 }

@@ -71,8 +71,7 @@ fn subtree(file: &File, start: u64, length: u64) -> io::Result<ChainingValue> {
     }
     if length > PIECE as u64 {
         let left = left_subtree_len(length);
-        let (left, right) =
-            rayon::join(|| subtree(file, start, left), || subtree(file, start + left, length - left));
+        let (left, right) = rayon::join(|| subtree(file, start, left), || subtree(file, start + left, length - left));
         return Ok(merge_subtrees_non_root(&left?, &right?, Mode::Hash));
     }
     PIECE_READ.with_borrow_mut(|piece| {

@@ -25,7 +25,7 @@ fn a_thousand_tiny_results_are_durable_in_little_time() {
     for number in 0..1000 {
         let (manifest, outputs) = taken(&lab.store, &lock, &number.to_string(), &run);
         let tell = tell.clone();
-        committer.commit(manifest, outputs, Box::new(move |done| tell.send(done).unwrap()));
+        committer.commit(manifest, outputs, Box::new(move |_, done| tell.send(done).unwrap()));
     }
     let took_in = begin.elapsed();
     for _ in 0..1000 {
@@ -48,7 +48,7 @@ fn what_was_handed_in_is_finished_before_it_ends() {
     let committer = lab.store.committer(&lock).unwrap();
     for name in ["one", "two", "three"] {
         let (manifest, outputs) = taken(&lab.store, &lock, name, &run);
-        committer.commit(manifest, outputs, Box::new(|done| done.unwrap()));
+        committer.commit(manifest, outputs, Box::new(|_, done| done.unwrap()));
     }
     drop(committer);
     assert!(["one", "two", "three"].iter().all(|name| matches!(lab.store.lookup(&key(name)), Ok(Lookup::Hit(_)))));
@@ -67,7 +67,7 @@ fn one_that_cannot_be_committed_takes_no_other_with_it() {
     for name in names {
         let (manifest, outputs) = taken(&lab.store, &lock, name, &run);
         let tell = tell.clone();
-        committer.commit(manifest, outputs, Box::new(move |done| tell.send((name, done)).unwrap()));
+        committer.commit(manifest, outputs, Box::new(move |_, done| tell.send((name, done)).unwrap()));
     }
     for _ in names {
         let (name, done) = told.recv().unwrap();

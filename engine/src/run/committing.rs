@@ -43,18 +43,15 @@ impl<'a> Committing<'a> {
         let Uncommitted { manifest, outputs, log } = made;
         let (done, folder) = (self.done.clone(), self.store.step_folder(&manifest.key));
         self.under_way += 1;
-        let then = {
-            let manifest = manifest.clone();
-            move |outcome: Result<(), StoreError>| {
-                if outcome.is_ok() {
-                    // A folder that stays costs space until the next `gc`, nothing else.
-                    let _ = fs_err::remove_dir_all(folder);
-                }
-                // Nobody listens any more once the run has broken off.
-                let _ = done.send(Committed { step, manifest, log, outcome });
+        let then = move |manifest, outcome: Result<(), StoreError>| {
+            if outcome.is_ok() {
+                // A folder that stays costs space until the next `gc`, nothing else.
+                let _ = fs_err::remove_dir_all(folder);
             }
+            // Nobody listens any more once the run has broken off.
+            let _ = done.send(Committed { step, manifest: Box::new(manifest), log, outcome });
         };
-        self.committer.commit(*manifest, outputs, Box::new(then));
+        tokio::task::block_in_place(|| self.committer.commit(*manifest, outputs, Box::new(then)));
     }
 
     /// Waits until the next one has ended.
