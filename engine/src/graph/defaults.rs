@@ -1,6 +1,6 @@
 //! `defaults`: what stages get unless they say otherwise.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -72,14 +72,14 @@ impl Defaults {
         &self,
         name: &str,
         stage: &Entry,
-        mut spec: Option<StageSpec>,
+        mut spec: Option<Box<StageSpec>>,
         mistakes: &mut Vec<Mistake>,
-    ) -> (Entry, Option<StageSpec>) {
+    ) -> (Entry, Option<Box<StageSpec>>) {
         let mut stage = stage.clone();
         let kind = stage.value.get("uses").and_then(|uses| uses.as_str());
         let parameters = kind.and_then(|kind| self.kinds.get(kind));
         let at = key_of(&stage.value, "uses").unwrap_or(stage.key);
-        let label = |text: String| Some(Label::new(at, text));
+        let label = |text: String| Some(Arc::new(Label::new(at, text)));
         if let Some(parameters) = parameters {
             let merged = label(format!("`{name}` gets this default"));
             let add = |entries: &mut IndexMap<String, Entry>| {

@@ -46,7 +46,7 @@ pub(super) struct Unit {
 #[derive(Default)]
 pub(super) struct Flat {
     pub(super) stages: IndexMap<String, Entry>,
-    pub(super) specs: IndexMap<String, StageSpec>,
+    pub(super) specs: IndexMap<String, Box<StageSpec>>,
     pub(super) sources: IndexMap<String, Entry>,
     pub(super) source_specs: IndexMap<String, SourceSpec>,
     /// The names of stages as they are written, without those of copies.
@@ -81,12 +81,15 @@ struct Draft {
     name: String,
     written: String,
     entry: Entry,
-    spec: Option<StageSpec>,
+    spec: Option<Box<StageSpec>>,
     copy: Option<Arc<StageCopy>>,
 }
 
 impl Flattening<'_> {
-    pub(super) fn unit(&mut self, unit: &Unit) {
+    pub(super) fn unit(&mut self, unit: &mut Unit) {
+        let defaults = self.defaults_of(unit);
+        let mut specs = std::mem::take(&mut unit.written.spec.stages);
+        let unit = &*unit;
         let texts = self.texts.clone();
         let mut substitution = Substitution::new(&texts, &unit.params);
         for (name, entry) in unit.root.get("imports").and_then(|node| node.entries()).into_iter().flatten() {
@@ -96,13 +99,12 @@ impl Flattening<'_> {
         self.sources_of(unit);
         let mut drafts = Vec::new();
         let stages = unit.root.get("stages").and_then(|node| node.entries());
-        let defaults = self.defaults_of(unit);
         let mut combinations = Known::new();
         for (name, entry) in stages.into_iter().flatten() {
             self.check_name(unit, &Path::of(&["stages", name]), "stage");
             let full = format!("{}{name}", unit.prefix);
             self.flat.written_stages.push(full.clone());
-            let spec = unit.written.spec.stages.get(name).cloned();
+            let spec = specs.swap_remove(name);
             let (entry, spec) = defaults.applied(name, entry, spec, self.mistakes);
             let has_matrix = entry.value.get("matrix").is_some_and(|node| !node.is_null());
             if !has_matrix {
@@ -119,7 +121,7 @@ impl Flattening<'_> {
             let at = key_of(&entry.value, "matrix").unwrap_or(entry.key);
             let copies: Vec<_> =
                 template.iter().map(|values| Arc::new(StageCopy::new(&full, values.clone()))).collect();
-            let spec = spec.map(|spec| StageSpec { with: None, matrix: None, ..spec });
+            let spec = spec.map(|spec| Box::new(StageSpec { with: None, matrix: None, ..*spec }));
             drafts.extend(copies.iter().map(|copy| Draft {
                 name: copy.name.clone(),
                 written: name.clone(),
@@ -147,7 +149,7 @@ impl Flattening<'_> {
             node = changed(&node, "inputs", &mut |inputs| each_value(inputs, &mut |input| unit.rewired(input)));
         }
         if copy.is_some() || !unit.prefix.is_empty() {
-            self.reread(&path, &node, spec.as_mut());
+            self.reread(&path, &node, spec.as_deref_mut());
         }
         if let Some(copy) = copy {
             let at = key_of(&node, "matrix").unwrap_or(entry.key);

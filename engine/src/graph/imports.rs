@@ -54,7 +54,7 @@ impl Flattening<'_> {
         let by = Some(Label::new(entry.key, format!("imported here as `{}`", prefix.trim_end_matches('/'))));
         let chain = unit.chain.iter().cloned().chain([file]).collect();
         let as_written = root.clone();
-        self.unit(&Unit { written, root, as_written, prefix, by, folder, params, wires, chain });
+        self.unit(&mut Unit { written, root, as_written, prefix, by, folder, params, wires, chain });
     }
 
     /// Reads an imported file; returns its real path and its tree.

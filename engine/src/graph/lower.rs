@@ -1,7 +1,7 @@
 //! From the tree to the graph. Nothing stops at the first mistake; what is broken is left out of what follows.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::{Path as FilePath, PathBuf},
     sync::Arc,
 };
@@ -76,7 +76,7 @@ pub(super) fn lower(
     let Some(written) = Written::read(&origin.places(), mistakes) else { return (None, Vec::new()) };
     let folder = file.parent().unwrap_or(FilePath::new("")).to_owned();
     let params = origin.root.get("params").and_then(|node| node.entries()).cloned().unwrap_or_default();
-    let unit = Unit {
+    let mut unit = Unit {
         root: origin.root.clone(),
         as_written,
         written,
@@ -89,7 +89,7 @@ pub(super) fn lower(
     };
     let imports = imports.into_iter();
     let mut flattening = Flattening { texts: &mut origin.texts, imports, registry, mistakes, flat: Flat::default() };
-    flattening.unit(&unit);
+    flattening.unit(&mut unit);
     let mut flat = flattening.flat;
     let Unit { root, written: Written { mut spec, broken }, .. } = unit;
     flat.broken.extend(broken);
@@ -154,7 +154,8 @@ impl Lowering<'_> {
         for (name, stage) in &stages {
             self.with(name, stage);
         }
-        let nodes = stages.iter().filter_map(|(name, stage)| self.stage(name, stage)).collect();
+        let mut nodes = Vec::with_capacity(stages.len());
+        nodes.extend(stages.into_iter().filter_map(|(name, stage)| self.stage(&name, &stage)));
         let outputs = self.outputs(&sources);
         let graph = match StageGraph::new(nodes) {
             Ok(graph) => Some(graph),
@@ -177,7 +178,7 @@ impl Lowering<'_> {
             outputs,
             variants: Vec::new(),
             warnings: Vec::new(),
-            origin: self.origin.clone(),
+            origin: self.origin.for_later(),
         })
     }
 
@@ -204,7 +205,7 @@ impl Lowering<'_> {
     }
 
     /// Finds the kind of each stage.
-    fn kinds(&mut self, stages: &IndexMap<String, StageSpec>) {
+    fn kinds(&mut self, stages: &IndexMap<String, Box<StageSpec>>) {
         for name in self.stage_kinds.keys().cloned().collect::<Vec<_>>() {
             let Some(stage) = stages.get(&name) else { continue };
             let kind = self.registry.get(&stage.uses);
@@ -228,7 +229,9 @@ impl Lowering<'_> {
             self.inputs_of_unknown(name, stage);
             return None;
         };
-        let inputs: BTreeMap<_, _> = self.inputs(name, stage, kind);
+        let mut inputs = self.inputs(name, stage, kind);
+        inputs.sort_unstable_keys();
+        inputs.shrink_to_fit();
         // Without parameters there is a mistake, and no pipeline will come of this.
         let LoweredParams { mut with, outputs, outside, .. } = self.lowered.remove(name).unwrap_or_default();
         let copy_of = self.copy_of.get(name).map(|copy| CopyOf {

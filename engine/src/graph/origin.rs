@@ -1,9 +1,10 @@
 use std::{fmt, sync::Arc};
 
+use indexmap::IndexMap;
 use miette::{LabeledSpan, NamedSource, Severity};
 
-use super::{PipelineError, place::Places};
-use crate::source::{Label, Mistake, Node, Path, Text, TextOrigin};
+use super::{PipelineError, params::edited, place::Places};
+use crate::source::{Entry, Label, Mistake, Node, Path, Text, TextOrigin};
 
 /// The texts a pipeline was read from, for mistakes that show later.
 #[derive(Clone)]
@@ -28,6 +29,25 @@ impl Origin {
 
     pub(super) fn places(&self) -> Places<'_> {
         Places { root: &self.root, texts: &self.texts }
+    }
+
+    /// The same with no more of the tree than mistakes point at that show after loading: the sources, the stages, and what
+    /// resources those ask for. The whole tree of a large pipeline is large.
+    pub(super) fn for_later(&self) -> Self {
+        fn keep(entries: &mut IndexMap<String, Entry>, wanted: &[&str]) {
+            entries.retain(|key, _| wanted.contains(&key.as_str()));
+            entries.shrink_to_fit();
+        }
+        let root = edited(&self.root, &mut |top| {
+            keep(top, &["sources", "stages"]);
+            let Some(stages) = top.get_mut("stages") else { return };
+            stages.value = edited(&stages.value, &mut |stages| {
+                for stage in stages.values_mut() {
+                    stage.value = edited(&stage.value, &mut |entries| keep(entries, &["resources"]));
+                }
+            });
+        });
+        Self { root, texts: self.texts.clone() }
     }
 
     /// A mistake at the value, or the nearest thing above it that is written.

@@ -34,7 +34,7 @@ pub struct Pipeline {
     pub variants: Vec<Variant>,
     /// What is odd but not wrong, such as a parameter that is never used.
     pub warnings: Vec<PipelineError>,
-    /// Where everything is written.
+    /// Where sources and stages are written.
     pub(super) origin: Origin,
 }
 
@@ -58,8 +58,9 @@ impl Pipeline {
         read.zip(&self.files).all(|(text, file)| std::fs::read(file).is_ok_and(|there| there == text.text.as_bytes()))
     }
 
-    /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one above it
-    /// that is written. The first label says `label`.
+    /// A mistake that shows only later, at the value under `keys` (`["sources", "base"]`) or the nearest one
+    /// above it that is written and still known: of a stage, that is what resources it asks for. The first label says
+    /// `label`.
     pub fn error_at(
         &self,
         keys: &[&str],

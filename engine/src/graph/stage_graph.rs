@@ -1,6 +1,6 @@
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     fmt,
 };
 
@@ -99,8 +99,8 @@ pub struct StageNode {
     pub with: Value,
     /// The others: how it works. Nothing of that is in its key.
     pub manner: Map<String, Value>,
-    /// What is wired to each input port; optional ports may be missing.
-    pub inputs: BTreeMap<String, InputRef>,
+    /// What is wired to each input port, sorted by the port; optional ports may be missing.
+    pub inputs: IndexMap<String, InputRef>,
     /// What it hands out.
     pub outputs: Vec<OutputDecl>,
     /// What counts besides parameters and inputs.

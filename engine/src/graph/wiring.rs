@@ -1,6 +1,6 @@
 //! Lowers `inputs`: what flows along which edge.
 
-use std::collections::BTreeMap;
+use indexmap::IndexMap;
 
 use super::{InputRef, lower::Lowering, matrix::Reference, params::OPEN};
 use crate::{
@@ -18,8 +18,8 @@ pub(super) struct Resolved {
 
 impl Lowering<'_> {
     /// The inputs of a stage whose kind is known.
-    pub(super) fn inputs(&mut self, name: &str, stage: &StageSpec, kind: &StageKind) -> BTreeMap<String, InputRef> {
-        let mut inputs = BTreeMap::new();
+    pub(super) fn inputs(&mut self, name: &str, stage: &StageSpec, kind: &StageKind) -> IndexMap<String, InputRef> {
+        let mut inputs = IndexMap::new();
         for (port, input) in stage.inputs.iter().flatten() {
             let path = Path::of(&["stages", name, "inputs", port]);
             let resolved = self.input(name, &path, input, kind.input(port));

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
+
 use refit_cache::{Standing, Store, StoreError, StoreLock, Tree, Witness};
 
 use super::{
@@ -20,7 +22,7 @@ pub(crate) struct Finished<'r> {
     pub(crate) options: &'r RunOptions,
     pub(crate) sources: &'r Sources,
     /// Stage → port → artifact.
-    pub(crate) outputs: &'r BTreeMap<&'r str, &'r BTreeMap<String, Tree>>,
+    pub(crate) outputs: &'r BTreeMap<&'r str, &'r IndexMap<String, Tree>>,
     pub(crate) report: &'r RunReport,
     pub(crate) summary: RunSummary,
 }

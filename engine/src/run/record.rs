@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use indexmap::IndexMap;
 use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -72,7 +73,7 @@ pub struct StageReport {
     /// Peak resident memory of the worker in bytes, likewise.
     pub peak_memory: Option<u64>,
     /// Its outputs by port.
-    pub outputs: BTreeMap<String, OutputReport>,
+    pub outputs: IndexMap<String, OutputReport>,
     /// What a person should know, also of a cached result.
     pub warnings: Vec<String>,
     /// What its command printed, as it lies in the store; none if it printed nothing.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use indexmap::IndexMap;
 use refit_cache::{Content, Digest, Exported, Manifest, StepKey, StoreError, Tree};
 
 use super::{
@@ -32,7 +33,7 @@ pub(super) struct Session<'a> {
     nodes: Vec<&'a StageNode>,
     selected: Vec<bool>,
     settled: Vec<Option<StageReport>>,
-    outputs: Vec<Option<BTreeMap<String, Tree>>>,
+    outputs: Vec<Option<IndexMap<String, Tree>>>,
     /// Results that came from other machines in this run.
     pulled: HashSet<StepKey>,
     has_failed: bool,
@@ -348,7 +349,7 @@ impl<'a> Session<'a> {
             ..with_reasons(blank(self.nodes[step], state), reasons)
         };
         self.settle(step, report);
-        self.outputs[step] = Some(manifest.outputs);
+        self.outputs[step] = Some(manifest.outputs.into_iter().collect());
     }
 
     /// The file in the store that holds an artifact of one file.
@@ -384,7 +385,7 @@ impl<'a> Session<'a> {
     }
 
     /// What every settled stage with a result made: stage → port → artifact.
-    pub(super) fn outputs(&self) -> BTreeMap<&str, &BTreeMap<String, Tree>> {
+    pub(super) fn outputs(&self) -> BTreeMap<&str, &IndexMap<String, Tree>> {
         let made = self.nodes.iter().zip(&self.outputs);
         made.filter_map(|(node, outputs)| Some((node.name.as_str(), outputs.as_ref()?))).collect()
     }
@@ -474,7 +475,7 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
         reasons: Vec::new(),
         seconds: None,
         peak_memory: None,
-        outputs: BTreeMap::new(),
+        outputs: IndexMap::new(),
         warnings: Vec::new(),
         log: None,
         facts: BTreeMap::new(),

@@ -125,7 +125,7 @@ pub(crate) fn locate<'a>(root: &'a Arc<Node>, path: &Path) -> Option<Location<'a
         match (&node.shape, step) {
             (Shape::Mapping(entries), Step::Key(name)) => {
                 let entry = entries.get(name)?;
-                trail.extend(entry.merged.clone());
+                trail.extend(entry.merged.as_deref().cloned());
                 key = Some(entry.key);
                 node = &entry.value;
             }
@@ -257,7 +257,7 @@ fn parse(
         let at = error.location().map_or(0, |location| location.index());
         Box::new(syntax::explain(text, number, offset, byte_of(text, at), &error.to_string()))
     })?;
-    match Builder::new(number, offset, mistakes).node(&outline, plain) {
+    match Builder::new(text, number, offset, mistakes).node(&outline, plain) {
         Ok(root) => Ok(Some(root)),
         Err(Ambiguous(span)) => Err(Box::new(
             Mistake::new("pipeline::ambiguous", "this reads differently in YAML 1.1 and in YAML 1.2")

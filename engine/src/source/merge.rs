@@ -1,5 +1,7 @@
 //! YAML's merge key: `<<: *defaults` adds what is not written out.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use super::{Entry, Label, Mistake, Node, Shape, Span};
@@ -26,7 +28,7 @@ pub(super) fn merge(entries: &mut IndexMap<String, Entry>, node: &Node, mistakes
 fn add(entries: &mut IndexMap<String, Entry>, node: &Node, at: Span) {
     for (key, entry) in node.entries().into_iter().flatten() {
         if !entries.contains_key(key) {
-            let merged = Some(Label::new(at, "merged in here"));
+            let merged = Some(Arc::new(Label::new(at, "merged in here")));
             entries.insert(key.clone(), Entry { key: entry.key, value: entry.value.clone(), merged });
         }
     }

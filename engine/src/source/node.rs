@@ -126,7 +126,7 @@ pub struct Entry {
     /// What it holds.
     pub value: Arc<Node>,
     /// What added it, if it is not written where it counts: `<<: *name`, or the defaults of the stage kind.
-    pub merged: Option<Label>,
+    pub merged: Option<Arc<Label>>,
 }
 
 impl Node {

@@ -1,33 +1,39 @@
 //! What stands where: the tree of the marker-keeping parser, before scalars have a meaning.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, StrInput, Tag};
 
 use super::{Mistake, Span, syntax};
 
 /// Deeper nesting than this is refused; it keeps every later walk off the end of the stack.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: u32 = 64;
 /// More values than this, aliases written out, are refused: a few lines of aliases can stand for billions.
-const MAX_VALUES: usize = 1_000_000;
+const MAX_VALUES: u32 = 1_000_000;
 
 /// A node of the text.
 pub(super) struct Outline {
     pub(super) range: Range<usize>,
     pub(super) form: Form,
     /// Its anchor, 0 for none.
-    pub(super) anchor: usize,
-    /// How many values it stands for, aliases written out.
-    values: usize,
-    /// How many levels it has, aliases written out.
-    depth: usize,
+    pub(super) anchor: u32,
+    extent: Extent,
+}
+
+/// What a node stands for, aliases written out.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// How many values.
+    values: u32,
+    /// How many levels.
+    depth: u32,
 }
 
 pub(super) enum Form {
-    Scalar { text: String, plain: bool },
-    Sequence(Vec<Arc<Outline>>),
-    Mapping(Vec<(Arc<Outline>, Arc<Outline>)>),
-    Alias(usize),
+    Scalar { plain: bool },
+    Sequence(Box<[Outline]>),
+    Mapping(Box<[(Outline, Outline)]>),
+    Alias(u32),
 }
 
 /// From the parser's character positions to bytes.
@@ -56,8 +62,9 @@ pub(super) struct Reader<'a> {
     offset: usize,
     bytes: Bytes,
     parser: Parser<'a, StrInput<'a>>,
-    anchors: HashMap<usize, Arc<Outline>>,
-    values: usize,
+    /// What stands behind each anchor whose value has ended.
+    anchors: HashMap<u32, Extent>,
+    values: u32,
 }
 
 type Parsed<T> = Result<T, Box<Mistake>>;
@@ -76,7 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the one document of the text; `None` when there is none.
-    pub(super) fn document(mut self) -> Parsed<Option<Arc<Outline>>> {
+    pub(super) fn document(mut self) -> Parsed<Option<Outline>> {
         let mut found = None;
         loop {
             let (event, range) = self.next()?;
@@ -138,7 +145,7 @@ impl<'a> Reader<'a> {
             .at(self.span(range), "too deep from here on")
     }
 
-    fn node(&mut self, event: Event<'a>, range: Range<usize>, level: usize) -> Parsed<Arc<Outline>> {
+    fn node(&mut self, event: Event<'a>, range: Range<usize>, level: u32) -> Parsed<Outline> {
         if level > MAX_DEPTH {
             return Err(Box::new(self.too_deep(range)));
         }
@@ -151,20 +158,25 @@ impl<'a> Reader<'a> {
                     ScalarStyle::Plain if text.is_empty() => range.start..range.start,
                     _ => self.without_anchor(anchor, self.trimmed(range)),
                 };
-                Outline { range, form: Form::Scalar { text: text.into_owned(), plain }, anchor, values: 1, depth: 1 }
+                Outline {
+                    range,
+                    form: Form::Scalar { plain },
+                    anchor: anchor as u32,
+                    extent: Extent { values: 1, depth: 1 },
+                }
             }
             Event::Alias(anchor) => {
-                let Some(target) = self.anchors.get(&anchor) else {
+                let anchor = anchor as u32;
+                let Some(&extent) = self.anchors.get(&anchor) else {
                     return Err(Box::new(
                         Mistake::new("pipeline::recursive_alias", "an alias stands inside the value it stands for")
                             .at(self.span(range), "it would never end"),
                     ));
                 };
-                let (values, depth) = (target.values, target.depth);
-                if level + depth > MAX_DEPTH {
+                if level + extent.depth > MAX_DEPTH {
                     return Err(Box::new(self.too_deep(range)));
                 }
-                Outline { range, form: Form::Alias(anchor), anchor: 0, values, depth }
+                Outline { range, form: Form::Alias(anchor), anchor: 0, extent }
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), &range)?;
@@ -181,7 +193,7 @@ impl<'a> Reader<'a> {
         };
         // Collections have counted what they hold already.
         self.values += match outline.form {
-            Form::Alias(_) => outline.values,
+            Form::Alias(_) => outline.extent.values,
             _ => 1,
         };
         if self.values > MAX_VALUES {
@@ -191,19 +203,18 @@ impl<'a> Reader<'a> {
                     .help("aliases of aliases multiply; write out what is needed"),
             ));
         }
-        let outline = Arc::new(outline);
         if outline.anchor > 0 {
-            self.anchors.insert(outline.anchor, outline.clone());
+            self.anchors.insert(outline.anchor, outline.extent);
         }
         Ok(outline)
     }
 
-    fn sequence(&mut self, anchor: usize, start: Range<usize>, level: usize) -> Parsed<Outline> {
+    fn sequence(&mut self, anchor: usize, start: Range<usize>, level: u32) -> Parsed<Outline> {
         let (mut items, mut values, mut depth) = (Vec::new(), 1, 1);
         loop {
             let (event, end) = self.next()?;
             if event == Event::SequenceEnd {
-                let last = items.last().map(|item: &Arc<Outline>| item.range.end);
+                let last = items.last().map(|item: &Outline| item.range.end);
                 let begin = self.without_anchor(anchor, start.start..self.text.len()).start;
                 let first = items.first().map(|item| item.range.start);
                 let range = if self.text[begin..].starts_with('[') && first != Some(begin) {
@@ -212,22 +223,23 @@ impl<'a> Reader<'a> {
                     let begin = self.dash(begin, first);
                     begin..last.unwrap_or(begin).max(begin)
                 };
-                return Ok(Outline { range, form: Form::Sequence(items), anchor, values, depth });
+                let (form, extent) = (Form::Sequence(items.into()), Extent { values, depth });
+                return Ok(Outline { range, form, anchor: anchor as u32, extent });
             }
             let item = self.node(event, end, level + 1)?;
             let item = if item.range.is_empty() { self.after_dash(item) } else { item };
-            values += item.values;
-            depth = depth.max(item.depth + 1);
+            values += item.extent.values;
+            depth = depth.max(item.extent.depth + 1);
             items.push(item);
         }
     }
 
-    fn mapping(&mut self, anchor: usize, start: Range<usize>, level: usize) -> Parsed<Outline> {
+    fn mapping(&mut self, anchor: usize, start: Range<usize>, level: u32) -> Parsed<Outline> {
         let (mut pairs, mut values, mut depth) = (Vec::new(), 1, 1);
         loop {
             let (event, end) = self.next()?;
             if event == Event::MappingEnd {
-                let last = pairs.last().map(|(_, value): &(Arc<Outline>, Arc<Outline>)| value.range.end);
+                let last = pairs.last().map(|(_, value): &(Outline, Outline)| value.range.end);
                 let first = pairs.first().map(|(key, _)| key.range.start);
                 let begin = self.without_anchor(anchor, start.start..self.text.len()).start;
                 let range = if self.text[begin..].starts_with('{') && first != Some(begin) {
@@ -237,20 +249,21 @@ impl<'a> Reader<'a> {
                     let begin = first.map_or(begin, |key| self.question_mark(key));
                     begin..last.unwrap_or(begin).max(begin)
                 };
-                return Ok(Outline { range, form: Form::Mapping(pairs), anchor, values, depth });
+                let (form, extent) = (Form::Mapping(pairs.into()), Extent { values, depth });
+                return Ok(Outline { range, form, anchor: anchor as u32, extent });
             }
             let key = self.node(event, end, level + 1)?;
             let (event, at) = self.next()?;
             let value = self.node(event, at, level + 1)?;
             let value = if value.range.is_empty() { self.after_key(&key, value) } else { value };
-            values += key.values + value.values;
-            depth = depth.max(key.depth + 1).max(value.depth + 1);
+            values += key.extent.values + value.extent.values;
+            depth = depth.max(key.extent.depth + 1).max(value.extent.depth + 1);
             pairs.push((key, value));
         }
     }
 
     /// A value of nothing stands after its key's colon, wherever the parser noticed that it is missing.
-    fn after_key(&self, key: &Outline, value: Arc<Outline>) -> Arc<Outline> {
+    fn after_key(&self, key: &Outline, value: Outline) -> Outline {
         let rest = &self.text[key.range.end..];
         let end = key.range.end + (rest.len() - rest.trim_start_matches([' ', '\t']).len());
         let end = if self.text[end..].starts_with(':') { end + 1 } else { key.range.end };
@@ -258,7 +271,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The same for an item of a list.
-    fn after_dash(&self, item: Arc<Outline>) -> Arc<Outline> {
+    fn after_dash(&self, item: Outline) -> Outline {
         let end = self.text[..item.range.start].trim_end().len();
         moved(item, end)
     }
@@ -324,10 +337,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value of nothing, somewhere else. One with an anchor has been shared and stays.
-fn moved(value: Arc<Outline>, to: usize) -> Arc<Outline> {
-    match Arc::try_unwrap(value) {
-        Ok(value) => Arc::new(Outline { range: to..to, ..value }),
-        Err(shared) => shared,
-    }
+/// A value of nothing, somewhere else. One with an anchor stays where the anchor is.
+fn moved(value: Outline, to: usize) -> Outline {
+    if value.anchor > 0 { value } else { Outline { range: to..to, ..value } }
 }

@@ -13,10 +13,11 @@ use super::{
 };
 
 pub(super) struct Builder<'a> {
+    text: &'a str,
     pub(super) number: usize,
     pub(super) offset: usize,
     pub(super) mistakes: &'a mut Vec<Mistake>,
-    anchors: HashMap<usize, Arc<Node>>,
+    anchors: HashMap<u32, Arc<Node>>,
     path: Path,
 }
 
@@ -24,8 +25,8 @@ pub(super) struct Builder<'a> {
 pub(super) struct Ambiguous(pub(super) Span);
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(number: usize, offset: usize, mistakes: &'a mut Vec<Mistake>) -> Self {
-        Self { number, offset, mistakes, anchors: HashMap::new(), path: Path::default() }
+    pub(super) fn new(text: &'a str, number: usize, offset: usize, mistakes: &'a mut Vec<Mistake>) -> Self {
+        Self { text, number, offset, mistakes, anchors: HashMap::new(), path: Path::default() }
     }
 
     fn span(&self, outline: &Outline) -> Span {
@@ -71,7 +72,7 @@ impl<'a> Builder<'a> {
 
     fn mapping(
         &mut self,
-        pairs: &[(Arc<Outline>, Arc<Outline>)],
+        pairs: &[(Outline, Outline)],
         values: Vec<(Plain, Plain)>,
     ) -> Result<IndexMap<String, Entry>, Ambiguous> {
         let mut entries: IndexMap<String, Entry> = IndexMap::with_capacity(pairs.len());
@@ -109,8 +110,10 @@ impl<'a> Builder<'a> {
     /// The text of a key; a number or boolean is taken as it is written.
     fn key(&mut self, outline: &Outline, node: &Node) -> Option<String> {
         match (&node.target().shape, &outline.form) {
-            (Shape::Scalar(Value::String(text)), _)
-            | (Shape::Scalar(Value::Bool(_) | Value::Number(_)), Form::Scalar { text, .. }) => Some(text.clone()),
+            (Shape::Scalar(Value::String(text)), _) => Some(text.clone()),
+            (Shape::Scalar(Value::Bool(_) | Value::Number(_)), Form::Scalar { .. }) => {
+                self.text.get(outline.range.clone()).map(str::to_owned)
+            }
             _ => {
                 self.mistakes.push(
                     Mistake::new("pipeline::bad_key", "a key must be text")

@@ -69,6 +69,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
         while let Some(item) = items.next_element()? {
             sequence.push(item);
         }
+        sequence.shrink_to_fit();
         Ok(Plain::Sequence(sequence))
     }
 
@@ -77,6 +78,8 @@ impl<'de> Visitor<'de> for PlainVisitor {
         while let Some(pair) = pairs.next_entry()? {
             mapping.push(pair);
         }
+        // Most have one or two pairs, and a vector begins with room for four.
+        mapping.shrink_to_fit();
         Ok(Plain::Mapping(mapping))
     }
 }

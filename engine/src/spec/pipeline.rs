@@ -36,7 +36,7 @@ pub struct PipelineSpec {
     pub defaults: Option<DefaultsSpec>,
     /// The stages, by name. Their order in the file does not matter.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub stages: IndexMap<String, StageSpec>,
+    pub stages: IndexMap<String, Box<StageSpec>>,
     /// What is copied out after a good run: a path inside the pipeline's folder, and the `STAGE.PORT` to put there. Of
     /// `STAGE[*].PORT`, every copy is put into a folder at the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
