@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    io::Write,
     marker::PhantomData,
     sync::{
         Arc,
@@ -100,7 +101,7 @@ impl Store {
         for manifest in manifests {
             let path = self.manifest_path(&manifest.key);
             let bytes = manifest.encode().map_err(|error| StoreError::io("writing", &path, error.into()))?;
-            let temporary = write_beside(&path, &bytes, &mut names)?;
+            let temporary = write_beside(&path, |file| file.write_all(&bytes), &mut names)?;
             contents.file(temporary.path());
             names.folder(folder_of(&path));
             written.push((temporary, path));

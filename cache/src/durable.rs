@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{File, Permissions},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -22,8 +22,16 @@ const SYNC_ALL_FROM: usize = 4;
 /// Writes a file so that a crash leaves the old or the new content, never a part: temporary file beside it, fsync,
 /// rename, fsync of the folder. Missing folders are made.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for what is written piece by piece and never held as a whole.
+pub fn write_atomic_with(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), StoreError> {
     let mut names = Dirty::default();
-    let written = write_beside(path, bytes, &mut names)?;
+    let written = write_beside(path, content, &mut names)?;
     sync_file(written.as_file(), written.path())?;
     failpoint!("write: the content is synced");
     rename_temporary(written, path)?;
@@ -33,17 +41,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Writes the content that `path` will have into a temporary file beside it. Folders that had to be made go into `names`.
-pub(crate) fn write_beside(path: &Path, bytes: &[u8], names: &mut Dirty) -> Result<NamedTempFile, StoreError> {
+pub(crate) fn write_beside(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+    names: &mut Dirty,
+) -> Result<NamedTempFile, StoreError> {
     let folder = folder_of(path);
     make_folder(folder, names)?;
     // The mode is the usual one: the umask takes away what it takes away from any new file.
-    let mut temporary = tempfile::Builder::new()
+    let temporary = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .at("creating a file in", folder)?;
     failpoint::wrote(temporary.path());
-    temporary.write_all(bytes).at("writing", path)?;
+    let mut file = BufWriter::new(temporary.as_file());
+    content(&mut file).and_then(|()| file.flush()).at("writing", path)?;
+    drop(file);
     Ok(temporary)
 }
 

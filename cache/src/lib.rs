@@ -52,7 +52,7 @@ pub use self::{
     canonical::{CanonicalWriter, canonical},
     committer::{Committed, Committer},
     digest::{Digest, ParseDigestError, StepKey},
-    durable::write_atomic,
+    durable::{write_atomic, write_atomic_with},
     error::StoreError,
     export::Exported,
     gc::{DroppedResult, GcPolicy, GcReport},

@@ -1,7 +1,6 @@
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Write,
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -75,16 +74,27 @@ impl Record<CachedStages<'_>> {
         }
         let path = question.path(store);
         let Some(folder) = path.parent() else { return };
-        let Ok(body) = serde_json::to_vec(self) else { return };
-        let check = Digest::of(&body).to_string();
-        let write = |path: &Path, parts: &[&[u8]]| {
-            let file = tempfile::NamedTempFile::new_in(folder);
-            let all = |mut file: &File| parts.iter().all(|part| file.write_all(part).is_ok());
-            file.is_ok_and(|file| all(file.as_file()) && file.persist(path).is_ok())
+        let write = |path: &Path, content: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            let mut writer = BufWriter::new(file.as_file());
+            content(&mut writer)?;
+            writer.flush()?;
+            drop(writer);
+            file.persist(path).map(drop).map_err(io::Error::from)
         };
-        let written = fs_err::create_dir_all(folder).is_ok()
-            && write(&Subjects::path(question, store), &[subjects.bytes()])
-            && write(&path, &[check.as_bytes(), b"\n", &body]);
+        // Of a large pipeline it is large: it is written twice rather than held, the first time for its digest.
+        let body = |to: &mut dyn Write| Ok(serde_json::to_writer(to, self)?);
+        let all = |to: &mut dyn Write| {
+            let mut hasher = BufWriter::new(blake3::Hasher::new());
+            body(&mut hasher)?;
+            let digest: Digest = hasher.into_inner().map_err(io::IntoInnerError::into_error)?.finalize().into();
+            writeln!(to, "{digest}")?;
+            body(to)
+        };
+        let written = fs_err::create_dir_all(folder)
+            .and_then(|()| write(&Subjects::path(question, store), &|to| to.write_all(subjects.bytes())))
+            .and_then(|()| write(&path, &all))
+            .is_ok();
         if !written {
             // One of an earlier state would be found out, but only after it was read.
             let _ = fs_err::remove_file(&path);

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -166,8 +167,7 @@ impl RunReport {
 
     /// Writes the report, whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunError> {
-        let text = serde_json::to_vec(self).map_err(std::io::Error::from)?;
-        Ok(refit_cache::write_atomic(&folder.join(Self::FILE), &text)?)
+        Ok(refit_cache::write_atomic_with(&folder.join(Self::FILE), |file| Ok(serde_json::to_writer(file, self)?))?)
     }
 }
 
@@ -246,7 +246,9 @@ impl RunPlan {
         if !imports.is_empty() {
             fs_err::write(folder.join(Self::IMPORTS), serde_json::to_vec(&imports)?)?;
         }
-        fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self)?)
+        let mut file = BufWriter::new(fs_err::File::create(folder.join(Self::FILE))?);
+        serde_json::to_writer(&mut file, self)?;
+        file.flush()
     }
 
     pub(super) fn of(pipeline: &Pipeline, options: &RunOptions, started: jiff::Timestamp) -> Self {

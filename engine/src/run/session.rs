@@ -32,7 +32,7 @@ pub(super) struct Session<'a> {
     /// By place in the graph's order, as are all lists here.
     nodes: Vec<&'a StageNode>,
     selected: Vec<bool>,
-    settled: Vec<Option<StageReport>>,
+    settled: Vec<Option<Box<StageReport>>>,
     outputs: Vec<Option<IndexMap<String, Tree>>>,
     /// Results that came from other machines in this run.
     pulled: HashSet<StepKey>,
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
 
     /// Whether others may go on with what it made.
     pub(super) fn has_result(&self, step: StepId) -> bool {
-        self.outputs[step].is_some() && !self.settled[step].as_ref().is_some_and(has_failed)
+        self.outputs[step].is_some() && !self.settled[step].as_deref().is_some_and(has_failed)
     }
 
     pub(super) fn is_selected(&self, step: StepId) -> bool {
@@ -146,13 +146,13 @@ impl<'a> Session<'a> {
 
     /// Whether no step was carried out so far.
     pub(super) fn is_untouched(&self) -> bool {
-        !self.settled.iter().flatten().any(was_carried_out)
+        !self.settled.iter().flatten().any(|report| was_carried_out(report))
     }
 
     /// After damage was found, only what ran in this run is certain; the rest is looked up anew.
     pub(super) fn forget_unfinished(&mut self) {
         for (report, outputs) in self.settled.iter_mut().zip(&mut self.outputs) {
-            if !report.as_ref().is_some_and(was_carried_out) {
+            if !report.as_deref().is_some_and(was_carried_out) {
                 (*report, *outputs) = (None, None);
             }
         }
@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
     /// The result of a step could not be made durable. What went on with it may come to its end: its inputs are in its key.
     pub(super) fn lost(&mut self, step: StepId, error: &StoreError, log: Option<PathBuf>) {
         let node = self.nodes[step];
-        let report = self.settled[step].take().unwrap_or_else(|| blank(node, StageState::Failed));
+        let report = self.settled[step].take().map_or_else(|| blank(node, StageState::Failed), |report| *report);
         let failure = Failure {
             error: in_store(error),
             log,
@@ -361,7 +361,7 @@ impl<'a> Session<'a> {
     }
 
     fn settle(&mut self, step: StepId, report: StageReport) {
-        self.settled[step] = Some(report);
+        self.settled[step] = Some(Box::new(report));
     }
 
     /// Keeps a sketch of each source that a step read in this run, so that a later one can say what changed in it.
@@ -370,7 +370,7 @@ impl<'a> Session<'a> {
     pub(super) fn sketch_sources(&self) {
         let (store, lock) = (self.scene.workshop.store, self.scene.workshop.lock);
         let ran =
-            self.nodes.iter().zip(&self.settled).filter(|(_, report)| report.as_ref().is_some_and(was_carried_out));
+            self.nodes.iter().zip(&self.settled).filter(|(_, report)| report.as_deref().is_some_and(was_carried_out));
         let names: BTreeSet<&str> =
             ran.flat_map(|(node, _)| node.inputs.values()).filter_map(InputRef::source).collect();
         for name in names {
@@ -396,7 +396,7 @@ impl<'a> Session<'a> {
         let stages: Vec<StageReport> = settled
             .into_iter()
             .zip(&self.nodes)
-            .map(|(report, node)| report.unwrap_or_else(|| blank(node, StageState::Skipped)))
+            .map(|(report, node)| report.map_or_else(|| blank(node, StageState::Skipped), |report| *report))
             .collect();
         let failed = stages.iter().any(|stage| matches!(stage.state, StageState::Failed | StageState::Blocked));
         let cut_short = || {
