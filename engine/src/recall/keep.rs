@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use indexmap::IndexMap;
 
@@ -41,7 +41,12 @@ impl Finished<'_> {
         }
         let asked = Question::new(&pipeline.file, &options.overrides, &options.selection, &options.worker);
         let (Some(question), Ok(Some(seen))) = (asked, self.witnesses(store, lock)) else { return };
-        let Ok(subjects) = Subjects::new(self.subjects()) else { return };
+        // A file that was written so lately that a second change might not show is none to go by.
+        let now = SystemTime::now();
+        if !seen.iter().all(|witness| witness.is_settled(now)) {
+            return;
+        }
+        let Ok(subjects) = Subjects::write(question, store, self.subjects()) else { return };
         let (Some(stages), Some(standing)) = (CachedStages::of(&report.stages), self.standing(store)) else { return };
         let record = Record {
             version: VERSION,
@@ -55,9 +60,9 @@ impl Finished<'_> {
             exported: report.exported.clone(),
             standing,
             seen,
-            subjects: subjects.digest(),
+            subjects,
         };
-        record.keep(store, question, &subjects);
+        record.keep(store, question);
     }
 
     /// The files of the store behind the stages. None unless every stage has its result there.

@@ -2,13 +2,12 @@ use std::{
     collections::BTreeMap,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use refit_cache::{Digest, RunId, Standing, Store, Witness};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Question, subjects::Subjects};
+use super::Question;
 use crate::run::{RunSummary, SourceReport, StageReport, StageState};
 
 /// Raised when what is in the file changes.
@@ -64,42 +63,35 @@ impl Serialize for CachedStages<'_> {
 }
 
 impl Record<CachedStages<'_>> {
-    /// Keeps the record, unless a file it speaks of was written so lately that a second change might not show.
-    ///
-    /// Nothing depends on it, so a disk that is full or read-only only means that nothing is recalled.
-    pub(super) fn keep(&self, store: &Store, question: Question, subjects: &Subjects) {
-        let now = SystemTime::now();
-        if !self.seen.iter().all(|witness| witness.is_settled(now)) {
-            return;
-        }
+    /// Keeps the record. Nothing depends on it, so a disk that is full or read-only only means that nothing is recalled.
+    pub(super) fn keep(&self, store: &Store, question: Question) {
         let path = question.path(store);
-        let Some(folder) = path.parent() else { return };
-        let write = |path: &Path, content: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
-            let file = tempfile::NamedTempFile::new_in(folder)?;
-            let mut writer = BufWriter::new(file.as_file());
-            content(&mut writer)?;
-            writer.flush()?;
-            drop(writer);
-            file.persist(path).map(drop).map_err(io::Error::from)
-        };
         // Of a large pipeline it is large: it is written twice rather than held, the first time for its digest.
         let body = |to: &mut dyn Write| Ok(serde_json::to_writer(to, self)?);
-        let all = |to: &mut dyn Write| {
+        let written = replace(&path, |to| {
             let mut hasher = BufWriter::new(blake3::Hasher::new());
             body(&mut hasher)?;
             let digest: Digest = hasher.into_inner().map_err(io::IntoInnerError::into_error)?.finalize().into();
             writeln!(to, "{digest}")?;
             body(to)
-        };
-        let written = fs_err::create_dir_all(folder)
-            .and_then(|()| write(&Subjects::path(question, store), &|to| to.write_all(subjects.bytes())))
-            .and_then(|()| write(&path, &all))
-            .is_ok();
-        if !written {
+        });
+        if written.is_err() {
             // One of an earlier state would be found out, but only after it was read.
             let _ = fs_err::remove_file(&path);
         }
     }
+}
+
+/// Puts a file where there may be an older one: readers find the one or the other, whole.
+pub(super) fn replace(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs_err::create_dir_all(folder)?;
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut writer = BufWriter::new(file.as_file());
+    content(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
+    file.persist(path).map(drop).map_err(io::Error::from)
 }
 
 impl Record {

@@ -1,33 +1,34 @@
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use refit_cache::{Digest, Store};
 
-use super::Question;
+use super::{Question, record::replace};
 use crate::explain::Subject;
 
 /// Every stage as it is written and wired, a line each in the order of the graph, in a file of its own: a run needs none of
 /// it, and an explanation one line.
-pub(super) struct Subjects {
-    text: Vec<u8>,
-}
+pub(super) struct Subjects;
 
 impl Subjects {
-    pub(super) fn new(subjects: impl Iterator<Item = Subject>) -> serde_json::Result<Self> {
-        let mut text = Vec::new();
-        for subject in subjects {
-            serde_json::to_writer(&mut text, &subject)?;
-            text.push(b'\n');
-        }
-        Ok(Self { text })
-    }
-
-    /// What a record knows its own by.
-    pub(super) fn digest(&self) -> Digest {
-        Digest::of(&self.text)
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.text
+    /// Writes them, and returns what a record knows its own by.
+    pub(super) fn write(
+        question: Question,
+        store: &Store,
+        subjects: impl Iterator<Item = Subject>,
+    ) -> io::Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        replace(&Self::path(question, store), |to| {
+            let mut line = Vec::new();
+            for subject in subjects {
+                line.clear();
+                serde_json::to_writer(&mut line, &subject)?;
+                line.push(b'\n');
+                hasher.update(&line);
+                to.write_all(&line)?;
+            }
+            Ok(())
+        })?;
+        Ok(hasher.finalize().into())
     }
 
     pub(super) fn path(question: Question, store: &Store) -> PathBuf {

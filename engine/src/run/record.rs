@@ -90,7 +90,7 @@ pub struct StageReport {
     pub attempts: u32,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<StageError>,
+    pub error: Option<Box<StageError>>,
     /// What became of it when it was carried out once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,

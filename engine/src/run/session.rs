@@ -326,7 +326,10 @@ impl<'a> Session<'a> {
         let Failure { error, log, peak_memory, warnings } = failure;
         self.scene.tell(&RunEvent::Failed { stage: report.name.clone(), error: error.clone(), log: log.clone() });
         self.has_failed = true;
-        self.settle(step, StageReport { peak_memory: Some(peak_memory), warnings, error: Some(error), log, ..report });
+        self.settle(
+            step,
+            StageReport { peak_memory: Some(peak_memory), warnings, error: Some(Box::new(error)), log, ..report },
+        );
     }
 
     fn finish(&mut self, step: StepId, manifest: Manifest, state: StageState, reasons: &[Reason], attempts: u32) {
