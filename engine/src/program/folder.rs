@@ -1,8 +1,10 @@
 use std::{
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
+use super::SpareFolders;
 use crate::worker::StepOrder;
 
 /// The folders of a step that is a command, below the step's own folder.
@@ -23,16 +25,24 @@ pub(crate) struct ProgramFolder {
 }
 
 impl ProgramFolder {
-    /// Makes the folders, empty but for the scratch.
-    pub(crate) fn create(step: &Path) -> io::Result<Self> {
-        let folder = Self {
+    /// Where the folders lie, below the step's own.
+    fn of(step: &Path) -> Self {
+        Self {
             inputs: StepOrder::inputs_folder(step),
             work: step.join("work"),
             temporary: step.join("tmp"),
             scratch: StepOrder::scratch_folder(step),
             matches: step.join("matches"),
             log: step.join("output.log"),
-        };
+        }
+    }
+
+    /// Makes the folders, empty but for the scratch.
+    pub(crate) fn create(step: &Path, spares: &SpareFolders) -> io::Result<Self> {
+        let folder = Self::of(step);
+        if spares.furnish(step) {
+            return Ok(folder);
+        }
         match fs_err::create_dir(step) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => folder.clear()?,
@@ -47,6 +57,36 @@ impl ProgramFolder {
         }
     }
 
+    /// Removes what a command left, all but the folders themselves. False if they would not be like new: the command has
+    /// changed more than what they hold.
+    pub(super) fn empty(step: &Path) -> io::Result<bool> {
+        let folder = Self::of(step);
+        let lasting = [&folder.work, &folder.temporary, &folder.scratch];
+        let mode = fs_err::symlink_metadata(step)?.permissions().mode();
+        let mut seen = 0;
+        for entry in fs_err::read_dir(step)? {
+            let (path, metadata) = {
+                let entry = entry?;
+                (entry.path(), entry.metadata()?)
+            };
+            let is_lasting = lasting.contains(&&path);
+            if is_lasting || path == folder.inputs {
+                if !metadata.is_dir() || metadata.permissions().mode() != mode {
+                    return Ok(false);
+                }
+                seen += usize::from(is_lasting);
+                remove_entries(&path)?;
+            } else if path == folder.matches && metadata.is_dir() {
+                fs_err::remove_dir_all(path)?;
+            } else if path != folder.log || !metadata.is_file() {
+                return Ok(false);
+            } else if metadata.len() > 0 {
+                fs_err::remove_file(path)?;
+            }
+        }
+        Ok(seen == lasting.len())
+    }
+
     /// Removes what an earlier try left.
     fn clear(&self) -> io::Result<()> {
         for stale in [&self.inputs, &self.work, &self.temporary, &self.matches] {
@@ -56,9 +96,21 @@ impl ProgramFolder {
     }
 }
 
+fn remove_entries(folder: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+            fs_err::remove_dir_all(entry.path())?;
+        } else {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A command may leave folders behind that nobody may write to.
 fn make_writable(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     for entry in walkdir::WalkDir::new(folder) {
         let entry = match entry {
             Ok(entry) => entry,

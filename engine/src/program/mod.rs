@@ -8,6 +8,7 @@ mod folder;
 mod group;
 mod redactor;
 mod running;
+mod spares;
 mod warden;
 
 pub use warden::guard;
@@ -16,4 +17,5 @@ pub(crate) use collect::{Collected, collect, in_store, matcher, some_of};
 pub(crate) use folder::ProgramFolder;
 pub(crate) use group::{GRACE, ProcessGroup};
 pub(crate) use running::{Ended, RunningProgram, failure};
+pub(crate) use spares::SpareFolders;
 pub(crate) use warden::Warden;

@@ -150,7 +150,7 @@ impl<'s, 'a> Attempt<'s, 'a> {
         self.scheduler.rank(|step| session.took(step));
         self.permits = Some(Permits::new(capacity));
         let workshop = &session.scene.workshop;
-        self.committing = Some(Committing::new(workshop.store, workshop.lock)?);
+        self.committing = Some(Committing::new(workshop)?);
         Ok(())
     }
 

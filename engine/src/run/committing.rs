@@ -1,17 +1,18 @@
 //! Results on their way to the disk. Steps go on with what is in the store meanwhile, and nobody else hears of a result
 //! before it is durable.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use refit_cache::{Committer, Manifest, Store, StoreError, StoreLock};
+use refit_cache::{Committer, Manifest, Store, StoreError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::step::Uncommitted;
-use crate::schedule::StepId;
+use super::step::{Uncommitted, Workshop};
+use crate::{program::SpareFolders, schedule::StepId};
 
 /// What was made and is not known to be durable yet.
 pub(super) struct Committing<'a> {
     store: &'a Store,
+    spares: Arc<SpareFolders>,
     committer: Committer<'a>,
     done: UnboundedSender<Committed>,
     ended: UnboundedReceiver<Committed>,
@@ -28,9 +29,11 @@ pub(super) struct Committed {
 }
 
 impl<'a> Committing<'a> {
-    pub(super) fn new(store: &'a Store, lock: &'a StoreLock) -> Result<Self, StoreError> {
+    pub(super) fn new(workshop: &Workshop<'a>) -> Result<Self, StoreError> {
+        let Workshop { store, lock, .. } = *workshop;
         let (done, ended) = mpsc::unbounded_channel();
-        Ok(Self { store, committer: store.committer(lock)?, done, ended, under_way: 0 })
+        let spares = Arc::clone(&workshop.spares);
+        Ok(Self { store, spares, committer: store.committer(lock)?, done, ended, under_way: 0 })
     }
 
     /// Whether all that was made is durable, or cannot be.
@@ -38,15 +41,15 @@ impl<'a> Committing<'a> {
         self.under_way == 0
     }
 
-    /// Takes what a step made. Nothing of the step is left behind but, if it cannot be committed, its folder.
+    /// Takes what a step made. If it cannot be committed, the step's folder stays as it is.
     pub(super) fn begin(&mut self, step: StepId, made: Uncommitted) {
         let Uncommitted { manifest, outputs, log } = made;
-        let (done, folder) = (self.done.clone(), self.store.step_folder(&manifest.key));
+        let (done, folder, spares) =
+            (self.done.clone(), self.store.step_folder(&manifest.key), Arc::clone(&self.spares));
         self.under_way += 1;
         let then = move |manifest, outcome: Result<(), StoreError>| {
             if outcome.is_ok() {
-                // A folder that stays costs space until the next `gc`, nothing else.
-                let _ = fs_err::remove_dir_all(folder);
+                spares.take_back(folder);
             }
             // Nobody listens any more once the run has broken off.
             let _ = done.send(Committed { step, manifest: Box::new(manifest), log, outcome });

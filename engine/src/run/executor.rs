@@ -1,4 +1,4 @@
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use refit_cache::{Store, StoreLock};
 use tokio::sync::watch;
@@ -75,6 +75,7 @@ pub async fn run(
         folder: &pipeline.folder,
         surroundings: Surroundings::new(store, Some(&lock), &pipeline.folder, options.variables.clone()),
         warden: Warden::new(&options.worker, id.as_str(), store.root()),
+        spares: Arc::default(),
         run: id.clone(),
     };
     let scene = Scene { pipeline, workshop, fetcher, halt: halt.clone(), journal: &journal };

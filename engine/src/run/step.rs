@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use super::process::StepProcess;
 use crate::{
     graph::{StageNode, file_name},
     plan::{Surroundings, files},
-    program::{ProgramFolder, RunningProgram, Warden, in_store},
+    program::{ProgramFolder, RunningProgram, SpareFolders, Warden, in_store},
     run::{Halt, RunOptions},
     stage::{Event, Foreseen, Outlook, ProgramContext, Settings, StageError, Work},
     worker::{Outcome, StepOrder, Worker, available_memory},
@@ -102,6 +103,7 @@ pub(super) struct Workshop<'a> {
     pub(super) folder: &'a Path,
     pub(super) surroundings: Surroundings<'a>,
     pub(super) warden: Warden,
+    pub(super) spares: Arc<SpareFolders>,
     pub(super) run: RunId,
 }
 
@@ -246,7 +248,7 @@ impl Workshop<'_> {
                 Ok(StepProcess::Worker { worker: Box::new(worker), folder })
             }
             Work::Program(program) => {
-                let folder = ProgramFolder::create(&folder)?;
+                let folder = ProgramFolder::create(&folder, &self.spares)?;
                 let inputs = self.lay_out(step, &folder.inputs)?;
                 let program = program(
                     step.node.params(),
