@@ -20,9 +20,7 @@ use crate::{args::Cli, environment::Environment, failure::Failure, ui::Ui};
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if !cli.command.is_internal() {
-        allocator::give_back_soon();
-    }
+    allocator::give_back_soon(cli.command.is_internal());
     let flags = cli.global.config();
     let bare = Environment::bare(&flags);
     // A worker and a prober are told all they need by whoever started them.

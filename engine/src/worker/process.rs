@@ -41,10 +41,6 @@ pub struct Worker {
     kills: Vec<u64>,
 }
 
-/// Has the C library give every larger piece of memory back to the system as soon as it is free, rather than keep it for
-/// pieces that may not fit: buffers of a training grow with its batches, and their holes were up to a fifth of its memory.
-const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "1048576");
-
 const ABORT: i32 = 6;
 const KILL: i32 = 9;
 
@@ -62,7 +58,6 @@ impl Worker {
             .arg("exec-step")
             .arg(plan)
             .arg(stage)
-            .env(MALLOC.0, MALLOC.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(errors.into_file()))
