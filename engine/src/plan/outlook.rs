@@ -32,11 +32,11 @@ impl Plan {
     }
 
     fn foreseen(&self, pipeline: &Pipeline, store: &Store, stage: &str, port: &str) -> Option<Foreseen> {
-        let step = self.steps.iter().find(|step| step.stage == stage)?;
+        let step = self.step(stage)?;
         if let Some(tree) = step.outputs.get(port) {
             return Some(Foreseen::Stored(files(tree, store)));
         }
-        let node = pipeline.stages.stages().find(|node| node.name == stage)?;
+        let node = pipeline.stages.get(stage)?;
         Some(Foreseen::Later { kind: step.kind.to_owned(), with: node.params() })
     }
 }

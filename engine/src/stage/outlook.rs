@@ -1,7 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -68,14 +65,6 @@ impl Outlook {
             Foreseen::Here(path) => Some(super::file_in(path, name)).filter(|path| path.exists()),
             Foreseen::Stored(files) => files.get(name).or_else(|| files.get("")).cloned(),
             Foreseen::Later { .. } | Foreseen::Elsewhere { .. } => None,
-        }
-    }
-
-    /// A source that is on this machine.
-    pub fn here(&self, port: &str) -> Option<&Path> {
-        match self.inputs.get(port)? {
-            Foreseen::Here(path) => Some(path),
-            _ => None,
         }
     }
 }

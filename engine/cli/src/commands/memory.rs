@@ -60,7 +60,7 @@ impl Headers {
 
 /// What a stage's step needs; none if its kind does not tell.
 pub(super) fn needed(stage: &str, planned: &Planned, device: &str, headers: &mut Headers) -> Option<Needed> {
-    let node = planned.pipeline.stages.stages().find(|node| node.name == stage)?;
+    let node = planned.pipeline.stages.get(stage)?;
     let known = (&planned.pipeline, &planned.sources, &planned.store);
     let outlook = planned.plan.outlook(node, known, device, &mut |source| headers.of(source, planned));
     node.kind.memory(node.params(), &outlook).transpose().map(Needed)
