@@ -13,13 +13,18 @@ use crate::{
 pub struct Recalled {
     question: Question,
     record: Record,
+    stages: Vec<StageReport>,
 }
 
 impl Recalled {
     /// Looks whether the answer is known and no file outside the store has changed: the pipeline is what it was.
     pub fn pipeline_as_it_was(store: &Store, question: Question) -> Option<Self> {
         let record = Record::read(store, question)?;
-        record.seen.iter().all(Witness::holds).then_some(Self { question, record })
+        if !record.seen.iter().all(Witness::holds) {
+            return None;
+        }
+        let stages = serde_json::from_str(record.stages.get()).ok()?;
+        Some(Self { question, record, stages })
     }
 
     /// Looks whether the answer is known and nothing it was made of has changed, in the store or outside.
@@ -27,9 +32,10 @@ impl Recalled {
     /// # Errors
     /// The store cannot be read.
     pub fn look(store: &Store, question: Question) -> Result<Option<Self>, StoreError> {
-        let Some(Self { record, .. }) = Self::pipeline_as_it_was(store, question) else { return Ok(None) };
-        let unchanged = RunPlan::is_in(&store.run_folder(&record.run)) && store.still_stands(&record.standing)?;
-        Ok(unchanged.then_some(Self { question, record }))
+        let Some(found) = Self::pipeline_as_it_was(store, question) else { return Ok(None) };
+        let Record { run, standing, .. } = &found.record;
+        let unchanged = RunPlan::is_in(&store.run_folder(run)) && store.still_stands(standing)?;
+        Ok(unchanged.then_some(found))
     }
 
     /// The pipeline's name.
@@ -55,7 +61,7 @@ impl Recalled {
 
     /// Every stage as a run would report it, in the order of the graph.
     pub fn stages(&self) -> &[StageReport] {
-        &self.record.stages
+        &self.stages
     }
 
     /// A run in which everything is cached, recorded like any other.
@@ -70,7 +76,7 @@ impl Recalled {
         observer: &dyn Observer,
     ) -> Result<RunReport, RunError> {
         let (begun, started) = (Instant::now(), jiff::Timestamp::now());
-        let Record { run: like, summary, sources, stages, exported, .. } = self.record;
+        let Self { record: Record { run: like, summary, sources, stages: text, exported, .. }, stages, .. } = self;
         let run = store.create_run(lock)?;
         let folder = store.run_folder(&run);
         labels.write_any(&folder)?;
@@ -95,12 +101,13 @@ impl Recalled {
             seconds: 0.0,
             variant: None,
             sweep: Vec::new(),
-            stages,
+            stages: &*text,
             exported,
             sources,
         };
         report.seconds = begun.elapsed().as_secs_f64();
         report.write_soon(&folder)?;
+        let report = report.with_stages(stages);
         // It is only there for speed: whoever misses it reads the report.
         let _ = summary.like(&report).write(&folder);
         Ok(report)

@@ -6,6 +6,7 @@ use std::{
 
 use refit_cache::{Digest, RunId, Standing, Store, Witness};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::Question;
 use crate::run::{RunSummary, SourceReport, StageReport, StageState};
@@ -15,7 +16,7 @@ pub(super) const VERSION: u32 = 2;
 
 /// What is kept of a run that ended with every stage's result in the store.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Record<S = Vec<StageReport>> {
+pub(crate) struct Record<S = Box<RawValue>> {
     pub(super) version: u32,
     pub(super) question: Digest,
     /// The run: what it set out to do is what the next one does.
@@ -27,7 +28,7 @@ pub(crate) struct Record<S = Vec<StageReport>> {
     /// What is listed of it.
     pub(super) summary: RunSummary,
     pub(super) sources: BTreeMap<String, SourceReport>,
-    /// Every stage, cached, in the order of the graph.
+    /// Every stage, cached, in the order of the graph: the text that the next report takes over as it stands.
     pub(super) stages: S,
     /// What is copied out: path relative to the pipeline's folder → `stage.port`.
     pub(super) exported: BTreeMap<String, String>,
@@ -82,7 +83,8 @@ impl Record<CachedStages<'_>> {
     }
 }
 
-/// Puts a file where there may be an older one: readers find the one or the other, whole.
+/// Puts a file where there may be an older one: readers find the one or the other, whole. Unlike
+/// [`refit_cache::write_atomic_with`] it waits for no disk: what is lost with the power is only made again.
 pub(super) fn replace(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder)?;

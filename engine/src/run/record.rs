@@ -7,7 +7,7 @@ use std::{
 use indexmap::IndexMap;
 use refit_cache::{Digest, RunId, StepKey};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{RunError, RunOptions, SweepRun, VariantOf, Verdict, summary::read_json};
 use crate::{graph::Pipeline, plan::Reason, stage::StageError};
@@ -114,7 +114,7 @@ pub struct SourceReport {
 
 /// A run as it is kept and as `--json` prints it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunReport {
+pub struct RunReport<S = Vec<StageReport>> {
     /// The run.
     pub run: RunId,
     /// The pipeline's name.
@@ -126,7 +126,7 @@ pub struct RunReport {
     /// Wall time in seconds.
     pub seconds: f64,
     /// Every stage, in the order of the graph.
-    pub stages: Vec<StageReport>,
+    pub stages: S,
     /// What was copied out: path relative to the pipeline's folder → `stage.port`.
     pub exported: BTreeMap<String, String>,
     /// What the sources were, as far as the run came to know them.
@@ -160,14 +160,23 @@ impl RunReport {
         })
     }
 
-    /// Writes the report of a run that made nothing: a crash may cost it.
-    pub(crate) fn write_soon(&self, folder: &Path) -> Result<(), RunError> {
-        Ok(fs_err::write(folder.join(Self::FILE), serde_json::to_vec(self).map_err(std::io::Error::from)?)?)
-    }
-
     /// Writes the report, whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunError> {
         Ok(refit_cache::write_atomic_with(&folder.join(Self::FILE), |file| Ok(serde_json::to_writer(file, self)?))?)
+    }
+}
+
+impl RunReport<&RawValue> {
+    /// Writes the report of a run that made nothing, its stages as another run's report has them: a crash may cost it.
+    pub(crate) fn write_soon(&self, folder: &Path) -> Result<(), RunError> {
+        let text = serde_json::to_vec(self).map_err(std::io::Error::from)?;
+        Ok(fs_err::write(folder.join(RunReport::<Vec<StageReport>>::FILE), text)?)
+    }
+
+    /// The same report with its stages as values.
+    pub(crate) fn with_stages(self, stages: Vec<StageReport>) -> RunReport {
+        let Self { run, pipeline, status, started, seconds, stages: _, exported, sources, variant, sweep } = self;
+        RunReport { run, pipeline, status, started, seconds, stages, exported, sources, variant, sweep }
     }
 }
 
