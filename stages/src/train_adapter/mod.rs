@@ -5,11 +5,10 @@ mod run;
 
 pub use params::TrainAdapterParams;
 use refit_engine::stage::{
-    ArtifactKind, InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError,
-    StepContext,
+    InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
-use crate::training;
+use crate::training::{self, ports};
 
 /// The stage kind.
 pub struct TrainAdapter;
@@ -20,23 +19,8 @@ impl Stage for TrainAdapter {
     const KIND: &'static str = "train-adapter";
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "Trains a bottleneck adapter (Houlsby, Pfeiffer, parallel) on tokens and writes it as the `adapters` library does.";
-    const INPUTS: &'static [InputPort] = &[
-        InputPort::required("model", &[ArtifactKind::Model], "the base model; it stays as it is"),
-        InputPort::required("tokens", &[ArtifactKind::Tokens], "what `tokenize` made with this model"),
-    ];
-    const OUTPUTS: &'static [OutputPort] = &[
-        OutputPort::new(
-            "adapter",
-            ArtifactKind::Adapter,
-            "the adapter with the lowest validation loss; the last one if there are no validation rows",
-        ),
-        OutputPort::new("last", ArtifactKind::Adapter, "the adapter after the last step"),
-        OutputPort::new(
-            "history",
-            ArtifactKind::History,
-            "`history.jsonl` (loss, validation loss, learning rate, tokens and seconds of each step), `curve.png`, `curve.svg`",
-        ),
-    ];
+    const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
+    const OUTPUTS: &'static [OutputPort] = &[ports::BEST, ports::LAST, ports::HISTORY];
     const RESOURCE: Resource = Resource::Accelerator;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;

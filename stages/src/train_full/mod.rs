@@ -9,7 +9,7 @@ use refit_engine::stage::{
     StepContext,
 };
 
-use crate::training;
+use crate::training::{self, ports};
 
 /// The stage kind.
 pub struct TrainFull;
@@ -20,21 +20,15 @@ impl Stage for TrainFull {
     const KIND: &'static str = "train-full";
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "Trains the weights of a model itself, all or chosen ones, and writes the model.";
-    const INPUTS: &'static [InputPort] = &[
-        InputPort::required("model", &[ArtifactKind::Model], "the model to start from"),
-        InputPort::required("tokens", &[ArtifactKind::Tokens], "what `tokenize` made with this model"),
-    ];
+    const INPUTS: &'static [InputPort] =
+        &[InputPort::required("model", &[ArtifactKind::Model], "the model to start from"), ports::TOKENS];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort::new(
             "model",
             ArtifactKind::Model,
             "a Hugging Face folder with the weights of the lowest validation loss; the last ones if there are no validation rows",
         ),
-        OutputPort::new(
-            "history",
-            ArtifactKind::History,
-            "`history.jsonl` (loss, validation loss, learning rate, tokens and seconds of each step), `curve.png`, `curve.svg`",
-        ),
+        ports::HISTORY,
     ];
     const RESOURCE: Resource = Resource::Accelerator;
     const MANNER: &'static [&'static str] = training::MANNER;

@@ -9,7 +9,7 @@ use refit_engine::stage::{
     StepContext,
 };
 
-use crate::training;
+use crate::training::{self, ports};
 
 /// The stage kind.
 pub struct TrainPreference;
@@ -22,7 +22,7 @@ impl Stage for TrainPreference {
     const SUMMARY: &'static str =
         "Trains a LoRA adapter to prefer better answers to worse ones: DPO, IPO, ORPO, SimPO or KTO.";
     const INPUTS: &'static [InputPort] = &[
-        InputPort::required("model", &[ArtifactKind::Model], "the base model; it stays as it is"),
+        ports::BASE,
         InputPort::required(
             "tokens",
             &[ArtifactKind::Tokens],
@@ -35,12 +35,8 @@ impl Stage for TrainPreference {
         ),
     ];
     const OUTPUTS: &'static [OutputPort] = &[
-        OutputPort::new(
-            "adapter",
-            ArtifactKind::Adapter,
-            "the adapter with the lowest validation loss; the last one if there are no validation rows",
-        ),
-        OutputPort::new("last", ArtifactKind::Adapter, "the adapter after the last step"),
+        ports::BEST,
+        ports::LAST,
         OutputPort::new(
             "history",
             ArtifactKind::History,

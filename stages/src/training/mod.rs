@@ -5,6 +5,7 @@ pub(crate) mod bench;
 mod curve;
 mod foresight;
 mod params;
+pub(crate) mod ports;
 mod rows;
 mod session;
 
