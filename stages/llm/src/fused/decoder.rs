@@ -9,10 +9,7 @@ use super::{
     matrix::Matrix,
     pass::{embed, head_of, through},
 };
-use crate::{
-    LlmError, Model,
-    model::{Batch, Row},
-};
+use crate::{LlmError, Model, model::PromptBatch};
 
 /// Rows under way in a generation: keys and values of all their tokens so far. One row is one lane.
 ///
@@ -55,29 +52,10 @@ impl<'m> Decoder<'m> {
     /// Reads prompts in one packed pass; each becomes a row behind those that are there. `logits` gets what follows the
     /// prompts, some of them at a time and in order.
     pub(crate) fn read(&mut self, prompts: &[&[u32]], logits: impl FnMut(&mut Lanes)) -> Result<(), LlmError> {
-        // A row's last token is only ever predicted, so a prompt is a row with one more, of which nothing is read.
-        let rows: Vec<(Vec<u32>, Vec<u8>)> = prompts
-            .iter()
-            .map(|prompt| {
-                let mut mask = vec![0; prompt.len()];
-                mask.push(1);
-                (prompt.iter().copied().chain([0]).collect(), mask)
-            })
-            .collect();
-        let rows: Vec<Row<'_>> = rows.iter().map(|(ids, mask)| Row { ids, mask }).collect();
-        let batch = Batch::with_prefix(&rows, self.prefix);
+        let PromptBatch { batch, own, last, .. } = PromptBatch::new(prompts, Some(self.prefix));
         let first = self.rows.len();
         let none = || CachedRow { own: vec![Pages::default(); self.shared.len()] };
         self.rows.extend(prompts.iter().map(|_| none()));
-        let (mut places, mut last) = (Vec::new(), vec![0; prompts.len()]);
-        let mut start = self.prefix;
-        for (&row, &own) in batch.order.iter().zip(&batch.own) {
-            places.push((first + row, start..start + own));
-            start += own;
-        }
-        for (&row, &source) in batch.target_rows.iter().zip(batch.sources()) {
-            last[row] = source;
-        }
         let pass = Shared::new(
             self.model,
             self.weights,
@@ -92,8 +70,8 @@ impl<'m> Decoder<'m> {
             if shared[layer].tokens() < prefix {
                 shared[layer].extend(pass.shape, qkv, 0..prefix);
             }
-            for (row, tokens) in &places {
-                rows[*row].own[layer].extend(pass.shape, qkv, tokens.clone());
+            for (row, tokens) in &own {
+                rows[first + row].own[layer].extend(pass.shape, qkv, tokens.clone());
             }
             pass.attend(scores, qkv, attended)
         });

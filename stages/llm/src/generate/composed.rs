@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     LlmError, Model,
-    model::{Batch, DecoderPass, Row, attend, capped, common_prefix, decoder_layer, ids, indices, values},
+    model::{DecoderPass, PromptBatch, attend, capped, decoder_layer, ids, indices, values},
 };
 
 /// Rows are dropped once at least this share of them is done: dropping copies the others' cache.
@@ -57,26 +57,10 @@ impl Decode for ComposedDecoder<'_> {
 
     /// One pass over the packed prompts.
     fn read(&mut self, prompts: &[&[u32]], choice: &mut Choice<'_>) -> Result<(), LlmError> {
-        // A row's last token is only ever predicted, so a prompt is a row with one more, of which nothing is read.
-        let rows: Vec<(Vec<u32>, Vec<u8>)> = prompts
-            .iter()
-            .map(|prompt| {
-                let mut mask = vec![0; prompt.len()];
-                mask.push(1);
-                (prompt.iter().copied().chain([0]).collect(), mask)
-            })
-            .collect();
-        let rows: Vec<Row<'_>> = rows.iter().map(|(ids, mask)| Row { ids, mask }).collect();
-        let prefix = if rows.len() > 1 { common_prefix(&rows) } else { 0 };
-        let batch = Batch::with_prefix(&rows, prefix);
-        let (mut places, mut last) = (vec![Vec::new(); prompts.len()], vec![0; prompts.len()]);
-        let mut start = prefix;
-        for (&row, &own) in batch.order.iter().zip(&batch.own) {
-            places[row] = (0..prefix).chain(start..start + own).collect();
-            start += own;
-        }
-        for (&row, &source) in batch.target_rows.iter().zip(batch.sources()) {
-            last[row] = source;
+        let PromptBatch { batch, prefix, own, last } = PromptBatch::new(prompts, None);
+        let mut places = vec![Vec::new(); prompts.len()];
+        for (row, tokens) in own {
+            places[row] = (0..prefix).chain(tokens).collect();
         }
         let model = self.model;
         let layout = PromptLayout::new(&places, model.config(), model.device());

@@ -13,6 +13,7 @@ mod linear;
 mod logits;
 mod noise;
 mod norm;
+mod prompts;
 mod rope;
 mod rows;
 mod weights;
@@ -38,6 +39,7 @@ pub(crate) use head::{HeadOutput, lm_head_loss};
 pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
+pub(crate) use prompts::PromptBatch;
 
 #[cfg(test)]
 mod family_tests;
