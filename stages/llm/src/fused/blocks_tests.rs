@@ -8,7 +8,7 @@ use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, Store
 use crate::{
     Device, Model, Precision,
     adapter::{Adapter, TargetModules},
-    model::{OwnedRows, Quantization, Randomness, Rows, SupervisedLoss, WeightForm},
+    model::{OwnedRows, Quantization, Randomness, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{Reference, learnable_rows},
     train::{NamedRow, Weights, Workers, accumulate, composed_gradient},
@@ -57,17 +57,13 @@ fn adapter(model: &Model) -> Adapter {
     adapter
 }
 
-fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
-    (0..rows.len()).map(|index| NamedRow { row: rows.row(index), index, name: index as u64 }).collect()
-}
-
 fn gradient(model: &Model, rows: &OwnedRows) -> (SupervisedLoss, Vec<f32>) {
     let adapter = adapter(model);
     let mut gradient = vec![0f32; adapter.values.len()];
     let loss = accumulate(
         model,
         &adapter,
-        &named(rows),
+        &NamedRow::all(rows),
         Weights::Every(0.05),
         RANDOMNESS,
         &mut Workers::new(2),
@@ -109,7 +105,7 @@ fn burn_operations_and_answers_see_the_same_numbers() {
         let loss = composed_gradient(
             model,
             &adapter,
-            &named(&rows),
+            &NamedRow::all(&rows),
             Weights::Every(0.05),
             RANDOMNESS,
             &mut Workers::new(2),

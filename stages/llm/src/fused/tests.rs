@@ -9,7 +9,7 @@ use crate::{
     model::{Batch, OwnedRows, Randomness, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
-    train::{NamedRow, Passed, Trainable, Weights, Workers, accumulate, composed_gradient},
+    train::{GradientBy, NamedRow, Trainable, Weights, Workers, accumulate, composed_gradient},
     weights::{Selection, TrainedWeights},
 };
 
@@ -86,28 +86,15 @@ fn adapter(model: &Model, targets: TargetModules) -> Adapter {
     adapter
 }
 
-fn named(rows: &OwnedRows) -> Vec<NamedRow<'_>> {
-    (0..rows.len()).map(|index| NamedRow { row: rows.row(index), index, name: index as u64 }).collect()
-}
-
 fn randomness(adapter: &Adapter) -> Randomness {
     Randomness { seed: 5, dropout: adapter.config.dropout, neftune_alpha: 0.0 }
 }
 
-type Gradients = fn(
-    &Model,
-    &dyn Trainable,
-    &[NamedRow<'_>],
-    Weights<'_>,
-    Randomness,
-    &mut Workers,
-    &mut [f32],
-) -> Result<Passed, crate::LlmError>;
-
-fn computed_full(by: Gradients, model: &Model, weights: &TrainedWeights, threads: usize) -> (f64, Vec<f32>) {
+fn computed_full(by: GradientBy, model: &Model, weights: &TrainedWeights, threads: usize) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; weights.values().len()];
     let (rows, workers, by_targets) = (learnable_rows(7), &mut Workers::new(threads), Weights::Every(0.05));
-    let passed = by(model, weights, &named(&rows), by_targets, Randomness::default(), workers, &mut gradient).unwrap();
+    let passed =
+        by(model, weights, &NamedRow::all(&rows), by_targets, Randomness::default(), workers, &mut gradient).unwrap();
     (passed.loss.mean(), gradient)
 }
 
@@ -164,10 +151,11 @@ fn gradients_by_weights_agree_with_finite_differences() {
     }
 }
 
-fn computed(by: Gradients, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
+fn computed(by: GradientBy, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; adapter.values.len()];
     let (weights, mut workers) = (Weights::Every(0.05), Workers::new(threads));
-    let passed = by(model, adapter, &named(rows), weights, randomness(adapter), &mut workers, &mut gradient).unwrap();
+    let passed =
+        by(model, adapter, &NamedRow::all(rows), weights, randomness(adapter), &mut workers, &mut gradient).unwrap();
     (passed.loss.mean(), gradient)
 }
 
@@ -255,12 +243,13 @@ fn dora_dropout_and_noise_are_those_of_burn_operations_and_any_number_of_threads
             for (adapter, neftune_alpha) in cases {
                 let name = format!("{name}, dora {}, noise {neftune_alpha}", adapter.config.dora);
                 let rows = learnable_rows(7);
-                let with = |by: Gradients, threads: usize| {
+                let with = |by: GradientBy, threads: usize| {
                     let mut gradient = vec![0f32; adapter.values.len()];
                     let randomness = Randomness { neftune_alpha, ..randomness(&adapter) };
                     let mut workers = Workers::new(threads);
                     let weights = Weights::Every(0.05);
-                    let passed = by(&model, &adapter, &named(&rows), weights, randomness, &mut workers, &mut gradient);
+                    let passed =
+                        by(&model, &adapter, &NamedRow::all(&rows), weights, randomness, &mut workers, &mut gradient);
                     (passed.unwrap().loss.mean(), gradient)
                 };
                 let found = with(accumulate, 1);
@@ -318,7 +307,7 @@ fn blocks_pieces_and_used_memory_change_nothing() {
     let (_, together) = computed(accumulate, &model, &adapter, &rows, 2);
     let mut alone = vec![0f32; adapter.values.len()];
     let mut workers = Workers::new(2);
-    for row in named(&rows) {
+    for row in NamedRow::all(&rows) {
         let weights = Weights::Every(0.05);
         accumulate(&model, &adapter, &[row], weights, Randomness::default(), &mut workers, &mut alone).unwrap();
     }
@@ -326,7 +315,8 @@ fn blocks_pieces_and_used_memory_change_nothing() {
     assert!(off < 1e-5, "{off}");
     let mut again = vec![0f32; adapter.values.len()];
     let weights = Weights::Every(0.05);
-    accumulate(&model, &adapter, &named(&rows), weights, Randomness::default(), &mut workers, &mut again).unwrap();
+    accumulate(&model, &adapter, &NamedRow::all(&rows), weights, Randomness::default(), &mut workers, &mut again)
+        .unwrap();
     assert_eq!(together, again);
 }
 
@@ -361,7 +351,8 @@ fn blocks_computed_again_change_no_bit() {
             let mut gradient = vec![0f32; trained.values().len()];
             let (rows, weights) = (learnable_rows(9), Weights::Every(0.05));
             let passed =
-                accumulate(&model, trained, &named(&rows), weights, randomness, workers, &mut gradient).unwrap();
+                accumulate(&model, trained, &NamedRow::all(&rows), weights, randomness, workers, &mut gradient)
+                    .unwrap();
             (passed, gradient)
         };
         let all = adapter(&model, TargetModules::AllLinear);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     LlmError, Model,
     fused::{self, ComputePath, TargetWeights},
-    model::{Batch, HeadOutput, Noise, Randomness, Row, SupervisedLoss, common_prefix, lm_head_loss, values},
+    model::{Batch, HeadOutput, Noise, Randomness, Row, Rows, SupervisedLoss, common_prefix, lm_head_loss, values},
 };
 
 /// A row of a batch, its place among all rows, and what names it in the whole training, for what is random.
@@ -21,6 +21,25 @@ pub(crate) struct NamedRow<'a> {
     pub(crate) index: usize,
     pub(crate) name: u64,
 }
+
+impl<'a> NamedRow<'a> {
+    /// Every row, named by its place.
+    pub(crate) fn all(rows: &'a (impl Rows + ?Sized)) -> Vec<Self> {
+        (0..rows.len()).map(|index| Self { row: rows.row(index), index, name: index as u64 }).collect()
+    }
+}
+
+/// [`accumulate`] or what stands in for it.
+#[cfg(test)]
+pub(crate) type GradientBy = fn(
+    &Model,
+    &dyn Trainable,
+    &[NamedRow<'_>],
+    Weights<'_>,
+    Randomness,
+    &mut Workers,
+    &mut [f32],
+) -> Result<Passed, LlmError>;
 
 /// How much the losses −ln p of some targets weigh in the gradient.
 #[derive(Clone, Copy)]

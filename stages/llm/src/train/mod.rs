@@ -19,9 +19,9 @@ mod workers;
 
 pub use crate::fused::ComputePath;
 pub use config::{Schedule, TrainConfig, Warmup};
-pub(crate) use gradient::{NamedRow, Weights, accumulate};
 #[cfg(test)]
-pub(crate) use gradient::{Passed, composed_gradient};
+pub(crate) use gradient::{GradientBy, composed_gradient};
+pub(crate) use gradient::{NamedRow, Weights, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub(crate) use likelihood::Likelihood;
 pub use objective::Objective;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Model,
     adapter::{Adapter, LoraConfig},
-    model::{OwnedRows, Randomness, Rows},
+    model::{OwnedRows, Randomness},
     reference::{self, Reference, learnable_rows},
     weights::{Selection, TrainedWeights},
 };
@@ -25,8 +25,7 @@ fn randomness(adapter: &dyn Trainable) -> Randomness {
 }
 
 fn gradient(model: &Model, adapter: &dyn Trainable, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
-    let named: Vec<NamedRow<'_>> =
-        (0..rows.len()).map(|i| NamedRow { row: rows.row(i), index: i, name: i as u64 }).collect();
+    let named = NamedRow::all(rows);
     let supervised: usize = named.iter().map(|n| n.row.supervised()).sum();
     let mut total = vec![0f32; adapter.values().len()];
     let (weights, mut workers) = (Weights::Every(1.0 / supervised as f64), Workers::new(threads));

@@ -9,7 +9,7 @@ use crate::{
     Model,
     model::{Batch, Row, Rows, values},
     reference,
-    train::{Schedule, TrainConfig, TrainSettings, accumulate, composed_gradient, train},
+    train::{GradientBy, Schedule, TrainConfig, TrainSettings, accumulate, composed_gradient, train},
 };
 
 fn cases() -> Vec<(String, Value)> {
@@ -52,7 +52,7 @@ fn logits_losses_and_gradients_are_those_of_the_library() {
             assert!((found.loss - expected).abs() < 1e-5 * expected, "{name} row {row}: {} {expected}", found.loss);
         }
         assert_eq!(adapter.tensors.len(), case["gradients"].as_object().unwrap().len(), "{name}");
-        for (path, by) in [("fused", accumulate as super::Gradients), ("burn", composed_gradient)] {
+        for (path, by) in [("fused", accumulate as GradientBy), ("burn", composed_gradient)] {
             let (loss, found) = gradient(by, &base, &adapter, &rows, 0.0, 2);
             let expected = case["steps"][0].as_f64().unwrap();
             assert!((loss - expected).abs() < 1e-5 * expected, "{name} {path}: {loss} {expected}");

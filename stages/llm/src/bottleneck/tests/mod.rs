@@ -10,9 +10,9 @@ use refit_checkpoint::ModelConfig;
 use super::{BottleneckAdapter, BottleneckConfig, BottleneckKind, ReductionFactor};
 use crate::{
     Device, Model,
-    model::{OwnedRows, Randomness, Rows},
+    model::{OwnedRows, Randomness},
     reference::{self, numbers},
-    train::{NamedRow, Passed, Trainable, Weights, Workers},
+    train::{GradientBy, NamedRow, Trainable, Weights, Workers},
 };
 
 const KINDS: [BottleneckKind; 3] = [BottleneckKind::Houlsby, BottleneckKind::Pfeiffer, BottleneckKind::Parallel];
@@ -46,27 +46,16 @@ fn adapter(config: BottleneckConfig, model: &ModelConfig) -> BottleneckAdapter {
     adapter
 }
 
-type Gradients = fn(
-    &Model,
-    &dyn Trainable,
-    &[NamedRow<'_>],
-    Weights<'_>,
-    Randomness,
-    &mut Workers,
-    &mut [f32],
-) -> Result<Passed, crate::LlmError>;
-
 /// The mean loss over the targets of all rows, and its gradient.
 fn gradient(
-    by: Gradients,
+    by: GradientBy,
     model: &Model,
     adapter: &dyn Trainable,
     rows: &OwnedRows,
     neftune_alpha: f64,
     threads: usize,
 ) -> (f64, Vec<f32>) {
-    let named: Vec<NamedRow<'_>> =
-        (0..rows.len()).map(|index| NamedRow { row: rows.row(index), index, name: index as u64 }).collect();
+    let named = NamedRow::all(rows);
     let supervised: usize = named.iter().map(|named| named.row.supervised()).sum();
     let randomness = Randomness { seed: 5, dropout: adapter.dropout(), neftune_alpha };
     let mut total = vec![0f32; adapter.values().len()];

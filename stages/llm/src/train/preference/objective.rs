@@ -111,9 +111,7 @@ impl<'a> Preference<'a> {
         policy: &dyn Trainable,
         workers: &mut Workers,
     ) -> Result<(f64, PreferenceMetrics), LlmError> {
-        let rows: Vec<NamedRow<'_>> = (0..self.rows.len())
-            .map(|index| NamedRow { row: self.rows.row(index), index, name: index as u64 })
-            .collect();
+        let rows = NamedRow::all(self.rows);
         let step = self.begin(model, policy, &rows, workers)?;
         let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
         let found: Vec<(usize, Likelihood)> =

@@ -9,8 +9,8 @@ use crate::{
     model::{OwnedRows, Randomness, Rows},
     reference,
     train::{
-        Likelihood, NamedRow, Objective, Passed, SnapshotPolicy, TrainConfig, TrainSettings, Trainable, Trained,
-        Weights, Workers, accumulate, composed_gradient, train_towards,
+        GradientBy, Likelihood, NamedRow, Objective, SnapshotPolicy, TrainConfig, TrainSettings, Trainable, Trained,
+        Workers, accumulate, composed_gradient, train_towards,
     },
 };
 
@@ -92,19 +92,9 @@ fn slopes_are_those_of_finite_differences() {
     }
 }
 
-type Gradients = fn(
-    &Model,
-    &dyn Trainable,
-    &[NamedRow<'_>],
-    Weights<'_>,
-    Randomness,
-    &mut Workers,
-    &mut [f32],
-) -> Result<Passed, crate::LlmError>;
-
 /// Loss and gradient of one optimizer step over all rows, the reference being `start`.
 fn step(
-    by: Gradients,
+    by: GradientBy,
     preference: &Preference<'_>,
     model: &Model,
     policy: &Adapter,
@@ -112,8 +102,7 @@ fn step(
 ) -> (f64, Vec<f32>) {
     let mut workers = Workers::new(threads);
     let rows = preference.rows();
-    let rows: Vec<NamedRow<'_>> =
-        (0..rows.len()).map(|index| NamedRow { row: rows.row(index), index, name: index as u64 }).collect();
+    let rows: Vec<NamedRow<'_>> = NamedRow::all(rows);
     let objective = Objective::Preference(preference);
     let begun = objective.begin(model, policy, &rows, &mut workers).unwrap();
     let mut gradient = vec![0f32; policy.values.len()];
