@@ -1,52 +1,77 @@
-use std::collections::HashMap;
-
-use crate::{
-    graph::{InputRef, Pipeline},
-    stage::Resource,
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    time::Duration,
 };
 
-/// How long stages will take together, by past times.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use crate::{
+    graph::{Pipeline, StageNode},
+    schedule::{Capacity, Demand, Permits, Scheduler, StepId},
+};
+
+/// How stages will run, by past times.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Estimate {
     /// From the first one's start to the last one's end, in seconds.
     pub seconds: f64,
     /// How many of them nobody knows the time of; they count as nothing.
     pub unknown: usize,
+    /// All of them in the order in which they start, by their places among the pipeline's stages.
+    pub order: Vec<StepId>,
 }
 
 impl Estimate {
-    /// Lets the stages that `seconds` tells of (none: it runs, but nobody knows how long) run in thought, at most `jobs` at a
-    /// time, one at a time on an accelerator, each when all it needs is there. Stages it does not tell of take no time.
-    pub fn of<'p>(pipeline: &'p Pipeline, jobs: usize, seconds: impl Fn(&str) -> Option<Option<f64>>) -> Self {
-        // When each stage, each place for a step and the accelerator become free.
-        let mut ends: HashMap<&'p str, f64> = HashMap::new();
-        let mut places = vec![0.0_f64; jobs.clamp(1, pipeline.stages.len().max(1))];
-        let (mut accelerator, mut last, mut unknown) = (0.0_f64, 0.0_f64, 0);
-        for node in pipeline.stages.stages() {
-            let needed = node.inputs.values().flat_map(InputRef::outputs);
-            let ready = needed.filter_map(|(stage, _)| ends.get(stage)).copied().fold(0.0, f64::max);
-            let Some(time) = seconds(&node.name) else {
-                ends.insert(&node.name, ready);
-                continue;
-            };
-            unknown += usize::from(time.is_none());
-            let shares = node.kind.resource == Resource::Accelerator;
-            let ready = if shares { ready.max(accelerator) } else { ready };
-            // The place that was free last before the stage is ready, else the one that is free first.
-            let waiting = |free: f64| (free > ready, if free > ready { free } else { -free });
-            let place = places.iter_mut().min_by(|a, b| {
-                let (a, b) = (waiting(**a), waiting(**b));
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-            });
-            let Some(place) = place else { continue };
-            let end = place.max(ready) + time.unwrap_or(0.0);
-            *place = end;
-            if shares {
-                accelerator = end;
+    /// Lets the run's own scheduler start the stages that `seconds` tells of (none: it runs, but nobody knows how long) in
+    /// thought, with what the machine has. Stages it does not tell of take no time. Of GPUs that were not looked for there
+    /// is one.
+    pub fn of(pipeline: &Pipeline, capacity: Capacity, seconds: impl Fn(&str) -> Option<Option<f64>>) -> Self {
+        let nodes: Vec<&StageNode> = pipeline.stages.stages().collect();
+        let time = |step: StepId| seconds(&nodes[step].name);
+        let known = |step: StepId| time(step).flatten().and_then(|time| Duration::try_from_secs_f64(time).ok());
+        let mut scheduler = Scheduler::new(nodes.len(), pipeline.stages.wires());
+        let has_gpus = !capacity.gpus.is_empty();
+        let mut permits = Permits::new(capacity);
+        let mut running = BinaryHeap::new();
+        let mut grants = HashMap::new();
+        let (mut now, mut order, mut ranked) = (Duration::ZERO, Vec::new(), false);
+        loop {
+            let mut found = Vec::new();
+            while let Some(step) = scheduler.due() {
+                if time(step).is_some() {
+                    found.push(step);
+                } else {
+                    scheduler.settle(step, true);
+                }
             }
-            last = last.max(end);
-            ends.insert(&node.name, end);
+            if !ranked {
+                scheduler.rank(known);
+                ranked = true;
+            }
+            for step in found {
+                let terms = &nodes[step].terms;
+                scheduler.enqueue(step, &foreseen(&terms.demand, has_gpus), terms.priority);
+            }
+            while let Some((step, grant)) = scheduler.start(&mut permits) {
+                order.push(step);
+                grants.insert(step, grant);
+                running.push(Reverse((now + known(step).unwrap_or_default(), step)));
+            }
+            let Some(Reverse((end, step))) = running.pop() else { break };
+            now = end;
+            scheduler.settle(step, true);
+            if let Some(grant) = grants.remove(&step) {
+                permits.give_back(grant);
+            }
         }
-        Self { seconds: last, unknown }
+        let unknown = order.iter().filter(|step| time(**step) == Some(None)).count();
+        Self { seconds: now.as_secs_f64(), unknown, order }
     }
+}
+
+fn foreseen(demand: &Demand, has_gpus: bool) -> Demand {
+    let mut demand = demand.clone();
+    if !has_gpus && (demand.gpu > 0 || demand.vram > 0) {
+        (demand.gpu, demand.vram, demand.accelerator) = (0, 0, true);
+    }
+    demand
 }

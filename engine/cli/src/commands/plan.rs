@@ -23,6 +23,7 @@ use crate::{
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
+    machine,
     ui::{Table, Ui, count, duration},
 };
 
@@ -65,7 +66,7 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     let jobs = args.jobs.map_or_else(|| environment.config.jobs(), usize::from);
     if let Some((_, recalled)) = recall::look(&args.pipeline, &args.selection, environment)? {
         let rows: Vec<Row<'_>> = recalled.stages().iter().map(Row::of_cached).collect();
-        return tell(recalled.pipeline(), &rows, (Estimate { seconds: 0.0, unknown: 0 }, jobs), args, ui);
+        return tell(recalled.pipeline(), &rows, (&Estimate::default(), jobs), args, ui);
     }
     let pipeline = open::pipeline(&args.pipeline, ui)?;
     let (selected, force) = args.selection.resolve(&pipeline)?;
@@ -80,14 +81,24 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     }
     let running: HashMap<&str, Option<f64>> =
         rows.iter().filter(|row| row.would_run()).map(|row| (row.stage, row.seconds)).collect();
-    let estimate = Estimate::of(&planned.pipeline, jobs, |stage| running.get(stage).copied());
-    tell(&planned.pipeline.name, &rows, (estimate, jobs), args, ui)
+    let device: String = args.device.clone().or_else(|| environment.config.device.clone()).unwrap_or_default().into();
+    let mut capacity = machine::capacity(&planned.pipeline, &environment.config, &device);
+    (capacity.steps, capacity.cpu) = (jobs, capacity.cpu.max(jobs as u32));
+    let estimate = Estimate::of(&planned.pipeline, capacity, |stage| running.get(stage).copied());
+    // What is known comes first, as it does in a run; then what runs, in the order of its turns; then what cannot.
+    let turns: HashMap<usize, usize> = estimate.order.iter().enumerate().map(|(turn, step)| (*step, turn)).collect();
+    let mut places = HashMap::with_capacity(turns.len());
+    for (place, node) in planned.pipeline.stages.stages().enumerate() {
+        places.extend(turns.get(&place).map(|turn| (node.name.as_str(), *turn)));
+    }
+    rows.sort_by_key(|row| (row.outlook == Outlook::Blocked, places.get(row.stage).copied()));
+    tell(&planned.pipeline.name, &rows, (&estimate, jobs), args, ui)
 }
 
 fn tell(
     pipeline: &str,
     rows: &[Row<'_>],
-    (estimate, jobs): (Estimate, usize),
+    (estimate, jobs): (&Estimate, usize),
     args: &PlanArgs,
     ui: Ui,
 ) -> Result<ExitCode, Failure> {
@@ -230,7 +241,7 @@ impl<'p> Row<'p> {
 }
 
 /// Prints a plan for people.
-pub(super) fn show(rows: &[Row<'_>], (estimate, jobs): (Estimate, usize), ui: Ui) -> Result<(), Failure> {
+pub(super) fn show(rows: &[Row<'_>], (estimate, jobs): (&Estimate, usize), ui: Ui) -> Result<(), Failure> {
     let mut table = Table::new();
     for Row { stage, outlook, seconds, reasons, .. } in rows {
         let unknown = if *outlook == Outlook::Run { "?" } else { "" };

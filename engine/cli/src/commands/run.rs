@@ -286,7 +286,7 @@ fn without_writing(
         });
         ui.data(&report.to_string())?;
     } else {
-        plan::show(&rows, (Estimate { seconds: 0.0, unknown: 0 }, 1), ui)?;
+        plan::show(&rows, (&Estimate::default(), 1), ui)?;
     }
     Ok(ExitCode::Ok)
 }
