@@ -3,6 +3,7 @@
 mod collected;
 mod difference;
 mod estimate;
+mod excerpt;
 mod history;
 mod leaves;
 mod lock_file;
@@ -18,6 +19,7 @@ pub(crate) use difference::parameter_changes;
 pub(crate) use outlook::files;
 
 pub use estimate::Estimate;
+pub use excerpt::excerpts;
 pub use history::History;
 pub use leaves::leaves;
 pub use lock_file::{LockFile, LockedSource};

@@ -4,6 +4,8 @@ use refit_cache::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::excerpts;
+
 /// Why a step must run. Typed, so that scripts can act on it and people can be told it in one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
@@ -122,7 +124,8 @@ impl fmt::Display for Reason {
             Self::KindChanged { old, new } => write!(f, "kind changed: {old} → {new}"),
             Self::KindVersion { old, new } => write!(f, "kind's version changed: {old} → {new}"),
             Self::Parameter { path, old, new } => {
-                write!(f, "parameter {path}: {} → {}", shown(old.as_ref()), shown(new.as_ref()))
+                let [old, new] = excerpts(old.as_ref(), new.as_ref());
+                write!(f, "parameter {path}: {old} → {new}")
             }
             Self::Input { port, old, new, cause } => {
                 write!(f, "input {port}: {} → {}", digest(*old), digest(*new))?;
@@ -164,16 +167,6 @@ pub fn sentence(reasons: &[Reason]) -> String {
         text.push_str(&format!("; … and {} more", reasons.len() - SHOWN));
     }
     text
-}
-
-fn shown(value: Option<&Value>) -> String {
-    const LONGEST: usize = 60;
-    let Some(value) = value else { return "(none)".into() };
-    let text = value.to_string();
-    if text.chars().count() <= LONGEST {
-        return text;
-    }
-    text.chars().take(LONGEST).chain(['…']).collect()
 }
 
 fn digest(digest: Option<Digest>) -> String {

@@ -14,9 +14,10 @@ impl Table {
         Self::default()
     }
 
-    /// Adds a row; rows may be of different lengths.
+    /// Adds a row; rows may be of different lengths. A cell is one line.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        let one_line = |cell: String| if cell.contains('\n') { cell.replace('\n', "⏎") } else { cell };
+        self.rows.push(cells.into_iter().map(Into::into).map(one_line).collect());
         self
     }
 

@@ -2,10 +2,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use refit_cache::{Digest, Store};
-use refit_engine::{graph::split_output, run::find_run};
+use refit_engine::{graph::split_output, plan::excerpts, run::find_run};
 use serde_json::{Value, json};
 
-use super::{RunRecord, state_name};
+use super::{
+    RunRecord,
+    condition::plain,
+    sheet::{FormatArgs, Sheet},
+    state_name,
+};
 use crate::{
     args::StoreOfArgs,
     commands::{open, scores::Scores},
@@ -24,9 +29,8 @@ pub(crate) struct DiffArgs {
     b: String,
     #[command(flatten)]
     store: StoreOfArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 const SCORES: &str = "scores";
@@ -55,7 +59,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
     let side = |text: &str| Ok::<_, Failure>(Side::read(&store, RunRecord::read(&store, &find_run(&store, text)?)?));
     let (a, b) = (side(&args.a)?, side(&args.b)?);
     let short = |inputs: &BTreeMap<String, Digest>| -> BTreeMap<String, Value> {
-        let shown = |digest: &Digest| if args.json { json!(digest) } else { json!(digest.short()) };
+        let shown = |digest: &Digest| if args.format.json { json!(digest) } else { json!(digest.short()) };
         inputs.iter().map(|(port, digest)| (port.clone(), shown(digest))).collect()
     };
     let parameters = differences(&a.parameters, &b.parameters);
@@ -63,7 +67,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
     // What a stage without a result read is not on record.
     inputs.retain(|(port, ..)| a.read_by_stage_of(port) && b.read_by_stage_of(port));
     let outputs = differences(&short(&a.outputs), &short(&b.outputs));
-    if args.json {
+    if args.format.json {
         let compared = json!({
             "a": a.record.id, "b": b.record.id,
             "parameters": as_json(&parameters),
@@ -74,19 +78,30 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
         ui.data(&compared.to_string())?;
         return Ok(ExitCode::Ok);
     }
+    if args.format.csv || args.format.md {
+        let mut sheet = Sheet::new(["what", "name", a.record.id.as_str(), b.record.id.as_str()]);
+        let scores = together(&a.scores, &b.scores);
+        for (what, rows) in [("parameter", &parameters), ("input", &inputs), ("output", &outputs), ("score", &scores)] {
+            for (name, a, b) in rows {
+                let cell = |value: &Option<Value>| value.as_ref().map(plain).unwrap_or_default();
+                sheet.row([what.to_owned(), name.clone(), cell(a), cell(b)]);
+            }
+        }
+        ui.data(&if args.format.csv { sheet.csv()? } else { sheet.markdown() })?;
+        return Ok(ExitCode::Ok);
+    }
     let mut table = Table::new();
     table.row(["", a.record.id.as_str(), b.record.id.as_str(), ""]);
     let time = |side: &Side| side.record.report.as_ref().map(|report| duration(report.seconds)).unwrap_or_default();
     table.row(["status", a.record.status(), b.record.status(), ""]);
     table.row(["time".to_owned(), time(&a), time(&b), String::new()]);
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let rounded = |value: &Value| value.as_f64().map_or_else(|| plain(value), score);
-    section(&mut table, "parameters", &parameters, plain);
-    section(&mut table, "inputs", &inputs, plain);
-    section(&mut table, "outputs", &outputs, plain);
+    section(&mut table, "parameters", &parameters, cells);
+    section(&mut table, "inputs", &inputs, each(plain));
+    section(&mut table, "outputs", &outputs, each(plain));
     let states = |side: &Side| side.stages.iter().map(|(name, state)| (name.clone(), json!(state))).collect();
-    section(&mut table, "stages", &differences(&states(&a), &states(&b)), plain);
-    section(&mut table, SCORES, &together(&a.scores, &b.scores), rounded);
+    section(&mut table, "stages", &differences(&states(&a), &states(&b)), each(plain));
+    section(&mut table, SCORES, &together(&a.scores, &b.scores), each(rounded));
     ui.data(&table.text())?;
     if parameters.is_empty() && inputs.is_empty() {
         ui.say("parameters and inputs are the same");
@@ -155,17 +170,35 @@ fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Diff
     together(a, b).into_iter().filter(|(_, a, b)| a != b).collect()
 }
 
+/// Each side of a difference for itself.
+fn each(shown: impl Fn(&Value) -> String) -> impl Fn(Option<&Value>, Option<&Value>) -> [String; 2] {
+    move |a, b| [a, b].map(|value| value.map_or_else(|| "–".into(), &shown))
+}
+
+/// Parameters: what is long or of several lines is shown where it differs.
+fn cells(a: Option<&Value>, b: Option<&Value>) -> [String; 2] {
+    const WIDEST: usize = 60;
+    let shown = each(plain)(a, b);
+    let is_plain = |text: &String| !text.contains('\n') && text.chars().count() <= WIDEST;
+    if shown.iter().all(is_plain) { shown } else { excerpts(a, b) }
+}
+
 /// Rows under a title; of scores, how much they changed stands behind.
-fn section(table: &mut Table, title: &str, rows: &Differences, shown: impl Fn(&Value) -> String) {
+fn section(
+    table: &mut Table,
+    title: &str,
+    rows: &Differences,
+    shown: impl Fn(Option<&Value>, Option<&Value>) -> [String; 2],
+) {
     let changes = title == SCORES;
     if rows.is_empty() {
         return;
     }
-    let cell = |value: &Option<Value>| value.as_ref().map_or_else(|| "–".into(), &shown);
     table.row([""]).row([title]);
     for (name, a, b) in rows {
         let change = if changes { change(a.as_ref(), b.as_ref()) } else { String::new() };
-        table.row([format!("  {name}"), cell(a), cell(b), change]);
+        let [a, b] = shown(a.as_ref(), b.as_ref());
+        table.row([format!("  {name}"), a, b, change]);
     }
 }
 

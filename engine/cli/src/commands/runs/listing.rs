@@ -1,6 +1,6 @@
 //! A list of runs as a table, as CSV and as Markdown.
 
-use super::{Row, columns::Column};
+use super::{Row, columns::Column, sheet::Sheet};
 use crate::{
     failure::Failure,
     ui::{Table, Ui, count, width},
@@ -21,8 +21,8 @@ const GAP: usize = 2;
 pub(super) fn print(rows: &[Row<'_>], columns: Vec<Column>, format: Format, ui: Ui) -> Result<(), Failure> {
     match format {
         Format::Table => table(rows, columns, ui),
-        Format::Csv => Ok(ui.data(csv(rows, &columns)?.trim_end())?),
-        Format::Markdown => Ok(ui.data(&markdown(rows, &columns))?),
+        Format::Csv => Ok(ui.data(&sheet(rows, &columns, Column::exact, |column| &column.0).csv()?)?),
+        Format::Markdown => Ok(ui.data(&sheet(rows, &columns, Column::cell, Column::title).markdown())?),
     }
 }
 
@@ -68,24 +68,15 @@ fn color(status: &str) -> &'static str {
     }
 }
 
-fn csv(rows: &[Row<'_>], columns: &[Column]) -> Result<String, Failure> {
-    let failed = |error: csv::Error| std::io::Error::other(error);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(columns.iter().map(|column| &column.0)).map_err(failed)?;
+fn sheet(
+    rows: &[Row<'_>],
+    columns: &[Column],
+    cell: impl Fn(&Column, &Row<'_>) -> String,
+    title: fn(&Column) -> &str,
+) -> Sheet {
+    let mut sheet = Sheet::new(columns.iter().map(title));
     for row in rows {
-        writer.write_record(columns.iter().map(|column| column.exact(row))).map_err(failed)?;
+        sheet.row(columns.iter().map(|column| cell(column, row)));
     }
-    let bytes = writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn markdown(rows: &[Row<'_>], columns: &[Column]) -> String {
-    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
-    let mut lines = vec![
-        line(columns.iter().map(|column| escaped(column.title())).collect()),
-        line(columns.iter().map(|_| "---".to_owned()).collect()),
-    ];
-    lines.extend(rows.iter().map(|row| line(columns.iter().map(|column| escaped(&column.cell(row))).collect())));
-    lines.join("\n")
+    sheet
 }

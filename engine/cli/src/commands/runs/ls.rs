@@ -9,6 +9,7 @@ use super::{
     condition::compare,
     filter::{FilterArgs, expect_known},
     listing::{self, Format},
+    sheet::FormatArgs,
 };
 use crate::{
     args::StoreOfArgs,
@@ -21,7 +22,6 @@ use crate::{
 
 /// Arguments of `runs ls`.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct LsArgs {
     #[command(flatten)]
     store: StoreOfArgs,
@@ -39,15 +39,8 @@ pub(crate) struct LsArgs {
     /// At most so many; 0 for all.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
-    /// Print one JSON object.
-    #[arg(long, group = "format")]
-    json: bool,
-    /// Print comma-separated values, in full.
-    #[arg(long, group = "format")]
-    csv: bool,
-    /// Print a Markdown table.
-    #[arg(long, group = "format")]
-    md: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Lists runs, newest first unless another order is asked for.
@@ -72,7 +65,7 @@ pub(super) fn ls(args: &LsArgs, ui: Ui, environment: &Environment) -> Result<Exi
         expect_known(&rows, name)?;
     }
     let more = total - rows.len();
-    if args.json {
+    if args.format.json {
         let runs: Vec<Value> = rows.iter().map(Row::as_json).collect();
         ui.data(&json!({ "runs": runs, "more": more }).to_string())?;
         return Ok(ExitCode::Ok);
@@ -83,7 +76,7 @@ pub(super) fn ls(args: &LsArgs, ui: Ui, environment: &Environment) -> Result<Exi
         names => Breadth::Named(names),
     };
     let columns = Column::choose(&rows, breadth);
-    let format = match (args.csv, args.md) {
+    let format = match (args.format.csv, args.format.md) {
         (true, _) => Format::Csv,
         (_, true) => Format::Markdown,
         _ => Format::Table,

@@ -10,6 +10,7 @@ mod plot;
 mod record;
 mod rm;
 mod row;
+mod sheet;
 mod show;
 mod tag;
 

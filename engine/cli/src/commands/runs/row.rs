@@ -27,6 +27,11 @@ impl<'s> Row<'s> {
         Ok(runs(store)?.into_iter().map(move |run| Self::read(store, &run, under_way)))
     }
 
+    /// One run.
+    pub(super) fn one(store: &'s Store, run: &RunId) -> Result<Self, StoreError> {
+        Ok(Self::read(store, run, under_way(store)?))
+    }
+
     fn read(store: &'s Store, run: &RunId, under_way: Option<Timestamp>) -> Self {
         let summary = RunSummary::read(store, run);
         let status = status(summary.status, run, under_way);

@@ -9,7 +9,13 @@ use refit_engine::{
 };
 use serde_json::{Value, json};
 
-use super::{RunRecord, state_name};
+use super::{
+    Row, RunRecord,
+    condition::plain,
+    row::FACTS,
+    sheet::{FormatArgs, Sheet},
+    state_name,
+};
 use crate::{
     args::StoreOfArgs,
     commands::{
@@ -30,14 +36,13 @@ pub(crate) struct ShowArgs {
     #[command(flatten)]
     store: StoreOfArgs,
     /// Print the run's pipeline file, with its overrides written into it.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "csv", "md"])]
     pipeline: bool,
     /// Print a file that the run's pipeline imports, as it was then.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "pipeline"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv", "md", "pipeline"])]
     import: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Shows one run.
@@ -58,13 +63,18 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
     }
     let scores = Scores::of(record.stages());
     let folder = store.run_folder(&record.id);
-    if args.json {
+    if args.format.json {
         let scores: Vec<Value> = scores.iter().map(Scores::as_json).collect();
         let shown = json!({
             "run": record.id, "name": record.labels.name, "tags": record.labels.tags, "status": record.status(), "folder": folder, "plan": record.plan,
             "report": record.report, "scores": scores,
         });
         ui.data(&shown.to_string())?;
+        return Ok(ExitCode::Ok);
+    }
+    if args.format.csv || args.format.md {
+        let sheet = sheet(&Row::one(&store, &record.id)?, record.stages());
+        ui.data(&if args.format.csv { sheet.csv()? } else { sheet.markdown() })?;
         return Ok(ExitCode::Ok);
     }
     let mut head = Table::new();
@@ -107,6 +117,28 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
         ui.data(&scores::table(&scores, ui.data_width()).join("\n"))?;
     }
     Ok(ExitCode::Ok)
+}
+
+/// All that is on record of a run, a value a line.
+fn sheet(row: &Row<'_>, stages: &[StageReport]) -> Sheet {
+    let mut sheet = Sheet::new(["what", "name", "value"]);
+    let facts = FACTS.iter().filter(|name| **name != "stages");
+    for (name, value) in facts.filter_map(|name| Some((name, row.value(name)?))) {
+        sheet.row(["fact", name, plain(&value).as_str()]);
+    }
+    for stage in stages {
+        sheet.row(["state", stage.name.as_str(), state_name(stage.state)]);
+        for (what, number) in [("seconds", stage.seconds), ("memory", stage.peak_memory.map(|bytes| bytes as f64))] {
+            if let Some(number) = number {
+                sheet.row([what, stage.name.as_str(), number.to_string().as_str()]);
+            }
+        }
+    }
+    let parameters = row.parameters().iter().map(|(name, value)| ("parameter", name, value));
+    for (what, name, value) in parameters.chain(row.summary.scores.iter().map(|(name, value)| ("score", name, value))) {
+        sheet.row([what, name.as_str(), plain(value).as_str()]);
+    }
+    sheet
 }
 
 /// The file that the run would be made from without overrides.
