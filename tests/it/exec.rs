@@ -178,6 +178,7 @@ fn a_failing_command_shows_its_last_lines_and_where_the_rest_is() {
         (root, "ROOT"), (r"step-[0-9a-f]{64}", "step-KEY"), (r"\d{8}T\d{6}-[0-9a-f]{6}", "RUN"), (r"in [\d.]+ m?s", "in TIME"),
         (r"nosuchcommand: (command )?not found", "nosuchcommand: not found"),
     ] }, { insta::assert_snapshot!(failed.stderr) });
+    assert!(sandbox.refit(["explain", "bad"]).expect_code(0).stdout.contains("full log: "));
     // What failed leaves nothing that could be taken for a result.
     assert_eq!(sandbox.refit(["run", "-k", "--json"]).expect_code(3).stages("failed").len(), 4);
 }
@@ -194,6 +195,7 @@ fn outputs_that_are_not_there_or_cannot_be_kept() {
         ("mkdir d; ln -s /etc d/etc", "d", &["the link `etc` in the output `out` leads out of it, to /etc"]),
         ("mkdir d; ln -s ../../../../../src.txt d/up", "d", &["the link `up` in the output `out` lead"]),
         ("ln -s /etc/hostname a.csv", "*.csv", &["the link `a.csv` in the output `out` leads out of it"]),
+        ("mkdir e; ln -s e a.csv", "*.csv", &["the link `a.csv` matches the output `out`, but leads to a folder"]),
         ("mkfifo d/pipe", "d/", &["`pipe` in the output `out` is a pipe, a socket or a device"]),
         ("mkfifo a.csv", "*.csv", &["`a.csv` in the output `out` is a pipe, a socket or a device"]),
     ] {

@@ -105,3 +105,18 @@ fn what_is_no_dvc_yaml_is_an_error_with_a_way_out() {
     }
     sandbox.refit(["import", "nowhere.yaml"]).expect_code(1);
 }
+
+#[test]
+fn scores_stay_scores_and_written_parameters_are_no_output() {
+    let sandbox = Sandbox::new();
+    sandbox.write("params.yaml", "lr: 0.5\n");
+    sandbox.write(
+        "dvc.yaml",
+        "stages:\n  train:\n    cmd: grep 0.5 params.yaml && echo '{\"loss\":0.25}' > out/eval.json\n    params: [lr]\n    metrics: [out/eval.json]\n",
+    );
+    sandbox.refit(["import", "dvc.yaml"]).expect_code(0);
+    let run = sandbox.refit(["run", "--json"]).expect_code(0);
+    assert_eq!(run.stage("train")["scores"]["loss"], 0.25);
+    assert_eq!(run.stage("train")["warnings"], serde_json::json!([]));
+    sandbox.refit(["best", "--metric", "train.loss"]).expect_code(0);
+}

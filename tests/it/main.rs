@@ -19,6 +19,7 @@ mod recall;
 mod remote;
 mod runs;
 mod schedule;
+mod scores;
 mod shipped;
 mod store;
 mod verify;

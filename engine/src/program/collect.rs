@@ -160,6 +160,14 @@ fn copy_of_link(port: &str, link: &Path, to: &Path, work: &Path) -> Result<(), S
     if !target.starts_with(work.canonicalize()?) {
         return Err(refused(port, &StoreError::LinkLeavesOutput { link: link.to_owned(), target }));
     }
+    if target.is_dir() {
+        let name = link.file_name().unwrap_or(link.as_os_str()).display();
+        return Err(StageError::new(
+            "program::bad_output",
+            format!("the link `{name}` matches the output `{port}`, but leads to a folder"),
+        )
+        .help("copy the folder instead of linking it (`cp -rL`)"));
+    }
     fs_err::copy(&target, to)?;
     Ok(())
 }

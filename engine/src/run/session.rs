@@ -337,7 +337,7 @@ impl<'a> Session<'a> {
             .outputs
             .iter()
             .map(|(port, tree)| (port.clone(), OutputReport { digest: tree.digest, bytes: tree.bytes, path: None }));
-        let scores = scores(self.scene.workshop.store, manifest.outputs.values());
+        let scores = scores(self.scene.workshop.store, &manifest.outputs);
         let report = StageReport {
             created: Some(manifest.created),
             key: Some(manifest.key),

@@ -62,7 +62,9 @@ pub(super) fn environment(
         environment.insert("REFIT_GPUS".to_owned(), gpus.join(",").into());
     }
     for (name, value, _) in params.env.entries() {
-        let value = value.map(OsString::from).or_else(|| step.variables.get(name).map(ToOwned::to_owned));
+        let value = value
+            .map(|value| OsString::from(value.into_owned()))
+            .or_else(|| step.variables.get(name).map(ToOwned::to_owned));
         match value {
             Some(value) => environment.insert(name.to_owned(), value),
             // What is not set for the caller is not set for the command.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -16,7 +16,9 @@ pub struct ExecParams {
     /// looked for in the pipeline's folder, and its bytes count as those of `tools` do.
     pub run: Command,
     /// What the command makes: the port's name, and where in its folder it is found. `a.txt` is a file or a folder,
-    /// `parts/` a folder, `parts/*.csv` all files that match (`**` crosses folders), put together to one folder.
+    /// `parts/` a folder, `parts/*.csv` all files that match (`**` crosses folders), put together to one folder. The numbers
+    /// of a JSON object at the port `metrics` are the stage's scores, and what stands in JSON lines at the port `history` can
+    /// be plotted.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub outputs: IndexMap<String, String>,
     /// Variables for the command: a list of `NAME` (its value now, which counts: another value runs the stage again) and
@@ -52,8 +54,30 @@ pub enum Command {
 pub enum Environment {
     /// `NAME` or `NAME=VALUE`.
     List(Vec<String>),
-    /// Names and values.
-    Map(IndexMap<String, String>),
+    /// Names and values; a number or a truth value is handed over as it would be written in JSON.
+    Map(IndexMap<String, Plain>),
+}
+
+/// A value that is text, or can be written as one in one way only.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Plain {
+    /// Handed over as it is.
+    Text(String),
+    /// As JSON writes it.
+    Number(serde_json::Number),
+    /// `true` or `false`.
+    Truth(bool),
+}
+
+impl Plain {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Number(number) => number.to_string().into(),
+            Self::Truth(truth) => truth.to_string().into(),
+        }
+    }
 }
 
 impl Default for Environment {
@@ -71,18 +95,18 @@ impl Environment {
     }
 
     /// Each name, with its value if that is given, and where it is written below `env`.
-    pub(super) fn entries(&self) -> Vec<(&str, Option<&str>, String)> {
+    pub(super) fn entries(&self) -> Vec<(&str, Option<Cow<'_, str>>, String)> {
         match self {
             Self::List(items) => items
                 .iter()
                 .enumerate()
                 .map(|(place, item)| match item.split_once('=') {
-                    Some((name, value)) => (name, Some(value), place.to_string()),
+                    Some((name, value)) => (name, Some(value.into()), place.to_string()),
                     None => (item.as_str(), None, place.to_string()),
                 })
                 .collect(),
             Self::Map(map) => {
-                map.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()), name.clone())).collect()
+                map.iter().map(|(name, value)| (name.as_str(), Some(value.text()), name.clone())).collect()
             }
         }
     }

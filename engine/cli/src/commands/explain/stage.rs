@@ -211,6 +211,9 @@ impl Explained {
             if let Some(error) = &report.error {
                 table.row([String::new(), format!("{}: {}", error.code, error.message)]);
                 table.row([String::new(), error.help.clone().unwrap_or_default()]);
+                if let Some(log) = &report.log {
+                    table.row([String::new(), format!("full log: {}", log.display())]);
+                }
             }
         }
         table.text()

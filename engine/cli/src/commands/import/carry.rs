@@ -58,7 +58,8 @@ impl<'f> Carried<'f> {
             let mut own = Names::default();
             let outs = stage.outs.iter().filter_map(|out| {
                 let path = self.inside(stage, out)?;
-                let port = own.of(&path);
+                let is_metrics = stage.metrics.as_ref() == Some(out);
+                let port = own.like(&path, if is_metrics { "metrics" } else { &path });
                 Some((path, port))
             });
             let outs: Vec<(String, String)> = outs.collect();
@@ -93,8 +94,8 @@ impl<'f> Carried<'f> {
 
     fn stage(&mut self, stage: &DvcStage, outs: &[(String, String)]) -> Value {
         let mut ports = Names::default();
-        for (path, _) in outs {
-            ports.of(path);
+        for (path, port) in outs {
+            ports.like(path, port);
         }
         let (mut inputs, mut place) = (Map::new(), Map::new());
         let mut script = Vec::new();
@@ -104,7 +105,11 @@ impl<'f> Carried<'f> {
             let Some(path) = self.inside(stage, file) else { continue };
             match keys.as_ref().map(|keys| self.parameters(stage, file, keys)) {
                 _ if paths.contains(&path) => {}
-                Some(Some(text)) => script.push(text),
+                Some(Some(text)) => {
+                    // It is no output, and a file that nobody declared would be warned of.
+                    script.push(format!("trap \"rm -f '$PWD/{path}'\" EXIT"));
+                    script.push(text);
+                }
                 Some(None) => {
                     self.remark(
                         stage,

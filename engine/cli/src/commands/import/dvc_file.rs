@@ -26,6 +26,8 @@ pub(super) struct DvcStage {
     pub(super) wdir: String,
     pub(super) deps: Vec<String>,
     pub(super) outs: Vec<String>,
+    /// The first of them that holds scores.
+    pub(super) metrics: Option<String>,
     /// File → the keys that count; none: the whole file.
     pub(super) params: Vec<(String, Option<Vec<String>>)>,
 }
@@ -214,6 +216,7 @@ impl DvcFile {
             wdir: ".".into(),
             deps: Vec::new(),
             outs: Vec::new(),
+            metrics: None,
             params: Vec::new(),
         };
         for (key, entry) in node.entries().into_iter().flatten() {
@@ -255,6 +258,9 @@ impl DvcFile {
                         if flags.get(flag).is_some_and(|value| *value != Value::Bool(false)) {
                             self.remark(entry, &format!("{flag} of {path}"), why);
                         }
+                    }
+                    if key == "metrics" {
+                        stage.metrics.get_or_insert_with(|| path.clone());
                     }
                     stage.outs.push(path);
                 }

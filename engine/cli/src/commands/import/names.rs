@@ -15,10 +15,15 @@ const LONGEST: usize = 56;
 impl Names {
     /// The name of a thing.
     pub(super) fn of(&mut self, thing: &str) -> String {
+        self.like(thing, thing)
+    }
+
+    /// The name of a thing, one like `like` if it has none yet.
+    pub(super) fn like(&mut self, thing: &str, like: &str) -> String {
         if let Some(name) = self.given.get(thing) {
             return name.clone();
         }
-        let name = self.fresh(thing);
+        let name = self.fresh(like);
         self.given.insert(thing.to_owned(), name.clone());
         name
     }

@@ -94,7 +94,8 @@ impl Column {
 /// the pipeline is for.
 fn scores(rows: &[Row<'_>], differing: bool) -> Vec<String> {
     let names: IndexSet<&String> = rows.iter().flat_map(|row| row.summary.scores.keys().rev()).collect();
-    let is_main = |name: &str| MAIN.contains(&metric(name));
+    // What a command scores it scores on purpose.
+    let is_main = |name: &str| MAIN.contains(&metric(name)) || !is_known(metric(name));
     let apart = |name: &str| differ(rows.iter().filter_map(|row| row.summary.scores.get(name)));
     let main = |name: &&String| !differing || is_main(name);
     let mut shown: Vec<&String> = names.iter().copied().filter(main).filter(|name| !differing || apart(name)).collect();
@@ -145,6 +146,13 @@ fn differ<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
 /// `rouge_l` of `after.rouge_l`.
 fn metric(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, metric)| metric)
+}
+
+/// Whether it is one of the metrics and counts that `evaluate` writes.
+fn is_known(metric: &str) -> bool {
+    const COUNTS: [&str; 4] = ["rows", "perplexity", "token_accuracy", "supervised_tokens"];
+    // Variants have the full names of their metrics.
+    metric.contains(':') || COUNTS.contains(&metric) || METRICS.iter().any(|known| known.name == metric)
 }
 
 /// Less is more important: the main metrics, then the others in the order of the manual, then unknown ones.

@@ -14,15 +14,21 @@ pub(super) struct Series {
 /// A row of a history.
 pub(super) type Row = Map<String, Value>;
 
+/// The port at which a command may put a file of a row a line.
+const HISTORY: &str = "history";
+
 /// The histories that a stage of a run made, as far as the store still holds them. A line that is no JSON ends one: the
 /// training was killed while it wrote.
 pub(super) fn histories(store: &Store, stage: &StageReport) -> Vec<Vec<Row>> {
     let manifest = stage.key.and_then(|key| store.manifest(&key).ok().flatten());
-    let trees = manifest.into_iter().flat_map(|manifest| manifest.outputs.into_values());
-    let files = trees.filter_map(|tree| {
-        let Content::Folder(entries) = tree.content else { return None };
-        let entry = entries.into_iter().find(|entry| entry.path == "history.jsonl")?;
-        fs_err::read_to_string(store.object_path(&entry.digest)).ok()
+    let outputs = manifest.into_iter().flat_map(|manifest| manifest.outputs);
+    let files = outputs.filter_map(|(port, tree)| {
+        let object = match tree.content {
+            Content::File(object) if port == HISTORY => object,
+            Content::File(_) => return None,
+            Content::Folder(entries) => entries.into_iter().find(|entry| entry.path == "history.jsonl")?.digest,
+        };
+        fs_err::read_to_string(store.object_path(&object)).ok()
     });
     files.map(|text| text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()).collect()
 }
