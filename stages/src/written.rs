@@ -86,6 +86,7 @@ impl From<GgufType> for Exactness {
 /// What a base, with its adapter, answers.
 pub(crate) struct Proof {
     answers: Answers,
+    prompts: Vec<Vec<u32>>,
     device: Device,
 }
 
@@ -98,21 +99,14 @@ impl Proof {
     ) -> Result<Self, StageError> {
         let device = device::select(step)?;
         tell(step, 0, "answering before");
-        let tokenizer = checkpoint.tokenizer().map_err(|error| model_error(&error))?;
-        let template = checkpoint.chat_template().ok();
-        let prompt = |question: &&str| match &template {
-            Some(template) => conversation::prompt(&tokenizer, template, &[Message::new("user", question)]),
-            None => tokenizer.encode(question),
-        };
-        let prompts = QUESTIONS.iter().map(prompt).collect::<Result<Vec<_>, _>>();
-        let prompts = prompts.map_err(|error| model_error(&error))?;
+        let prompts = prompts(checkpoint)?;
         let mut model = load(checkpoint, &device)?;
         if let Some(adapter) = adapter {
             model = model.with(adapter).map_err(|error| llm_error(&error))?;
         }
         let answers = Answers::of(&model, &prompts, ANSWER).map_err(|error| llm_error(&error))?;
         tell(step, 1, "writing");
-        Ok(Self { answers, device })
+        Ok(Self { answers, prompts, device })
     }
 
     /// Lets what was written answer the same and compares.
@@ -123,7 +117,16 @@ impl Proof {
         step: &StepContext,
     ) -> Result<(), StageError> {
         tell(step, 2, "answering after");
-        let found = load(&open_model(written)?, &self.device)?;
+        let written = open_model(written)?;
+        if let Some(question) = prompts(&written)?.iter().zip(&self.prompts).position(|(found, before)| found != before)
+        {
+            return Err(StageError::new(
+                "written::other_tokens",
+                format!("the tokenizer that was written cuts \"{}\" into other tokens", QUESTIONS[question]),
+            )
+            .help("this format cannot say how this tokenizer works: try `format: huggingface`; nothing was kept"));
+        }
+        let found = load(&written, &self.device)?;
         let Exactness { name, bound } = exactness;
         let agreement = self.answers.compare(&found).map_err(|error| llm_error(&error))?;
         step.fact("written.type", name);
@@ -152,6 +155,18 @@ impl Proof {
             ))),
         }
     }
+}
+
+/// The questions in the model's own template, if it has one.
+fn prompts(checkpoint: &Checkpoint) -> Result<Vec<Vec<u32>>, StageError> {
+    let tokenizer = checkpoint.tokenizer().map_err(|error| model_error(&error))?;
+    let template = checkpoint.chat_template().ok();
+    let prompt = |question: &&str| match &template {
+        Some(template) => conversation::prompt(&tokenizer, template, &[Message::new("user", question)]),
+        None => tokenizer.encode(question),
+    };
+    let prompts = QUESTIONS.iter().map(prompt).collect::<Result<Vec<_>, _>>();
+    prompts.map_err(|error| model_error(&error))
 }
 
 fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Model, StageError> {

@@ -105,6 +105,37 @@ fn what_a_format_needs_is_said() {
     assert!(told.contains("blocks are a form of `gguf` models alone"), "{told}");
 }
 
+/// The tiny model with one file of its folder changed, and the export of it as GGUF.
+fn changed(file: &str, change: impl Fn(&mut serde_json::Value)) -> Sandbox {
+    let sandbox = sandbox();
+    let path = sandbox.path("model").join(file);
+    let mut value = serde_json::from_str(&fs_err::read_to_string(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs_err::write(path, value.to_string()).unwrap();
+    sandbox.write("gguf.yaml", "name: gguf\nsources: { base: model }\nstages:\n  file: { uses: export, inputs: { model: base }, with: { format: gguf } }\n");
+    sandbox
+}
+
+#[test]
+fn what_gguf_has_no_form_for_is_said_or_refused() {
+    let of_mistral = |config: &mut serde_json::Value| {
+        config["model_type"] = "mistral".into();
+        config["sliding_window"] = 256.into();
+    };
+    let sandbox = changed("config.json", of_mistral);
+    let run = sandbox.refit(["run", "gguf.yaml", "--json", "--device", "cpu"]).expect_code(0);
+    let told = run.stage("file")["facts"]["written.positions"].clone();
+    assert!(told.as_str().unwrap().starts_with("256 of 512"), "{told}");
+
+    let refused = |file: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        changed(file, change).refit(["run", "gguf.yaml", "--device", "cpu"]).expect_code(3).stderr
+    };
+    let told = refused("config.json", &|config| config["partial_rotary_factor"] = 0.5.into());
+    assert!(told.contains("write::no_gguf_form") && told.contains("format: huggingface"), "{told}");
+    let told = refused("tokenizer.json", &|tokenizer| tokenizer["pre_tokenizer"]["add_prefix_space"] = true.into());
+    assert!(told.contains("written::other_tokens") && told.contains("format: huggingface"), "{told}");
+}
+
 #[test]
 fn other_tools_read_what_was_written() {
     let Some(peers) = std::env::var_os("REFIT_PEERS").map(PathBuf::from) else {

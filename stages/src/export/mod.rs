@@ -16,7 +16,7 @@ impl Stage for Export {
     type Params = ExportParams;
 
     const KIND: &'static str = "export";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Writes a model or an adapter for other tools: Hugging Face, GGUF, GGUF LoRA, MLX.";
     const INPUTS: &'static [InputPort] = &[
         InputPort::required("model", &[ArtifactKind::Model], "the model; for an adapter, its base"),

@@ -39,6 +39,9 @@ fn write_model(
     if adapter.is_some() {
         refuse_blocks(checkpoint, params.dequantize)?;
     }
+    if params.format == Format::Gguf {
+        checkpoint.check_gguf().map_err(|error| model_error(&error))?;
+    }
     let proof = Proof::of(checkpoint, adapter, step)?;
     let own = checkpoint.float_type().unwrap_or(FloatType::F32);
     let folder = step.output_folder("files")?;
@@ -47,10 +50,19 @@ fn write_model(
         let kept = params.number.map_or(GgufType::Float(own), NumberName::gguf);
         let file = folder.join("model.gguf");
         checkpoint.write_gguf(&file, kept, tensor).map_err(|error| model_error(&error))?;
+        tell_positions(checkpoint, &open_model(&file)?, step);
         proof.hold_against(&file, kept.into(), step)
     } else {
         let stored = params.float_or(own);
         checkpoint.write_folder(&folder, stored, tensor).map_err(|error| model_error(&error))?;
         proof.hold_against(&folder, stored.into(), step)
+    }
+}
+
+/// llama.cpp has no sliding window for some architectures; such a file is one of a model for texts within the window.
+fn tell_positions(source: &Checkpoint, written: &Checkpoint, step: &StepContext) {
+    let (all, kept) = (source.config().max_positions, written.config().max_positions);
+    if kept < all {
+        step.fact("written.positions", format!("{kept} of {all}: GGUF keeps no sliding window of this architecture"));
     }
 }

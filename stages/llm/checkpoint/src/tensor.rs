@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 use refit_blocks::BlockFormat;
 
@@ -13,6 +15,33 @@ pub struct HostTensor {
     pub shape: Vec<usize>,
     /// The values, row by row.
     pub values: Vec<f32>,
+}
+
+impl HostTensor {
+    /// Each row divided by its length, or by 1e-12 if that is more, as `torch.nn.functional.normalize` does it.
+    #[must_use]
+    pub fn with_unit_rows(mut self) -> Self {
+        let width = self.shape.last().copied().unwrap_or(1).max(1);
+        self.values.par_chunks_exact_mut(width).for_each(|row| {
+            let length = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
+            for value in row {
+                *value = (f64::from(*value) / length) as f32;
+            }
+        });
+        self
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Panics
+    /// When it has no such rows.
+    #[must_use]
+    pub(crate) fn rows(mut self, rows: Range<usize>) -> Self {
+        let width: usize = self.shape[1..].iter().product();
+        self.values = self.values[rows.start * width..rows.end * width].to_vec();
+        self.shape[0] = rows.len();
+        self
+    }
 }
 
 /// One matrix in the blocks its file has it in.

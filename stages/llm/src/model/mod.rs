@@ -44,4 +44,6 @@ pub(crate) use prompts::PromptBatch;
 #[cfg(test)]
 mod family_tests;
 #[cfg(test)]
+mod gguf_tests;
+#[cfg(test)]
 mod tests;

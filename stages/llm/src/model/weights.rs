@@ -162,9 +162,7 @@ impl Model {
             let name = format!("{}.weight", names.head);
             let mut rows = read(&name, &shape)?;
             if config.unit_head {
-                let mut plain = rows.decode();
-                plain.values.chunks_exact_mut(hidden).for_each(to_unit_length);
-                rows = StoredTensor::Plain(plain);
+                rows = StoredTensor::Plain(rows.decode().with_unit_rows());
             }
             matrix(&name, rows, shape, tables)?
         };
@@ -240,12 +238,4 @@ fn shifted(mut weight: Vec<f32>, offset: f32) -> Vec<f32> {
         *value += offset;
     }
     weight
-}
-
-/// As `torch.nn.functional.normalize` does.
-fn to_unit_length(row: &mut [f32]) {
-    let length = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
-    for value in row {
-        *value = (f64::from(*value) / length) as f32;
-    }
 }

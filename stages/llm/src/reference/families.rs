@@ -31,17 +31,8 @@ impl FamilyReference {
     /// With the weights that the script gives it.
     pub(crate) fn model(&self, device: &Device) -> Model {
         let shapes: std::collections::HashMap<_, _> = self.config.tensors().collect();
-        Model::build(self.config.clone(), device, |name| {
-            let shape = shapes[name].clone();
-            let (scale, shift) = match (name.contains("norm"), shape.len()) {
-                (true, _) => (0.125, 1.0 - self.config.norm_offset),
-                (false, 1) => (0.125, 0.0),
-                (false, _) => (0.375, 0.0),
-            };
-            let values = numbers(name, shape.iter().product()).map(|value| value * scale + shift).collect();
-            Ok(HostTensor { shape, values })
-        })
-        .unwrap()
+        Model::build(self.config.clone(), device, |name| Ok(family_weight(&self.config, name, shapes[name].clone())))
+            .unwrap()
     }
 
     /// With the values that the script gives it.
@@ -73,6 +64,17 @@ impl FamilyReference {
         let mut token = || (unit(&mut random) * 20.0) as u32;
         (0..7).map(|row| [1, 2, 3].into_iter().chain((0..=row % 5).map(|_| token())).collect()).collect()
     }
+}
+
+/// `weight` of the script.
+pub(crate) fn family_weight(config: &ModelConfig, name: &str, shape: Vec<usize>) -> HostTensor {
+    let (scale, shift) = match (name.contains("norm"), shape.len()) {
+        (true, _) => (0.125, 1.0 - config.norm_offset),
+        (false, 1) => (0.125, 0.0),
+        (false, _) => (0.375, 0.0),
+    };
+    let values = numbers(name, shape.iter().product()).map(|value| value * scale + shift).collect();
+    HostTensor { shape, values }
 }
 
 /// `numbers` of the script: in ±1, by a hash of the name.

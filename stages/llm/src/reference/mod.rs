@@ -14,7 +14,7 @@ use crate::{
     model::{OwnedRows, WeightForm},
 };
 
-pub(crate) use families::{FamilyReference, families, numbers};
+pub(crate) use families::{FamilyReference, families, family_weight, numbers};
 
 pub(crate) struct Reference {
     file: SafeTensors<'static>,

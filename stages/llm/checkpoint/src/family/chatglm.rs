@@ -1,11 +1,12 @@
 use serde_json::{Value, json};
 
-use super::{Definition, Family, GgufDefinition, GgufRows, glm};
+use super::{Definition, Family, GgufDefinition, glm};
 use crate::{
     CheckpointError, ModelConfig,
     config::{
         GgufConfig, HfConfig, LayerForm, LinearForm, LinearModule, NormForm, NormPlace, PartNames, Rotary, RotaryPairs,
     },
+    write::GgufKeys,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -13,7 +14,7 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "ChatGLMForConditionalGeneration",
     read_hf,
     own_keys,
-    gguf: Some(GgufDefinition { name: "chatglm", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition { write: write_gguf, ..glm::GGUF },
 };
 
 const NAMES: PartNames = PartNames {
@@ -87,7 +88,7 @@ fn refuse_other_forms(config: &HfConfig) -> Result<(), CheckpointError> {
     config.refuse_dropout()
 }
 
-fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
+pub(super) fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
     // llama.cpp has one architecture for both layouts of GLM-4.
     if config.has_tensor("blk.0.attn_q.weight") {
         return glm::read_gguf(config);
@@ -98,6 +99,11 @@ fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
         rotary.pairs = RotaryPairs::Neighbours;
     }
     Ok(model)
+}
+
+fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    keys.heads_fill_width(config)?;
+    keys.like_llama(config)
 }
 
 fn with_own_parts(model: &mut ModelConfig, bias: impl Fn(LinearModule) -> bool) {

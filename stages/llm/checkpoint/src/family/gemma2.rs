@@ -1,12 +1,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    Definition, Family, GgufDefinition, GgufRows,
-    parts::{FOUR_NORMS, in_turn},
+    Definition, Family, GgufDefinition, GgufFactors, GgufRows,
+    parts::{FOUR_NORMS, in_turn, interval},
 };
 use crate::{
     CheckpointError, ModelConfig,
     config::{Activation, GgufConfig, HfConfig, LayerForm},
+    write::GgufKeys,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -14,8 +15,19 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "Gemma2ForCausalLM",
     read_hf,
     own_keys,
-    gguf: Some(GgufDefinition { name: "gemma2", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition {
+        name: "gemma2",
+        read: read_gguf,
+        write: write_gguf,
+        rows: GgufRows::AsTheyAre,
+        factors: GgufFactors::None,
+    },
 };
+
+/// Every so many layers there is one that sees everything.
+const INTERVAL: usize = 2;
+/// Layers of the 27B.
+const LAYERS_27B: usize = 46;
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
     let mut model = like_gemma(config, Family::Gemma2, 8192)?;
@@ -31,12 +43,59 @@ fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
     let mut model = of_gemma(config.like_llama(Family::Gemma2)?);
     model.attention.cap = config.number("attn_logit_softcapping")?.map(|cap| cap as f32);
     model.logit_cap = config.number("final_logit_softcapping")?.map(|cap| cap as f32);
-    // GGUF does not hold `query_pre_attn_scalar`. As in llama.cpp, the 27B, known by its layers, has another one.
-    if model.layers == 46 {
-        model.attention.scale = ((model.hidden_size / model.heads.max(1)) as f32).sqrt().recip();
-    }
+    model.attention.scale = gguf_scale(&model, LAYERS_27B);
     let window = config.size("attention.sliding_window")?;
-    Ok(with_windows(model, &[true, false], window))
+    let sliding = interval(config.size(PATTERN)?.unwrap_or(INTERVAL));
+    Ok(with_windows(model, &sliding, window))
+}
+
+fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    let (Some(cap), Some(logit_cap)) = (config.attention.cap, config.logit_cap) else {
+        return keys.need(false, "its scores or its logits are not capped");
+    };
+    keys.need(config.tied_head, "its head is not the embedding")?;
+    write_windows(config, keys, INTERVAL, LAYERS_27B)?;
+    keys.float("attn_logit_softcapping", f64::from(cap));
+    keys.float("final_logit_softcapping", f64::from(logit_cap));
+    Ok(())
+}
+
+/// In GGUF: the interval of layers that see everything.
+pub(super) const PATTERN: &str = "attention.sliding_window_pattern";
+
+/// GGUF does not hold `query_pre_attn_scalar`. As in llama.cpp, the 27B, known by its layers, has another one than the others.
+pub(super) fn gguf_scale(model: &ModelConfig, layers_27b: usize) -> f32 {
+    let scalar = if model.layers == layers_27b { model.hidden_size / model.heads.max(1) } else { model.head_dim };
+    (scalar as f32).sqrt().recip()
+}
+
+/// What Gemma 2 and 3 have in common: layers with and without a window, of which llama.cpp takes every so many to be one
+/// without.
+pub(super) fn write_windows(
+    config: &ModelConfig,
+    keys: &mut GgufKeys<'_>,
+    usual: usize,
+    layers_27b: usize,
+) -> Result<(), CheckpointError> {
+    let same_scale = (config.attention.scale - gguf_scale(config, layers_27b)).abs() <= 1e-6 * config.attention.scale;
+    keys.need(same_scale, "its `query_pre_attn_scalar` is not that of the published models")?;
+    let windows = || config.layer_forms.iter().filter_map(|form| form.window);
+    keys.need(windows().all(|window| Some(window) == windows().next()), "its layers have several windows")?;
+    let fits = |every: &usize| {
+        let sliding = interval(*every);
+        (0..config.layers).all(|layer| config.layer_form(layer).window.is_some() == sliding[layer % *every])
+    };
+    let Some(every) = std::iter::once(usual).chain(1..=config.layers + 1).find(fits) else {
+        return keys.need(false, "its layers without a window come at no regular interval");
+    };
+    keys.like_llama(config)?;
+    if let Some(window) = windows().next() {
+        keys.count("attention.sliding_window", window);
+    }
+    if every != usual {
+        keys.count(PATTERN, every);
+    }
+    Ok(())
 }
 
 /// What Gemma 2 and 3 have in common.

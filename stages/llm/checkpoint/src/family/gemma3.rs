@@ -1,13 +1,14 @@
 use serde_json::{Value, json};
 
 use super::{
-    Definition, Family, GgufDefinition, GgufRows,
-    gemma2::{like_gemma, of_gemma, scalar},
-    parts::{HEAD_NORMS, in_turn},
+    Definition, Family, GgufDefinition, GgufFactors, GgufRows,
+    gemma2::{PATTERN, gguf_scale, like_gemma, of_gemma, scalar, write_windows},
+    parts::{HEAD_NORMS, in_turn, interval},
 };
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig, LayerForm, Rotary},
+    write::GgufKeys,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -15,13 +16,21 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "Gemma3ForCausalLM",
     read_hf,
     own_keys,
-    gguf: Some(GgufDefinition { name: "gemma3", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition {
+        name: "gemma3",
+        read: read_gguf,
+        write: write_gguf,
+        rows: GgufRows::AsTheyAre,
+        factors: GgufFactors::None,
+    },
 };
 
 /// Every so many layers there is one that sees everything.
 const INTERVAL: usize = 6;
 /// Base of the frequencies in layers with a window.
 const LOCAL_BASE: f64 = 10_000.0;
+/// Layers of the 27B.
+const LAYERS_27B: usize = 62;
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
     if config.flag("use_bidirectional_attention")? {
@@ -50,7 +59,7 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
     let window = config.number_or("sliding_window", Some(4096.0))?.map(|window| window as usize);
     let sliding = match config.sliding_layers(model.layers)? {
         Some(listed) => listed,
-        None => every(config.size("sliding_window_pattern")?.unwrap_or(INTERVAL)),
+        None => interval(config.size("sliding_window_pattern")?.unwrap_or(INTERVAL)),
     };
     Ok(with_kinds(model, &sliding, window, local, full))
 }
@@ -59,21 +68,33 @@ fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
     let mut model = of_gemma(config.like_llama(Family::Gemma3)?);
     model.norms.extend(HEAD_NORMS);
     model.logit_cap = config.number("final_logit_softcapping")?.map(|cap| cap as f32);
-    // As in llama.cpp, the 27B, known by its layers, has another scale than its head width says.
-    if model.layers == 62 {
-        model.attention.scale = ((model.hidden_size / model.heads.max(1)) as f32).sqrt().recip();
-    }
+    model.attention.scale = gguf_scale(&model, LAYERS_27B);
     let window = config.size("attention.sliding_window")?;
     let full = model.layer_forms[0].rotary.clone();
     let Some(full) = full else { return Ok(model) };
     let base = config.number("rope.freq_base_swa")?.unwrap_or(LOCAL_BASE);
     let local = Rotary { base, scaling: None, ..full.clone() };
-    Ok(with_kinds(model, &every(INTERVAL), window, local, full))
+    let sliding = interval(config.size(PATTERN)?.unwrap_or(INTERVAL));
+    Ok(with_kinds(model, &sliding, window, local, full))
 }
 
-/// Which layers of an interval have a window: all but its last.
-fn every(interval: usize) -> Vec<bool> {
-    (1..=interval.max(1)).map(|layer| !layer.is_multiple_of(interval.max(1))).collect()
+fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    write_windows(config, keys, INTERVAL, LAYERS_27B)?;
+    let turned = |windowed: bool| {
+        let forms = config.layer_forms.iter().filter(move |form| form.window.is_some() == windowed);
+        forms.map(|form| form.rotary.as_ref())
+    };
+    let (local, full) = (turned(true).next().flatten(), turned(false).next().flatten());
+    let alike = turned(true).all(|rotary| rotary == local) && turned(false).all(|rotary| rotary == full);
+    keys.need(alike, "layers of one kind turn by several bases")?;
+    if let Some(local) = local {
+        keys.need(local.scaling.is_none(), "positions in layers with a window are stretched")?;
+        keys.float("rope.freq_base_swa", local.base);
+    }
+    if let Some(cap) = config.logit_cap {
+        keys.float("final_logit_softcapping", f64::from(cap));
+    }
+    Ok(())
 }
 
 fn with_kinds(

@@ -1,14 +1,23 @@
 use serde_json::{Value, json};
 
-use super::{Definition, Family, parts::fused_gate_up};
+use super::{Definition, Family, GgufDefinition, GgufFactors, GgufRows, chatglm, parts::fused_gate_up};
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig, RotaryPairs},
+    write::GgufKeys,
 };
 
-/// In GGUF its architecture is `chatglm`, which has a file of its own.
 pub(super) const DEFINITION: Definition =
-    Definition { name: "glm", class: "GlmForCausalLM", read_hf, own_keys, gguf: None };
+    Definition { name: "glm", class: "GlmForCausalLM", read_hf, own_keys, gguf: GGUF };
+
+/// llama.cpp has one architecture for both layouts of GLM-4; `chatglm`'s file tells them apart.
+pub(super) const GGUF: GgufDefinition = GgufDefinition {
+    name: "chatglm",
+    read: chatglm::read_gguf,
+    write: write_gguf,
+    rows: GgufRows::AsTheyAre,
+    factors: GgufFactors::None,
+};
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
     like_glm(config, Family::Glm)
@@ -16,6 +25,10 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
 
 pub(super) fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
     Ok(of_glm(config.like_llama(Family::Glm)?))
+}
+
+pub(super) fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    keys.like_llama(config)
 }
 
 /// What transformers' two GLM families have in common.

@@ -1,6 +1,6 @@
 use super::{
-    Definition, Family, GgufDefinition, GgufRows,
-    glm::{like_glm, of_glm, own_keys},
+    Definition, Family, GgufDefinition,
+    glm::{self, like_glm, of_glm, own_keys},
 };
 use crate::{
     CheckpointError, ModelConfig,
@@ -12,7 +12,7 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "Glm4ForCausalLM",
     read_hf,
     own_keys,
-    gguf: Some(GgufDefinition { name: "glm4", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition { name: "glm4", read: read_gguf, ..glm::GGUF },
 };
 
 const NORMS: [NormForm; 4] = [

@@ -1,11 +1,11 @@
 use serde_json::{Value, json};
 
-use super::{Definition, Family};
+use super::{Definition, Family, llama};
 use crate::{CheckpointError, ModelConfig, config::HfConfig};
 
 /// llama.cpp keeps these models as `llama`.
 pub(super) const DEFINITION: Definition =
-    Definition { name: "mistral", class: "MistralForCausalLM", read_hf, own_keys, gguf: None };
+    Definition { name: "mistral", class: "MistralForCausalLM", read_hf, own_keys, gguf: llama::GGUF };
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
     let mut model = config.like_llama(Family::Mistral, 131_072)?;

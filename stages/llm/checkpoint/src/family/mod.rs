@@ -23,11 +23,12 @@ use std::fmt;
 use serde_json::{Value, json};
 
 pub(crate) use parts::{SEPARATE_LINEARS, TWO_NORMS};
-pub(crate) use tensors::{expected_tensors, gguf_name, is_norm};
+pub(crate) use tensors::{GgufPart, expected_tensors, gguf_parts, is_norm};
 
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig},
+    write::GgufKeys,
 };
 
 /// What a family's file says.
@@ -40,18 +41,22 @@ pub(crate) struct Definition {
     read_hf: fn(&HfConfig) -> Result<ModelConfig, CheckpointError>,
     /// What `config.json` says of a model beside what [`HfConfig::like_llama`] reads of it.
     own_keys: fn(&ModelConfig) -> Value,
-    /// GGUF files of the family, if they are read.
-    gguf: Option<GgufDefinition>,
+    /// GGUF files of the family.
+    gguf: GgufDefinition,
 }
 
 /// What a family's file says of GGUF.
 pub(crate) struct GgufDefinition {
-    /// `general.architecture`.
+    /// `general.architecture`; of several families that have one in common, the first in the list reads its files.
     name: &'static str,
     /// Reads the metadata.
     read: fn(&GgufConfig<'_>) -> Result<ModelConfig, CheckpointError>,
+    /// Writes the metadata, and refuses a model that llama.cpp would compute otherwise.
+    write: fn(&ModelConfig, &mut GgufKeys<'_>) -> Result<(), CheckpointError>,
     /// How the rows of q and k lie.
     rows: GgufRows,
+    /// Which divisors of rotary frequencies llama.cpp takes from tensors for this architecture.
+    factors: GgufFactors,
 }
 
 /// How the rows of q and k lie in GGUF.
@@ -61,6 +66,19 @@ pub(crate) enum GgufRows {
     AsTheyAre,
     /// Rows that turn together are neighbours, because llama.cpp turns neighbouring pairs for this architecture.
     RotaryPairs,
+    /// The same, and what the model has in one layer (q, k and v) are tensors of their own.
+    RotaryPairsApart,
+}
+
+/// Divisors of rotary frequencies that stand in tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufFactors {
+    /// None are read.
+    None,
+    /// `rope_freqs.weight`: Llama 3's rule.
+    Frequencies,
+    /// `rope_factors_short.weight` and `rope_factors_long.weight`: Phi-3's.
+    LongRope,
 }
 
 macro_rules! families {
@@ -137,9 +155,8 @@ impl Family {
 
     /// Reads the metadata of a GGUF file of some architecture.
     pub(crate) fn read_gguf(architecture: &str, config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-        let of_gguf = |family: &Self| family.definition().gguf.as_ref().filter(|gguf| gguf.name == architecture);
-        let found = Self::ALL.iter().find_map(of_gguf).ok_or_else(|| unsupported(Some(architecture)))?;
-        (found.read)(config)
+        let found = Self::find(|family| family.gguf.name == architecture);
+        (found.ok_or_else(|| unsupported(Some(architecture)))?.definition().gguf.read)(config)
     }
 
     fn find(wanted: impl Fn(&Definition) -> bool) -> Option<Self> {
@@ -150,8 +167,22 @@ impl Family {
         (self.definition().read_hf)(config)
     }
 
+    /// Writes the metadata of a GGUF file, tokenizer apart.
+    pub(crate) fn write_gguf(self, config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+        (self.definition().gguf.write)(config, keys)
+    }
+
+    /// `general.architecture` of its GGUF files.
+    pub(crate) fn gguf_architecture(self) -> &'static str {
+        self.definition().gguf.name
+    }
+
     pub(crate) fn gguf_rows(self) -> GgufRows {
-        self.definition().gguf.as_ref().map_or(GgufRows::AsTheyAre, |gguf| gguf.rows)
+        self.definition().gguf.rows
+    }
+
+    pub(crate) fn gguf_factors(self) -> GgufFactors {
+        self.definition().gguf.factors
     }
 }
 

@@ -64,6 +64,11 @@ pub(super) fn in_turn(list: &[bool], chosen: &LayerForm, other: &LayerForm) -> V
     list[..period].iter().map(|here| if *here { chosen.clone() } else { other.clone() }).collect()
 }
 
+/// Which layers of an interval are of the usual kind: all but its last.
+pub(super) fn interval(every: usize) -> Vec<bool> {
+    (1..=every.max(1)).map(|layer| layer < every.max(1)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
-use super::{Definition, Family, GgufDefinition, GgufRows, no_own_keys, parts::in_turn};
+use super::{Definition, Family, GgufDefinition, GgufFactors, GgufRows, no_own_keys, parts::in_turn};
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig, LayerForm},
+    write::GgufKeys,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -9,7 +10,13 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "Qwen2ForCausalLM",
     read_hf,
     own_keys: no_own_keys,
-    gguf: Some(GgufDefinition { name: "qwen2", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition {
+        name: "qwen2",
+        read: read_gguf,
+        write: write_gguf,
+        rows: GgufRows::AsTheyAre,
+        factors: GgufFactors::None,
+    },
 };
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
@@ -18,6 +25,14 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
 
 fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
     Ok(with_bias(config.like_llama(Family::Qwen2)?))
+}
+
+/// llama.cpp has no windows for Qwen2 and Qwen3.
+pub(super) fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    keys.whole_heads_turn(config)?;
+    keys.like_llama(config)?;
+    keys.within_windows(config);
+    Ok(())
 }
 
 fn with_bias(mut model: ModelConfig) -> ModelConfig {

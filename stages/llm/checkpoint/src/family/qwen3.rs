@@ -1,4 +1,8 @@
-use super::{Definition, Family, GgufDefinition, GgufRows, no_own_keys, parts::HEAD_NORMS, qwen2::with_windows};
+use super::{
+    Definition, Family, GgufDefinition, GgufFactors, GgufRows, no_own_keys,
+    parts::HEAD_NORMS,
+    qwen2::{with_windows, write_gguf},
+};
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig},
@@ -9,7 +13,13 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "Qwen3ForCausalLM",
     read_hf,
     own_keys: no_own_keys,
-    gguf: Some(GgufDefinition { name: "qwen3", read: read_gguf, rows: GgufRows::AsTheyAre }),
+    gguf: GgufDefinition {
+        name: "qwen3",
+        read: read_gguf,
+        write: write_gguf,
+        rows: GgufRows::AsTheyAre,
+        factors: GgufFactors::None,
+    },
 };
 
 fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {

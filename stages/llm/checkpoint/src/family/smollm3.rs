@@ -1,9 +1,13 @@
 use serde_json::{Value, json};
 
-use super::{Definition, Family, GgufDefinition, GgufRows, parts::in_turn};
+use super::{
+    Definition, Family, GgufDefinition, GgufFactors, GgufRows,
+    parts::{in_turn, interval},
+};
 use crate::{
     CheckpointError, ModelConfig,
     config::{GgufConfig, HfConfig, LayerForm},
+    write::GgufKeys,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -11,7 +15,13 @@ pub(super) const DEFINITION: Definition = Definition {
     class: "SmolLM3ForCausalLM",
     read_hf,
     own_keys,
-    gguf: Some(GgufDefinition { name: "smollm3", read: read_gguf, rows: GgufRows::RotaryPairs }),
+    gguf: GgufDefinition {
+        name: "smollm3",
+        read: read_gguf,
+        write: write_gguf,
+        rows: GgufRows::RotaryPairs,
+        factors: GgufFactors::None,
+    },
 };
 
 /// Every so many layers there is one without positions.
@@ -39,18 +49,21 @@ fn read_hf(config: &HfConfig) -> Result<ModelConfig, CheckpointError> {
                 format!("`no_rope_layers` has {} entries for {} layers", listed.len(), model.layers),
             ));
         }
-        None => every(config.size("no_rope_layer_interval")?.unwrap_or(INTERVAL)),
+        None => interval(config.size("no_rope_layer_interval")?.unwrap_or(INTERVAL)),
     };
     Ok(with_turns(model, &turns))
 }
 
 fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
-    Ok(with_turns(config.like_llama(Family::SmolLm3)?, &every(INTERVAL)))
+    Ok(with_turns(config.like_llama(Family::SmolLm3)?, &interval(INTERVAL)))
 }
 
-/// Which layers of an interval have positions: all but its last.
-fn every(interval: usize) -> Vec<bool> {
-    (1..=interval.max(1)).map(|layer| !layer.is_multiple_of(interval.max(1))).collect()
+fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
+    keys.whole_heads_turn(config)?;
+    let turns = interval(INTERVAL);
+    let as_there = |layer| config.layer_form(layer).rotary.is_some() == turns[layer % INTERVAL];
+    keys.need((0..config.layers).all(as_there), "other layers than every fourth are without positions")?;
+    keys.like_llama(config)
 }
 
 fn with_turns(mut model: ModelConfig, turns: &[bool]) -> ModelConfig {

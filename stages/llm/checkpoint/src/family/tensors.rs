@@ -1,7 +1,44 @@
-use crate::ModelConfig;
+use std::ops::Range;
+
+use super::GgufRows;
+use crate::{ModelConfig, config::LinearModule};
+
+/// Rows of a tensor that are a tensor in a GGUF file, mostly all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GgufPart {
+    /// Its name in the file.
+    pub(crate) name: String,
+    /// Which rows they are, if not all.
+    pub(crate) rows: Option<Range<usize>>,
+    /// The heads within which the file has pairs of rows that turn together as neighbours, if it has.
+    pub(crate) heads: Option<usize>,
+}
+
+/// What a GGUF file keeps of a tensor that Hugging Face calls `name`, in the order of its rows.
+pub(crate) fn gguf_parts(config: &ModelConfig, name: &str) -> Option<Vec<GgufPart>> {
+    let in_file = gguf_name(config, name)?;
+    let order = config.family.gguf_rows();
+    let module = name.rsplit_once('.').and_then(|(part, _)| config.linear_at(part)).map(|(_, module)| module);
+    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    if order == GgufRows::RotaryPairsApart && module == Some(LinearModule::QueryKeyValue) {
+        let part =
+            |end: &str, rows, heads| GgufPart { name: in_file.replace("attn_qkv", end), rows: Some(rows), heads };
+        return Some(vec![
+            part("attn_q", 0..queries, Some(config.heads)),
+            part("attn_k", queries..queries + keys, Some(config.kv_heads)),
+            part("attn_v", queries + keys..queries + 2 * keys, None),
+        ]);
+    }
+    let heads = match module {
+        Some(LinearModule::Query) => Some(config.heads),
+        Some(LinearModule::Key) => Some(config.kv_heads),
+        _ => None,
+    };
+    Some(vec![GgufPart { name: in_file, rows: None, heads: heads.filter(|_| order != GgufRows::AsTheyAre) }])
+}
 
 /// The name in a GGUF file of a tensor that Hugging Face calls `name`.
-pub(crate) fn gguf_name(config: &ModelConfig, name: &str) -> Option<String> {
+fn gguf_name(config: &ModelConfig, name: &str) -> Option<String> {
     let (part, suffix) = name.rsplit_once('.')?;
     if !matches!(suffix, "weight" | "bias") {
         return None;

@@ -6,4 +6,4 @@ mod reader;
 mod value;
 
 pub(crate) use file::GgufFile;
-pub(crate) use model::{GgufModel, half_split_rows, interleaved_rows, rotary_heads};
+pub(crate) use model::{GgufModel, half_split_rows, interleaved_rows};

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::{GgufFile, file::TensorEntry};
 use crate::{
     CheckpointError, HostTensor, ModelConfig, PackedTensor, StoredTensor,
-    config::{GgufFacts, LinearModule},
-    family::{GgufRows, gguf_name, is_norm},
+    config::GgufFacts,
+    family::{GgufPart, gguf_parts, is_norm},
     numbers::NumberFormat,
 };
 
@@ -37,21 +37,41 @@ impl GgufModel {
         &self.file
     }
 
-    fn entry(&self, name: &str, config: &ModelConfig) -> Option<&TensorEntry> {
-        self.file.entry(&gguf_name(config, name)?)
+    /// The tensors of the file that together are one of the model.
+    fn parts(&self, name: &str, config: &ModelConfig) -> Option<Vec<(GgufPart, &TensorEntry)>> {
+        let found = gguf_parts(config, name)?.into_iter().map(|part| {
+            let entry = self.file.entry(&part.name)?;
+            Some((part, entry))
+        });
+        found.collect()
     }
 
+    /// The shape of a tensor; of one in parts that do not fit together, that of a part that does not.
     pub(crate) fn shape(&self, name: &str, config: &ModelConfig) -> Option<Vec<usize>> {
-        Some(self.entry(name, config)?.shape.clone())
+        let parts = self.parts(name, config)?;
+        let mut shape = parts.first()?.1.shape.clone();
+        if parts.len() > 1 {
+            let fits = |(part, entry): &&(GgufPart, &TensorEntry)| {
+                entry.shape.first() == part.rows.as_ref().map(ExactSizeIterator::len).as_ref()
+                    && entry.shape.get(1..) == shape.get(1..)
+            };
+            if let Some((_, entry)) = parts.iter().find(|part| !fits(part)) {
+                return Some(entry.shape.clone());
+            }
+            shape[0] = parts.iter().map(|(_, entry)| entry.shape[0]).sum();
+        }
+        Some(shape)
     }
 
     /// Decodes a tensor, rows in Hugging Face's order.
     pub(crate) fn tensor(&self, name: &str, config: &ModelConfig) -> Result<Option<HostTensor>, CheckpointError> {
-        let Some(entry) = self.entry(name, config) else { return Ok(None) };
-        let mut values = entry.format.decode(self.file.bytes(entry));
-        self.file.release(entry);
-        if let Some(heads) = rotary_heads(name, config) {
-            values = half_split_rows(&values, entry.shape[0], heads);
+        let (Some(parts), Some(shape)) = (self.parts(name, config), self.shape(name, config)) else { return Ok(None) };
+        let mut values = Vec::new();
+        for (part, entry) in parts {
+            let found = entry.format.decode(self.file.bytes(entry));
+            self.file.release(entry);
+            let ordered = part.heads.map(|heads| half_split_rows(&found, entry.shape[0], heads));
+            values.append(&mut ordered.unwrap_or(found));
         }
         if config.norm_offset != 0.0 && is_norm(config, name) {
             // llama.cpp's converter adds the offset; Hugging Face's files are without it.
@@ -59,40 +79,37 @@ impl GgufModel {
                 *value -= config.norm_offset;
             }
         }
-        let tensor = HostTensor { shape: entry.shape.clone(), values };
+        let tensor = HostTensor { shape, values };
         tensor.check_finite(name).map(Some).map_err(|error| error.at(self.file.path()))
     }
 
     /// The same in its blocks, if it is a matrix of blocks: the order of rows is as good as theirs.
     pub(crate) fn stored(&self, name: &str, config: &ModelConfig) -> Result<Option<StoredTensor>, CheckpointError> {
-        let Some(entry) = self.entry(name, config) else { return Ok(None) };
-        let (NumberFormat::Blocks(format), &[rows, columns]) = (entry.format, entry.shape.as_slice()) else {
+        let (Some(parts), Some(shape)) = (self.parts(name, config), self.shape(name, config)) else { return Ok(None) };
+        let formats = || parts.iter().map(|(_, entry)| entry.format);
+        let (Some(NumberFormat::Blocks(format)), &[rows, columns]) = (formats().next(), shape.as_slice()) else {
             return Ok(self.tensor(name, config)?.map(StoredTensor::Plain));
         };
-        let bytes = match rotary_heads(name, config) {
-            Some(heads) => half_split_rows(self.file.bytes(entry), rows, heads),
-            None => self.file.bytes(entry).to_vec(),
-        };
-        self.file.release(entry);
+        // Parts in several kinds of blocks have no common form but floats.
+        if formats().any(|other| other != NumberFormat::Blocks(format)) {
+            return Ok(self.tensor(name, config)?.map(StoredTensor::Plain));
+        }
+        let mut bytes = Vec::new();
+        for (part, entry) in parts {
+            let found = self.file.bytes(entry);
+            match part.heads {
+                Some(heads) => bytes.append(&mut half_split_rows(found, entry.shape[0], heads)),
+                None => bytes.extend_from_slice(found),
+            }
+            self.file.release(entry);
+        }
         let tensor = PackedTensor { format, shape: [rows, columns], bytes };
         tensor.check_finite(name).map(|t| Some(StoredTensor::Packed(t))).map_err(|error| error.at(self.file.path()))
     }
 
-    /// How a tensor's numbers are kept.
+    /// How a tensor's numbers are kept; of one in parts, those of the first.
     pub(crate) fn format(&self, name: &str, config: &ModelConfig) -> Option<NumberFormat> {
-        Some(self.entry(name, config)?.format)
-    }
-}
-
-/// The heads over whose rows a tensor is reordered in the file, if it is.
-pub(crate) fn rotary_heads(name: &str, config: &ModelConfig) -> Option<usize> {
-    if config.family.gguf_rows() == GgufRows::AsTheyAre {
-        return None;
-    }
-    match config.linear_at(name.rsplit_once('.')?.0)?.1 {
-        LinearModule::Query => Some(config.heads),
-        LinearModule::Key => Some(config.kv_heads),
-        _ => None,
+        Some(self.parts(name, config)?.first()?.1.format)
     }
 }
 

@@ -54,6 +54,8 @@ const RULES: [SplitRule; 6] = [
             "lfm2",
             "dbrx",
             "smaug-bpe",
+            "chatglm-bpe",
+            "glm4",
         ],
         patterns: &[LLAMA3],
         whole_words: true,

@@ -7,5 +7,6 @@ mod gguf;
 mod shards;
 
 pub use float::FloatType;
+pub(crate) use gguf::GgufKeys;
 pub use gguf::{GgufLora, GgufType, LoraMatrix};
 pub use shards::write_safetensors;

@@ -133,11 +133,58 @@ fn what_a_family_does_not_have_is_refused_by_its_key() {
     refused_key("qwen3", "hidden_act", json!("relu"));
 }
 
-/// llama.cpp keeps the parts of `W_pack` apart.
+/// llama.cpp keeps the parts of `W_pack` apart, and knows by the layers how positions enter.
 #[test]
-fn baichuan_is_not_read_from_gguf() {
-    let mut file = Gguf::new();
-    file.text("general.architecture", "baichuan");
-    let (_guard, path) = file.write();
-    assert_eq!(refused(&path).code(), "config::unsupported_architecture");
+fn the_parts_of_baichuans_queries_keys_and_values_are_put_together() {
+    let baichuan = |layers: usize, rows_of_q: usize| {
+        let mut file = Gguf::new();
+        file.text("general.architecture", "baichuan").float("baichuan.attention.layer_norm_rms_epsilon", 1e-5);
+        for (key, value) in [
+            ("embedding_length", 32),
+            ("block_count", layers as u32),
+            ("attention.head_count", 4),
+            ("feed_forward_length", 24),
+            ("context_length", 64),
+        ] {
+            file.count(&format!("baichuan.{key}"), value);
+        }
+        let mut tensor = |name: &str, shape: &[usize]| _ = file.tensor(name, shape, &values(name, shape));
+        for (name, rows) in [("token_embd", 20), ("output", 20)] {
+            tensor(&format!("{name}.weight"), &[rows, 32]);
+        }
+        tensor("output_norm.weight", &[32]);
+        for layer in 0..layers {
+            for norm in ["attn_norm", "ffn_norm"] {
+                tensor(&format!("blk.{layer}.{norm}.weight"), &[32]);
+            }
+            for (name, shape) in [
+                ("attn_q", [rows_of_q, 32]),
+                ("attn_k", [64 - rows_of_q, 32]),
+                ("attn_v", [32, 32]),
+                ("attn_output", [32, 32]),
+                ("ffn_gate", [24, 32]),
+                ("ffn_up", [24, 32]),
+                ("ffn_down", [32, 24]),
+            ] {
+                tensor(&format!("blk.{layer}.{name}.weight"), &shape);
+            }
+        }
+        file.write()
+    };
+    for (layers, turns) in [(32, true), (40, false)] {
+        let (_guard, path) = baichuan(layers, 32);
+        let found = Checkpoint::open(&path).unwrap();
+        let config = found.config();
+        assert_eq!((config.layer_forms[0].rotary.is_some(), config.attention.slopes.is_none()), (turns, turns));
+        let packed = found.tensor("model.layers.1.self_attn.W_pack.weight").unwrap();
+        assert_eq!(packed.shape, [96, 32]);
+        for (part, rows) in ["attn_q", "attn_k"].iter().zip(packed.values.chunks(32 * 32)) {
+            assert_eq!(interleaved(rows, 32, 4), values(&format!("blk.1.{part}.weight"), &[32, 32]), "{part}");
+        }
+        assert_eq!(packed.values[2 * 32 * 32..], values("blk.1.attn_v.weight", &[32, 32]));
+    }
+    let (_guard, path) = baichuan(2, 32);
+    assert_eq!(refused(&path).code(), "config::unsupported");
+    let (_guard, path) = baichuan(32, 16);
+    assert_eq!(refused(&path).code(), "weights::wrong_shape");
 }

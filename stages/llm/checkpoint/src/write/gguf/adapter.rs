@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     CheckpointError, FloatType, HostTensor, ModelConfig,
-    family::gguf_name,
-    gguf::{GgufFile, half_split_rows, interleaved_rows, rotary_heads},
+    family::{GgufPart, gguf_parts},
+    gguf::{GgufFile, half_split_rows, interleaved_rows},
 };
 
 /// Which matrix of a LoRA update.
@@ -32,21 +32,10 @@ pub struct GgufLora<'a> {
 }
 
 impl GgufLora<'_> {
-    /// The name of a matrix in the file: `blk.0.attn_q.weight.lora_a`.
-    fn name(&self, weight: &str, matrix: LoraMatrix) -> Result<String, CheckpointError> {
-        let weight = gguf_name(self.model, weight).ok_or_else(|| {
-            CheckpointError::new("write::no_name", format!("the weight `{weight}` has no name in GGUF"))
-        })?;
-        let end = match matrix {
-            LoraMatrix::A => "lora_a",
-            LoraMatrix::B => "lora_b",
-        };
-        Ok(format!("{weight}.{end}"))
-    }
-
-    /// Rows of B are the rows of the weight, which the file may keep in another order.
-    fn heads(&self, weight: &str, matrix: LoraMatrix) -> Option<usize> {
-        (matrix == LoraMatrix::B).then(|| rotary_heads(weight, self.model)).flatten()
+    /// What the file has of a matrix: with a weight in parts go as many pairs of matrices, of which all A are alike.
+    fn parts(&self, weight: &str) -> Result<Vec<GgufPart>, CheckpointError> {
+        gguf_parts(self.model, weight)
+            .ok_or_else(|| CheckpointError::new("write::no_name", format!("the weight `{weight}` has no name in GGUF")))
     }
 
     /// Writes the file.
@@ -55,22 +44,35 @@ impl GgufLora<'_> {
     /// A disk that takes no more; numbers that the type does not hold.
     pub fn write(&self, path: &Path, stored: FloatType) -> Result<(), CheckpointError> {
         let mut metadata = Metadata::default();
-        metadata.text("general.architecture", self.model.family.name());
+        metadata.text("general.architecture", self.model.family.gguf_architecture());
         metadata.text("general.type", "adapter");
         metadata.text("general.name", &self.model.name);
         metadata.text("adapter.type", "lora");
         metadata.float("adapter.lora.alpha", self.alpha);
         metadata.count("general.file_type", super::GgufType::Float(stored).file_type() as usize);
         let kind = TensorType::Float(stored);
-        let plan = |(weight, matrix, tensor): &(String, LoraMatrix, HostTensor)| {
-            Ok(Planned { name: self.name(weight, *matrix)?, shape: tensor.shape.clone(), kind })
-        };
-        let tensors = self.matrices.iter().map(plan).collect::<Result<Vec<_>, CheckpointError>>()?;
-        let mut matrices = self.matrices.iter();
-        write_file(path, &metadata, &tensors, |_| {
-            let (weight, matrix, tensor) = matrices.next().expect("invariant: tensors are asked for in order");
+        let (mut planned, mut sources) = (Vec::new(), Vec::new());
+        for (weight, matrix, tensor) in &self.matrices {
+            for part in self.parts(weight)? {
+                let mut shape = tensor.shape.clone();
+                if let Some(rows) = part.rows.as_ref().filter(|_| *matrix == LoraMatrix::B) {
+                    shape[0] = rows.len();
+                }
+                planned.push(Planned { name: matrix.name_for(&part), shape, kind });
+                sources.push((part, *matrix, tensor));
+            }
+        }
+        let mut sources = sources.into_iter();
+        write_file(path, &metadata, &planned, |_| {
+            let (part, matrix, tensor) = sources.next().expect("invariant: tensors are asked for in order");
             let mut tensor = tensor.clone();
-            if let Some(heads) = self.heads(weight, *matrix) {
+            if matrix == LoraMatrix::A {
+                return Ok(tensor);
+            }
+            if let Some(rows) = part.rows {
+                tensor = tensor.rows(rows);
+            }
+            if let Some(heads) = part.heads {
                 tensor.values = interleaved_rows(&tensor.values, tensor.shape[0], heads);
             }
             Ok(tensor)
@@ -83,16 +85,41 @@ impl GgufLora<'_> {
     /// A file that cannot be read or lacks one of them.
     pub fn read(&self, path: &Path) -> Result<Vec<HostTensor>, CheckpointError> {
         let file = GgufFile::open(path)?;
-        let read = |(weight, matrix, _): &(String, LoraMatrix, HostTensor)| {
-            let name = self.name(weight, *matrix)?;
-            let mut found = file.tensor(&name).ok_or_else(|| {
+        let tensor = |name: String| {
+            file.tensor(&name).ok_or_else(|| {
                 CheckpointError::new("weights::missing_tensor", format!("`{name}` is not in the file")).at(path)
-            })?;
-            if let Some(heads) = self.heads(weight, *matrix) {
-                found.values = half_split_rows(&found.values, found.shape[0], heads);
+            })
+        };
+        let read = |(weight, matrix, expected): &(String, LoraMatrix, HostTensor)| {
+            let parts = self.parts(weight)?;
+            if *matrix == LoraMatrix::A {
+                let mut found =
+                    parts.iter().map(|part| tensor(matrix.name_for(part))).collect::<Result<Vec<_>, _>>()?;
+                // One that differs from the first is the one to be seen.
+                let other = found.iter().position(|other| *other != found[0]).unwrap_or(0);
+                return Ok(found.swap_remove(other));
             }
-            Ok(found)
+            let mut whole = HostTensor { shape: expected.shape.clone(), values: Vec::new() };
+            for part in parts {
+                let mut found = tensor(matrix.name_for(&part))?;
+                if let Some(heads) = part.heads {
+                    found.values = half_split_rows(&found.values, found.shape[0], heads);
+                }
+                whole.values.append(&mut found.values);
+            }
+            Ok(whole)
         };
         self.matrices.iter().map(read).collect()
+    }
+}
+
+impl LoraMatrix {
+    /// The name in the file of such a matrix for a part of a weight: `blk.0.attn_q.weight.lora_a`.
+    fn name_for(self, part: &GgufPart) -> String {
+        let end = match self {
+            Self::A => "lora_a",
+            Self::B => "lora_b",
+        };
+        format!("{}.{end}", part.name)
     }
 }

@@ -58,8 +58,18 @@ pub(super) fn describe_tokenizer(
     metadata.ints("tokenizer.ggml.token_type", &pieces.types);
     for (name, key) in template::SPECIALS {
         let token = tokenizer::token_text(folder, name)?;
-        if let Some(id) = token.and_then(|token| pieces.ids.get(&token).copied()) {
-            metadata.count(key, id);
+        let named = token.and_then(|token| pieces.ids.get(&token).copied());
+        let said = match name {
+            "bos_token" => config.bos_id,
+            "eos_token" => config.eos_ids.first().copied(),
+            _ => None,
+        };
+        let Some(id) = named.or(said.map(|id| id as usize)) else { continue };
+        metadata.count(key, id);
+        // A second token that ends a text is that of a turn.
+        let others = config.eos_ids.iter().filter(|other| **other as usize != id);
+        if let Some(other) = others.map(|other| *other as usize).next().filter(|_| name == "eos_token") {
+            metadata.count("tokenizer.ggml.eot_token_id", other);
         }
     }
     // What encoding a text adds by itself; the chat template spells its own.
