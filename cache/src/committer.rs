@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Manifest, Store, StoreError, StoreLock, Taken,
     durable::{Dirty, folder_of, rename_temporary, write_beside},
+    earlier::Earlier,
     index::Index,
 };
 
@@ -98,7 +99,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (mut contents, mut names) = (objects.clone(), Dirty::default());
         let mut written = Vec::with_capacity(manifests.len());
+        let mut earlier = Vec::new();
         for manifest in manifests {
+            // The records of runs still name what this one takes the place of.
+            if let Some(replaced) = self.replaced_by(manifest)? {
+                earlier.extend(self.write_earlier(&replaced, &mut names)?);
+            }
             let path = self.manifest_path(&manifest.key);
             let bytes = manifest.encode().map_err(|error| StoreError::io("writing", &path, error.into()))?;
             let temporary = write_beside(&path, |file| file.write_all(&bytes), &mut names)?;
@@ -107,8 +113,12 @@ impl Store {
             written.push((temporary, path));
         }
         failpoint!("commit: manifests are written");
+        for earlier in &earlier {
+            earlier.note(&mut contents);
+        }
         contents.sync()?;
         failpoint!("commit: contents are synced");
+        Earlier::settle_all(earlier)?;
         for (temporary, path) in written {
             rename_temporary(temporary, &path)?;
             failpoint!("commit: a manifest has its name");
@@ -120,6 +130,21 @@ impl Store {
         }
         failpoint!("commit: the index knows");
         Ok(())
+    }
+
+    /// Takes in results that runs elsewhere had of keys that find other ones here.
+    pub(crate) fn commit_earlier(&self, manifests: &[&Manifest], objects: &Dirty) -> Result<(), StoreError> {
+        let (mut contents, mut names) = (objects.clone(), Dirty::default());
+        let mut earlier = Vec::new();
+        for manifest in manifests {
+            earlier.extend(self.write_earlier(manifest, &mut names)?);
+        }
+        for earlier in &earlier {
+            earlier.note(&mut contents);
+        }
+        contents.sync()?;
+        Earlier::settle_all(earlier)?;
+        names.sync()
     }
 }
 

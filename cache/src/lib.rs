@@ -18,6 +18,7 @@ mod committer;
 mod crash;
 mod digest;
 mod durable;
+mod earlier;
 mod error;
 mod export;
 mod gc;
@@ -43,6 +44,7 @@ mod stat;
 mod store;
 mod tree;
 mod usage;
+mod used;
 mod verify;
 mod walk;
 mod witness;
@@ -68,6 +70,7 @@ pub use self::{
     store::Store,
     tree::{Content, Entry, Tree},
     usage::Usage,
+    used::UsedResult,
     verify::{Verified, VerifyReport},
     witness::Witness,
 };

@@ -1,4 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Digest, Manifest, StepKey, Store, StoreError, Tree,
@@ -77,7 +80,7 @@ impl Store {
         }
     }
 
-    /// All manifests that can be read; `lookup` and `verify` deal with the others.
+    /// The manifest that each key finds, where it can be read; `lookup` and `verify` deal with the others.
     pub(crate) fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
         let mut manifests = Vec::new();
         for (key, _) in self.manifest_files()? {
@@ -88,26 +91,30 @@ impl Store {
         Ok(manifests)
     }
 
-    /// The files of all manifests.
+    /// The files of the manifests that keys find.
     pub(crate) fn manifest_files(&self) -> Result<Vec<(StepKey, PathBuf)>, StoreError> {
         let files = list_sharded(&self.folder("manifests"), ".json")?;
         Ok(files.into_iter().filter_map(|(key, path)| Some((key.parse().ok()?, path))).collect())
     }
 
     pub(crate) fn read_manifest(&self, key: &StepKey) -> Result<Read, StoreError> {
-        let path = self.manifest_path(key);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read::Absent),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                return Ok(Read::Damaged("it is a folder".to_owned()));
-            }
-            Err(error) => return Err(StoreError::io("reading", &path, error)),
-        };
-        Ok(match Manifest::decode(&bytes, key) {
-            Ok(manifest) => Read::Manifest(Box::new(manifest)),
-            Err(Unreadable::OtherFormat(_)) => Read::Absent,
-            Err(Unreadable::Damaged(what)) => Read::Damaged(what),
-        })
+        read_manifest_at(&self.manifest_path(key), key)
     }
+}
+
+/// Reads the manifest of a key that lies at a path.
+pub(crate) fn read_manifest_at(path: &Path, key: &StepKey) -> Result<Read, StoreError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read::Absent),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return Ok(Read::Damaged("it is a folder".to_owned()));
+        }
+        Err(error) => return Err(StoreError::io("reading", path, error)),
+    };
+    Ok(match Manifest::decode(&bytes, key) {
+        Ok(manifest) => Read::Manifest(Box::new(manifest)),
+        Err(Unreadable::OtherFormat(_)) => Read::Absent,
+        Err(Unreadable::Damaged(what)) => Read::Damaged(what),
+    })
 }

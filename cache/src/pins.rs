@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Lookup, RunId, StepKey, Store, StoreError,
+    Lookup, RunId, StepKey, Store, StoreError, UsedResult,
     durable::{sync_folder, write_atomic},
     error::At,
     lock::block,
-    runs::Used,
     store::names,
 };
 
@@ -49,7 +48,7 @@ pub struct Pin {
     /// What the user called it, such as `train.adapter`.
     pub name: String,
     /// The results that stay. Written down, so that they stay even when the record of their run is removed.
-    pub keys: BTreeSet<StepKey>,
+    pub results: BTreeSet<UsedResult>,
     /// When it was pinned.
     pub created: Timestamp,
 }
@@ -62,22 +61,15 @@ impl Store {
     /// Pins a run: its record and the results that it made or used stay.
     pub fn pin_run(&self, run: &RunId, name: &str) -> Result<Pin, StoreError> {
         let held = self.hold_pins()?;
-        let keys = match self.used_by(run)? {
-            Used::Keys(keys) => keys,
-            // What a run made that was killed names it.
-            Used::Unknown | Used::Unreadable(_) => {
-                let made = self.manifests()?.into_iter().filter(|manifest| manifest.run == *run);
-                made.map(|manifest| manifest.key).collect()
-            }
-        };
-        self.write_pin(&held, Pinned::Run(run.clone()), name, keys)
+        let results = self.results_of(run)?;
+        self.write_pin(&held, Pinned::Run(run.clone()), name, results)
     }
 
     /// Pins one result. It must be in the store.
     pub fn pin_result(&self, key: &StepKey, name: &str) -> Result<Pin, StoreError> {
         let held = self.hold_pins()?;
         match self.lookup(key)? {
-            Lookup::Hit(_) => self.write_pin(&held, Pinned::Result(*key), name, [*key].into()),
+            Lookup::Hit(made) => self.write_pin(&held, Pinned::Result(*key), name, [made.used()].into()),
             _ => Err(StoreError::NoResult { key: *key }),
         }
     }
@@ -120,9 +112,9 @@ impl Store {
         _held: &PinsHeld,
         pinned: Pinned,
         name: &str,
-        keys: BTreeSet<StepKey>,
+        results: BTreeSet<UsedResult>,
     ) -> Result<Pin, StoreError> {
-        let pin = Pin { pinned, name: name.to_owned(), keys, created: Timestamp::now() };
+        let pin = Pin { pinned, name: name.to_owned(), results, created: Timestamp::now() };
         let path = self.pin_path(&pin.pinned);
         let bytes = serde_json::to_vec(&pin).map_err(|error| StoreError::io("writing", &path, error.into()))?;
         write_atomic(&path, &bytes)?;

@@ -1,8 +1,11 @@
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use serde::Deserialize;
 
-use crate::{RunId, StepKey, Store, StoreError, StoreLock, durable::sync_folder, store::names};
+use crate::{Digest, RunId, StepKey, Store, StoreError, StoreLock, UsedResult, durable::sync_folder, store::names};
 
 /// The one field of a run's report that matters here.
 #[derive(Deserialize)]
@@ -10,16 +13,36 @@ struct Report {
     stages: Vec<Stage>,
 }
 
-/// A stage of a report, or an event about one.
 #[derive(Deserialize)]
 struct Stage {
     #[serde(default)]
     key: Option<StepKey>,
+    #[serde(default)]
+    outputs: BTreeMap<String, Output>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    digest: Digest,
+}
+
+/// An event about a stage.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default)]
+    key: Option<StepKey>,
+}
+
+impl Stage {
+    fn used(&self) -> Option<UsedResult> {
+        let outputs = self.outputs.iter().map(|(port, output)| (port.as_str(), output.digest));
+        self.key.map(|key| UsedResult::new(key, outputs))
+    }
 }
 
 /// What a run used, as far as its folder tells.
 pub(crate) enum Used {
-    Keys(BTreeSet<StepKey>),
+    Results(BTreeSet<UsedResult>),
     /// The run wrote no report: it was killed.
     Unknown,
     Unreadable(String),
@@ -67,7 +90,7 @@ impl Store {
         }
     }
 
-    /// The keys of all steps of a run.
+    /// The results of all steps of a run.
     pub(crate) fn used_by(&self, run: &RunId) -> Result<Used, StoreError> {
         let path = self.run_folder(run).join("report.json");
         let bytes = match std::fs::read(&path) {
@@ -76,9 +99,20 @@ impl Store {
             Err(error) => return Err(StoreError::io("reading", &path, error)),
         };
         Ok(match serde_json::from_slice::<Report>(&bytes) {
-            Ok(report) => Used::Keys(report.stages.into_iter().filter_map(|stage| stage.key).collect()),
+            Ok(report) => Used::Results(report.stages.iter().filter_map(Stage::used).collect()),
             Err(error) => Used::Unreadable(format!("the report {} cannot be read: {error}", path.display())),
         })
+    }
+
+    /// The results that a run made or used, as far as they can be known: those that it made name a run without a record.
+    pub(crate) fn results_of(&self, run: &RunId) -> Result<BTreeSet<UsedResult>, StoreError> {
+        match self.used_by(run)? {
+            Used::Results(results) => Ok(results),
+            Used::Unknown | Used::Unreadable(_) => {
+                let made = self.all_results()?.into_iter().filter(|kept| kept.manifest.run == *run);
+                Ok(made.map(|kept| kept.manifest.used()).collect())
+            }
+        }
     }
 
     /// The keys that the events of a run without a report name. Its last line may be cut off.
@@ -89,7 +123,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Used::Unknown),
             Err(error) => return Err(StoreError::io("reading", &path, error)),
         };
-        let events = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Stage>(line).ok());
-        Ok(Used::Keys(events.filter_map(|event| event.key).collect()))
+        let events = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+        Ok(Used::Results(events.filter_map(|event| event.key).map(UsedResult::any_of).collect()))
     }
 }

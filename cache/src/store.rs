@@ -18,6 +18,7 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 /// .refit/  format  lock  .gitignore  config.toml  config.local.toml
 ///   objects/ab/cdef…        one file of an artifact, by its digest, read-only
 ///   manifests/ab/cdef….json what a step made, by its key
+///   manifests/ab/cdef….OUTPUTS.json  what it made before, where it made something else since
 ///   runs/ID/                what a run planned, did and reported
 ///   exports/                what was last copied out to where
 ///   pins/                   what `gc` keeps whatever it is asked for

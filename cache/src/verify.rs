@@ -7,7 +7,7 @@ use std::{
 use rayon::prelude::*;
 
 use crate::{
-    Digest, Manifest, StepKey, Store, StoreError, StoreLock, Tree,
+    Digest, Manifest, StepKey, Store, StoreError, StoreLock, Tree, UsedResult,
     lookup::Read,
     object::{Check, ObjectState},
     store::list_sharded,
@@ -32,6 +32,8 @@ pub struct VerifyReport {
     pub missing_objects: Vec<(StepKey, Digest)>,
     /// Manifests that the index knows of and that are gone. Looked for only with the lock.
     pub missing_manifests: Vec<StepKey>,
+    /// Results that runs had before their steps were carried out anew, and that cannot be handed out any more.
+    pub lost_earlier: Vec<UsedResult>,
     /// The manifests of results that lack objects.
     pub incomplete: BTreeMap<StepKey, Manifest>,
 }
@@ -48,10 +50,14 @@ pub struct Verified {
 impl VerifyReport {
     /// Whether no result is lost.
     pub fn is_sound(&self) -> bool {
-        self.damaged_manifests.is_empty() && self.missing_objects.is_empty() && self.missing_manifests.is_empty()
+        let Self { damaged_manifests, missing_objects, missing_manifests, lost_earlier, .. } = self;
+        damaged_manifests.is_empty()
+            && missing_objects.is_empty()
+            && missing_manifests.is_empty()
+            && lost_earlier.is_empty()
     }
 
-    /// The keys of all results that cannot be handed out any more.
+    /// The keys of all results that cannot be handed out any more and can be made anew.
     pub fn lost_results(&self) -> BTreeSet<StepKey> {
         let damaged = self.damaged_manifests.iter().map(|(key, ..)| *key);
         let incomplete = self.missing_objects.iter().map(|(key, _)| *key);
@@ -94,17 +100,19 @@ impl Store {
             }
         }
         let mut needed_and_gone = BTreeSet::new();
+        // One that was committed since the folder was listed is there; a damaged one may be, too.
+        let gone = |manifest: &Manifest| -> BTreeSet<Digest> {
+            let needed = manifest.trees().flat_map(Tree::objects).map(|(object, _)| object);
+            needed
+                .filter(|object| !objects.contains_key(object))
+                .filter(|object| damaged.contains_key(object) || !self.object_path(object).exists())
+                .collect()
+        };
         for (key, path) in self.manifest_files()? {
             report.manifests += 1;
             match self.read_manifest(&key)? {
                 Read::Manifest(manifest) => {
-                    let needed = manifest.trees().flat_map(Tree::objects);
-                    let gone: BTreeSet<Digest> = needed
-                        .map(|(object, _)| object)
-                        // One that was committed since the folder was listed is there; a damaged one may be, too.
-                        .filter(|object| !objects.contains_key(object))
-                        .filter(|object| damaged.contains_key(object) || !self.object_path(object).exists())
-                        .collect();
+                    let gone = gone(&manifest);
                     if !gone.is_empty() {
                         report.missing_objects.extend(gone.iter().map(|object| (key, *object)));
                         report.incomplete.insert(key, *manifest);
@@ -113,6 +121,22 @@ impl Store {
                 }
                 Read::Absent => {}
                 Read::Damaged(what) => report.damaged_manifests.push((key, what, self.quarantine(&path))),
+            }
+        }
+        for (key, outputs, path) in self.earlier_files()? {
+            report.manifests += 1;
+            let gone = match self.read_earlier(&key, &outputs)? {
+                Read::Manifest(manifest) => gone(&manifest),
+                Read::Absent => continue,
+                Read::Damaged(_) => {
+                    self.quarantine(&path);
+                    report.lost_earlier.push(UsedResult { key, outputs: Some(outputs) });
+                    continue;
+                }
+            };
+            if !gone.is_empty() {
+                report.lost_earlier.push(UsedResult { key, outputs: Some(outputs) });
+                needed_and_gone.extend(gone);
             }
         }
         (report.damaged_objects, report.damaged_leftovers) =

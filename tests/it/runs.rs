@@ -142,6 +142,76 @@ fn what_the_best_run_made_is_copied_out() {
     assert!(wrong.stderr.contains("no output `split.tst`"), "{}", wrong.stderr);
 }
 
+/// A stage whose answer is not in its parameters: it is told through a file that nothing declares.
+fn undetermined() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let answer = sandbox.path("answer");
+    sandbox.write(
+        "pipeline.yaml",
+        format!(
+            "name: undetermined
+stages:
+  t:
+    uses: exec
+    with:
+      run: 'a=$(cat {answer}); mkdir $m $s; echo model $a > $m/weights; printf \"{{\\\"acc\\\": $a}}\" > $s/metrics.json'
+      outputs: {{ m: model, s: scores }}
+",
+            answer = answer.display()
+        ),
+    );
+    sandbox
+}
+
+#[test]
+fn what_a_past_run_had_is_handed_out_though_the_stage_made_something_else_since() {
+    let sandbox = undetermined();
+    let run = |name: &str, answer: &str| {
+        sandbox.write("answer", answer);
+        sandbox.refit(["run", "-q", "--force", "--name", name]).expect_code(0);
+        sandbox.refit(["runs", "show", name, "--json"]).expect_code(0).json()["run"].as_str().unwrap().to_owned()
+    };
+    let good = run("good", "0.9");
+    run("bad", "0.1");
+    let best = ["best", "--metric", "t.acc", "--get", "t.m", "--to", "best"];
+    let told = sandbox.refit(best).expect_code(0);
+    assert!(told.stdout.contains("good") && told.stdout.contains("0.9"), "{}", told.stdout);
+    assert_eq!(fs_err::read_to_string(sandbox.path("best/weights")).unwrap(), "model 0.9\n");
+    // What the key finds is the newest, as before.
+    sandbox.refit(["get", "t.m", "--to", "newest"]).expect_code(0);
+    assert_eq!(fs_err::read_to_string(sandbox.path("newest/weights")).unwrap(), "model 0.1\n");
+
+    // A run that is kept keeps its own, and takes it along.
+    sandbox.refit(["cache", "pin", &good]).expect_code(0);
+    run("worse", "0.05");
+    sandbox.refit(["cache", "gc", "--keep-runs", "1"]).expect_code(0);
+    sandbox.refit(["cache", "export", &good, "--to", "good.refit"]).expect_code(0);
+    let other = Sandbox::new();
+    fs_err::copy(sandbox.path("pipeline.yaml"), other.path("pipeline.yaml")).unwrap();
+    fs_err::copy(sandbox.path("good.refit"), other.path("good.refit")).unwrap();
+    other.refit(["cache", "import", "good.refit"]).expect_code(0);
+    other.refit(best).expect_code(0);
+    assert_eq!(fs_err::read_to_string(other.path("best/weights")).unwrap(), "model 0.9\n");
+
+    // What is gone is refused by name.
+    sandbox.refit(["cache", "unpin", &good]).expect_code(0);
+    sandbox.refit(["cache", "gc", "--keep-runs", "1", "--older-than", "7d"]).expect_code(0);
+    let pinned_no_more = sandbox.refit(["cache", "export", &good, "--to", "still.refit"]);
+    pinned_no_more.expect_code(0);
+    fs_err::remove_dir_all(sandbox.path("best")).unwrap();
+    let manifests = walkdir::WalkDir::new(sandbox.path(".refit/manifests"));
+    for file in
+        manifests.into_iter().flatten().filter(|file| file.file_name().to_string_lossy().matches('.').count() == 2)
+    {
+        fs_err::remove_file(file.path()).unwrap();
+    }
+    let gone = sandbox.refit(best).expect_code(1);
+    assert!(gone.stderr.contains(&format!("`t.m` of run {good} is not in the store any more")), "{}", gone.stderr);
+    assert!(gone.stderr.contains("--from-run") && !sandbox.path("best").exists(), "{}", gone.stderr);
+    let export = sandbox.refit(["cache", "export", &good, "--to", "gone.refit"]).expect_code(0);
+    assert!(export.stderr.contains("1 result of the run went") && export.stderr.contains(": t"), "{}", export.stderr);
+}
+
 #[test]
 fn runs_have_names_and_tags() {
     let sandbox = seeds();

@@ -105,19 +105,23 @@ impl Store {
         objects: &Dirty,
         record: &BTreeMap<usize, Vec<u8>>,
     ) -> Result<Imported, StoreError> {
-        let mut new = Vec::new();
+        let (mut new, mut other) = (Vec::new(), Vec::new());
         for (key, manifest) in manifests {
-            // What is here may bear other facts, such as the device; it stays.
-            if !matches!(self.lookup(key)?, Lookup::Hit(_)) {
-                new.push(manifest);
+            match self.lookup(key)? {
+                // What is here may bear other facts, such as the device; it stays.
+                Lookup::Hit(here) if here.used() == manifest.used() => {}
+                // The key goes on finding what it finds here; the run that comes has its own.
+                Lookup::Hit(_) => other.push(manifest),
+                _ => new.push(manifest),
             }
         }
         self.commit_group(&lock.index, &new, objects)?;
+        self.commit_earlier(&other, objects)?;
         let mut imported = Imported {
             run: contents.run.clone(),
             run_was_there: false,
             results: manifests.len() as u64,
-            new_results: new.len() as u64,
+            new_results: (new.len() + other.len()) as u64,
             objects: contents.objects,
             bytes: contents.bytes,
         };

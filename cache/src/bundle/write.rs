@@ -9,11 +9,11 @@ use tar::{Builder, Header};
 
 use super::contents::{BUNDLE_FORMAT, CONTENTS_NAME, Contents, PART_LIMIT, RecordFile};
 use crate::{
-    Digest, RunId, StepKey, Store, StoreError, Tree,
+    Digest, Manifest, RunId, StepKey, Store, StoreError, Tree, UsedResult,
     durable::{TEMPORARY_PREFIX, folder_of, sync_folder},
     error::At,
     hashing::hash_file,
-    runs::Used,
+    object::{Check, ObjectState},
     verify::Verified,
     walk::{self, Links},
 };
@@ -28,7 +28,7 @@ pub struct Bundled {
     /// Their bytes.
     pub bytes: u64,
     /// Results of the run that are not in the store any more, or not whole.
-    pub left_out: Vec<StepKey>,
+    pub left_out: Vec<UsedResult>,
 }
 
 const BUFFER: usize = 1 << 20;
@@ -36,20 +36,13 @@ const BUFFER: usize = 1 << 20;
 impl Store {
     /// Writes a run's record and all results that it made or used into one file, which must not be there yet.
     pub fn export_run(&self, run: &RunId, to: &Path, watch: &dyn Fn(Verified)) -> Result<Bundled, StoreError> {
-        let keys = match self.used_by(run)? {
-            Used::Keys(keys) => keys,
-            Used::Unknown | Used::Unreadable(_) => {
-                let made = self.manifests()?.into_iter().filter(|manifest| manifest.run == *run);
-                made.map(|manifest| manifest.key).collect()
-            }
-        };
-        let (mut whole, mut left_out) = (BTreeSet::new(), Vec::new());
-        for key in keys {
-            match self.lookup(&key)? {
-                crate::Lookup::Hit(_) => _ = whole.insert(key),
+        let (mut whole, mut left_out) = (BTreeMap::new(), Vec::new());
+        for used in self.results_of(run)? {
+            match self.used_result(&used)? {
+                Some(manifest) if self.is_whole(&manifest)? => _ = whole.insert(used.key, manifest),
                 // A stage that failed or was skipped has a key and never had a result.
-                crate::Lookup::Absent => {}
-                _ => left_out.push(key),
+                None if used.outputs.is_none() => {}
+                _ => left_out.push(used),
             }
         }
         Ok(Bundled { left_out, ..self.export_bundle(&whole, Some(run), to, watch)? })
@@ -62,12 +55,23 @@ impl Store {
         to: &Path,
         watch: &dyn Fn(Verified),
     ) -> Result<Bundled, StoreError> {
-        self.export_bundle(keys, None, to, watch)
+        let found = |key: &StepKey| Ok((*key, self.manifest(key)?.ok_or(StoreError::NoResult { key: *key })?));
+        let manifests = keys.iter().map(found).collect::<Result<_, StoreError>>()?;
+        self.export_bundle(&manifests, None, to, watch)
+    }
+
+    fn is_whole(&self, manifest: &Manifest) -> Result<bool, StoreError> {
+        for (object, bytes) in manifest.trees().flat_map(Tree::objects) {
+            if self.check_object(object, bytes, Check::Stat)? != ObjectState::Sound {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn export_bundle(
         &self,
-        keys: &BTreeSet<StepKey>,
+        manifests: &BTreeMap<StepKey, Manifest>,
         run: Option<&RunId>,
         to: &Path,
         watch: &dyn Fn(Verified),
@@ -75,16 +79,13 @@ impl Store {
         if to.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: to.to_owned() });
         }
-        let mut objects: BTreeMap<Digest, u64> = BTreeMap::new();
-        for key in keys {
-            let manifest = self.manifest(key)?.ok_or(StoreError::NoResult { key: *key })?;
-            objects.extend(manifest.trees().flat_map(Tree::objects));
-        }
+        let objects: BTreeMap<Digest, u64> =
+            manifests.values().flat_map(Manifest::trees).flat_map(Tree::objects).collect();
         let record = run.map(|run| self.record_files(run)).transpose()?.unwrap_or_default();
         let contents = Contents {
             format: BUNDLE_FORMAT,
             run: run.cloned(),
-            manifests: keys.iter().copied().collect(),
+            manifests: manifests.keys().copied().collect(),
             objects: objects.len() as u64,
             bytes: objects.values().sum(),
             record: record.iter().map(|(_, file)| file.clone()).collect(),
@@ -95,8 +96,9 @@ impl Store {
         let mut bundle = Bundle { tar: Builder::new(BufWriter::with_capacity(BUFFER, temporary.as_file())), to };
         let head = serde_json::to_vec(&contents).map_err(|error| StoreError::io("writing", to, error.into()))?;
         bundle.add(CONTENTS_NAME, head.len() as u64, head.as_slice())?;
-        for key in keys {
-            bundle.add_file(&format!("manifests/{key}.json"), &self.manifest_path(key))?;
+        for (key, manifest) in manifests {
+            let bytes = manifest.encode().map_err(|error| StoreError::io("writing", to, error.into()))?;
+            bundle.add(&format!("manifests/{key}.json"), bytes.len() as u64, bytes.as_slice())?;
         }
         let mut done = 0;
         for (object, bytes) in &objects {
@@ -113,7 +115,7 @@ impl Store {
         temporary.persist_noclobber(to).map_err(|error| error.error).at("writing", to)?;
         sync_folder(folder)?;
         Ok(Bundled {
-            results: keys.len() as u64,
+            results: manifests.len() as u64,
             objects: contents.objects,
             bytes: contents.bytes,
             left_out: Vec::new(),

@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{DroppedResult, GcPolicy, GcReport, remover::Remover};
 use crate::{
-    Digest, Manifest, Pinned, RunId, StepKey, Store, StoreError, StoreLock, Tree,
+    Digest, Manifest, Pinned, RunId, StepKey, Store, StoreError, StoreLock, Tree, UsedResult,
     durable::{Dirty, folder_of},
+    earlier::Kept,
     runs::Used,
     stat::{changed, is_older},
     store::{list_sharded, names},
@@ -14,16 +15,32 @@ use crate::{
 /// What is decided before anything is removed.
 struct Sweep {
     runs: Vec<RunId>,
-    dropped: Vec<(Manifest, Timestamp)>,
-    kept: Vec<Manifest>,
+    dropped: Vec<(Kept, Timestamp)>,
+    kept: Vec<Kept>,
 }
 
 /// What no policy touches, and when results were last used.
 #[derive(Default)]
 struct Reached {
     runs: BTreeSet<RunId>,
-    keys: BTreeSet<StepKey>,
-    last_use: BTreeMap<StepKey, Timestamp>,
+    results: BTreeSet<UsedResult>,
+    last_use: BTreeMap<UsedResult, Timestamp>,
+}
+
+impl Reached {
+    /// Whether a kept run or a pin needs a result.
+    fn holds(&self, manifest: &Manifest) -> bool {
+        let named = [manifest.used(), UsedResult::any_of(manifest.key)].iter().any(|used| self.results.contains(used));
+        // A run that was killed has no report; what it made names it.
+        named || self.runs.contains(&manifest.run)
+    }
+
+    /// When a run last made or used it.
+    fn last_use(&self, manifest: &Manifest) -> Timestamp {
+        let named = [manifest.used(), UsedResult::any_of(manifest.key)];
+        let used = named.iter().filter_map(|used| self.last_use.get(used)).max();
+        used.map_or(manifest.created, |used| manifest.created.max(*used))
+    }
 }
 
 impl Store {
@@ -46,20 +63,21 @@ impl Store {
         let mut remover = Remover { dry_run: policy.dry_run, bytes: 0 };
         if !policy.dry_run {
             // The index first: it must never know of a result that went on purpose.
-            let keys: Vec<StepKey> = sweep.dropped.iter().map(|(manifest, _)| manifest.key).collect();
+            let dropped = sweep.dropped.iter().filter(|(kept, _)| kept.is_current);
+            let keys: Vec<StepKey> = dropped.map(|(kept, _)| kept.manifest.key).collect();
             lock.index.forget(&keys);
             lock.index.flush();
             failpoint!("gc: the index forgot");
         }
         // Results before objects: a kill in between leaves objects that nobody needs, never a result without them.
-        for (manifest, _) in &sweep.dropped {
-            remover.file(&self.manifest_path(&manifest.key))?;
+        for (dropped, _) in &sweep.dropped {
+            remover.file(&dropped.path)?;
             failpoint!("gc: a manifest is removed");
         }
         if !policy.dry_run && !sweep.dropped.is_empty() {
             let mut shards = Dirty::default();
-            for (manifest, _) in &sweep.dropped {
-                shards.folder(folder_of(&self.manifest_path(&manifest.key)));
+            for (dropped, _) in &sweep.dropped {
+                shards.folder(folder_of(&dropped.path));
             }
             shards.sync()?;
             failpoint!("gc: the manifests are synced");
@@ -80,7 +98,8 @@ impl Store {
         }
         report.freed_bytes = remover.bytes;
         report.runs = sweep.runs;
-        report.results = sweep.dropped.iter().map(|(manifest, used)| DroppedResult::of(manifest, *used)).collect();
+        report.results =
+            sweep.dropped.iter().map(|(dropped, used)| DroppedResult::of(&dropped.manifest, *used)).collect();
         Ok(report)
     }
 
@@ -93,7 +112,7 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<(), StoreError> {
         let dropped: BTreeSet<Digest> =
-            sweep.dropped.iter().flat_map(|(manifest, _)| objects_of(manifest)).map(|(object, _)| object).collect();
+            sweep.dropped.iter().flat_map(|(dropped, _)| objects_of(dropped)).map(|(object, _)| object).collect();
         for (name, path) in list_sharded(&self.folder("objects"), "")? {
             let Ok(object) = name.parse::<Digest>() else { continue };
             if kept.contains_key(&object) {
@@ -120,34 +139,25 @@ impl Store {
         let is_old = |used: Timestamp| policy.older_than.is_none() || limit.is_some_and(|limit| used < limit);
         let runs = self.runs()?;
         let reached = self.reach(&runs, policy.keep_runs, notices)?;
-        // A run that was killed has no report; what it made names it.
-        let (mut kept, others): (Vec<_>, Vec<_>) = self
-            .manifests()?
-            .into_iter()
-            .partition(|manifest| reached.keys.contains(&manifest.key) || reached.runs.contains(&manifest.run));
-        let mut others: Vec<_> = others
-            .into_iter()
-            .map(|manifest| {
-                let used = reached.last_use.get(&manifest.key).copied().unwrap_or(manifest.created);
-                (used.max(manifest.created), manifest)
-            })
-            .collect();
+        let (mut kept, others): (Vec<_>, Vec<_>) =
+            self.all_results()?.into_iter().partition(|kept| reached.holds(&kept.manifest));
+        let mut others: Vec<_> = others.into_iter().map(|other| (reached.last_use(&other.manifest), other)).collect();
         others.sort_by(|(a, _), (b, _)| b.cmp(a));
         let mut sizes: BTreeMap<Digest, u64> = kept.iter().flat_map(objects_of).collect();
         let mut total: u64 = sizes.values().sum();
         let mut dropped = Vec::new();
         let mut full = false;
-        for (used, manifest) in others {
+        for (used, other) in others {
             let new: BTreeMap<Digest, u64> =
-                objects_of(&manifest).filter(|(object, _)| !sizes.contains_key(object)).collect();
+                objects_of(&other).filter(|(object, _)| !sizes.contains_key(object)).collect();
             let grown = total + new.values().sum::<u64>();
             full |= policy.max_size.is_some_and(|limit| grown > limit);
             if full || is_old(used) {
-                dropped.push((manifest, used));
+                dropped.push((other, used));
             } else {
                 total = grown;
                 sizes.extend(new);
-                kept.push(manifest);
+                kept.push(other);
             }
         }
         let runs = runs.into_iter().filter(|run| !reached.runs.contains(run) && is_old(run.began())).collect();
@@ -158,19 +168,19 @@ impl Store {
     fn reach(&self, runs: &[RunId], keep_runs: usize, notices: &mut Vec<String>) -> Result<Reached, StoreError> {
         let mut reached = Reached { runs: runs.iter().take(keep_runs).cloned().collect(), ..Reached::default() };
         for pin in self.pins()? {
-            reached.keys.extend(pin.keys);
+            reached.results.extend(pin.results);
             if let Pinned::Run(run) = pin.pinned {
                 reached.runs.insert(run);
             }
         }
         for run in runs {
             match self.used_by(run)? {
-                Used::Keys(keys) => {
+                Used::Results(results) => {
                     let needed = reached.runs.contains(run);
-                    for key in keys {
-                        reached.last_use.entry(key).or_insert(run.began());
+                    for used in results {
+                        reached.last_use.entry(used).or_insert(run.began());
                         if needed {
-                            reached.keys.insert(key);
+                            reached.results.insert(used);
                         }
                     }
                 }
@@ -182,6 +192,6 @@ impl Store {
     }
 }
 
-fn objects_of(manifest: &Manifest) -> impl Iterator<Item = (Digest, u64)> + '_ {
-    manifest.trees().flat_map(Tree::objects)
+fn objects_of(kept: &Kept) -> impl Iterator<Item = (Digest, u64)> + '_ {
+    kept.manifest.trees().flat_map(Tree::objects)
 }

@@ -20,7 +20,7 @@ fn exported() -> (Lab, [Manifest; 2], RunId, PathBuf) {
         [&[("a.txt", b"alpha"), ("deep/er/学 习.bin", b"beta")], &[("c.txt", b"gamma"), ("same.txt", b"alpha")]];
     let made = ["one", "two"].map(|name| step(&lab.store, &lock, name, files[usize::from(name == "two")], &run));
     let folder = lab.store.run_folder(&run);
-    let stages: Vec<_> = made.iter().map(|made| json!({ "key": made.key })).collect();
+    let stages: Vec<_> = made.iter().map(stage).collect();
     fs::write(folder.join("report.json"), json!({ "stages": stages }).to_string()).unwrap();
     fs::create_dir_all(folder.join("steps/train[rank=8]")).unwrap();
     fs::write(folder.join("steps/train[rank=8]/stderr.log"), "epoch 1").unwrap();
@@ -28,6 +28,11 @@ fn exported() -> (Lab, [Manifest; 2], RunId, PathBuf) {
     let bundled = lab.store.export_run(&run, &to, &|_| {}).unwrap();
     assert_eq!((bundled.results, bundled.objects, bundled.bytes), (2, 3, 14));
     (lab, made, run, to)
+}
+
+/// As the report of a run has it.
+fn stage(made: &Manifest) -> serde_json::Value {
+    json!({ "key": made.key, "outputs": { "made": { "digest": made.outputs["made"].digest } } })
 }
 
 fn import(lab: &Lab, bytes: &[u8]) -> Result<Imported, StoreError> {
@@ -78,13 +83,40 @@ fn single_results_need_no_run_and_what_is_gone_is_said() {
 
     fs::remove_file(object(&lab, b"gamma")).unwrap();
     let bundled = lab.store.export_run(&run, &lab.path("rest.refit"), &|_| {}).unwrap();
-    assert_eq!((bundled.results, bundled.left_out), (1, vec![two.key]));
+    assert_eq!((bundled.results, bundled.left_out), (1, vec![two.used()]));
     let gone = lab.store.export_results(&[key("never")].into(), &lab.path("never.refit"), &|_| {});
     assert!(matches!(gone, Err(StoreError::NoResult { .. })));
     damage(&object(&lab, b"beta"), |bytes| bytes[0] ^= 1);
     let damaged = lab.store.export_results(&[one.key].into(), &lab.path("damaged.refit"), &|_| {});
     assert!(matches!(damaged, Err(StoreError::Corrupt { .. })));
     assert!(!lab.path("damaged.refit").exists());
+}
+
+#[test]
+fn a_run_takes_along_what_it_had_and_not_what_was_made_since() {
+    let (from, [one, _], run, _) = exported();
+    let anew = step(&from.store, &from.lock(), "one", &[("a.txt", b"something else")], &RunId::now());
+    assert_eq!(from.store.lookup(&one.key).unwrap(), Lookup::Hit(Box::new(anew.clone())));
+    let file = from.path("past.refit");
+    let bundled = from.store.export_run(&run, &file, &|_| {}).unwrap();
+    assert_eq!((bundled.results, bundled.left_out), (2, Vec::new()));
+
+    // A store that has another result of the step goes on finding that one, and has the run's as well.
+    let to = Lab::new();
+    step(&to.store, &to.lock(), "one", &[("a.txt", b"something else")], &RunId::now());
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!(import(&to, &bytes).unwrap().new_results, 2);
+    let Lookup::Hit(found) = to.store.lookup(&one.key).unwrap() else { panic!("gone") };
+    assert_eq!(found.outputs, anew.outputs);
+    assert_eq!(to.store.used_result(&one.used()).unwrap(), Some(one.clone()));
+    assert!(to.store.verify(Some(&to.lock())).unwrap().is_sound());
+
+    fs::remove_file(object(&from, b"beta")).unwrap();
+    let bundled = from.store.export_run(&run, &from.path("rest.refit"), &|_| {}).unwrap();
+    assert_eq!((bundled.results, bundled.left_out), (1, vec![one.used()]));
+    let verified = from.store.verify(Some(&from.lock())).unwrap();
+    assert_eq!((verified.lost_earlier.as_slice(), verified.lost_results().len()), (&[one.used()][..], 0));
+    assert!(!verified.is_sound());
 }
 
 #[test]

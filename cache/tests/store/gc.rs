@@ -174,6 +174,47 @@ fn what_is_pinned_stays() {
     assert!(matches!(lab.store.pin_result(&key("b"), "b"), Err(StoreError::NoResult { .. })));
 }
 
+/// A run some days ago that made this of the step `one`, whatever others made of it.
+fn run_that_made(lab: &Lab, lock: &StoreLock, days: u32, bytes: &[u8]) -> (RunId, Manifest) {
+    let run = RunId::at(days_ago(days));
+    let output = lab.store.step_folder(&key("one")).join("made");
+    write_files(&output, &[("own", bytes)]);
+    let tree = lab.store.ingest(lock, &output).unwrap();
+    let made = Manifest { created: days_ago(days), ..manifest("one", tree, &run) };
+    lab.store.commit(lock, &made).unwrap();
+    let outputs = json!({ "made": { "digest": made.outputs["made"].digest } });
+    fs::create_dir_all(lab.store.run_folder(&run)).unwrap();
+    let report = json!({ "run": run, "stages": [{ "key": made.key, "outputs": outputs }] });
+    fs::write(lab.store.run_folder(&run).join("report.json"), report.to_string()).unwrap();
+    (run, made)
+}
+
+#[test]
+fn a_kept_run_keeps_what_it_had_though_the_step_made_something_else_since() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    let (_, first) = run_that_made(&lab, &lock, 3, b"0.9");
+    let (good, second) = run_that_made(&lab, &lock, 2, b"0.8");
+    let (_, last) = run_that_made(&lab, &lock, 1, b"0.1");
+    let had = |made: &Manifest| lab.store.used_result(&made.used()).unwrap() == Some(made.clone());
+    let strict = |keep_runs| GcPolicy { grace: Duration::ZERO, ..policy(keep_runs, None, None) };
+    assert!(had(&first) && had(&second) && had(&last));
+
+    let report = lab.store.gc(&lock, &strict(2)).unwrap();
+    assert!(!had(&first) && had(&second) && had(&last));
+    assert_eq!((report.results.len(), report.objects), (1, 1));
+    assert!(!object(&lab, b"0.9").exists() && object(&lab, b"0.8").exists());
+
+    // What is pinned of a run is what it had; the key may be free again.
+    lab.store.pin_run(&good, "good").unwrap();
+    lab.store.gc(&lock, &strict(0)).unwrap();
+    assert!(had(&second) && !had(&last));
+    assert_eq!(lab.store.lookup(&key("one")).unwrap(), Lookup::Absent);
+    assert!(lab.store.verify(Some(&lock)).unwrap().is_sound());
+    let (_, again) = run_that_made(&lab, &lock, 0, b"0.1");
+    assert!(had(&second) && had(&again));
+}
+
 #[test]
 fn nothing_is_dropped_while_a_pin_cannot_be_read() {
     let lab = Lab::new();

@@ -56,7 +56,7 @@ impl View {
             .collect();
         let stages = report.stages.iter().filter_map(|stage| {
             let planned = plan.stages.get(&stage.name)?;
-            let manifest = stage.key.and_then(|key| store.manifest(&key).ok().flatten());
+            let manifest = stage.result(store).ok().flatten();
             let inputs =
                 planned.get("inputs").and_then(Value::as_object).into_iter().flatten().filter_map(|(port, from)| {
                     let from = from.as_str()?.to_owned();

@@ -5,7 +5,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use refit_cache::{Digest, RunId, StepKey};
+use refit_cache::{Digest, Manifest, RunId, StepKey, Store, StoreError, UsedResult};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
@@ -97,6 +97,20 @@ pub struct StageReport {
 }
 
 impl StageReport {
+    /// Its result as the store knows it: the very one that this run had, whatever the stage made since.
+    pub fn used(&self) -> Option<UsedResult> {
+        let outputs = self.outputs.iter().map(|(port, output)| (port.as_str(), output.digest));
+        self.key.map(|key| UsedResult::new(key, outputs))
+    }
+
+    /// The manifest of that result; none if there was none, or it is gone.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the manifest is damaged.
+    pub fn result(&self, store: &Store) -> Result<Option<Manifest>, StoreError> {
+        self.used().map_or(Ok(None), |used| store.used_result(&used))
+    }
+
     /// Whether it was carried out once more and did not make the same bytes.
     pub fn is_refuted(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| *verdict != Verdict::Identical)

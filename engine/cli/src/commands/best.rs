@@ -120,17 +120,26 @@ pub(crate) fn best(args: &BestArgs, ui: Ui, environment: &Environment) -> Result
     Ok(ExitCode::Ok)
 }
 
-/// An output of a past run, as the store holds it.
+/// An output as this very run had it.
 fn output(store: &Store, row: &Row<'_>, name: &str) -> Result<Tree, Failure> {
     let run = row.id();
     let (stage, port) = get::stage_and_port(name)?;
-    let report = RunReport::read(&store.run_folder(run));
-    let key = report.as_ref().and_then(|report| report.stages.iter().find(|known| known.name == stage)?.key);
-    let manifest = key.map(|key| store.manifest(&key)).transpose()?.flatten();
-    manifest.and_then(|mut manifest| manifest.outputs.remove(port)).ok_or_else(|| {
+    let report = RunReport::read_stage(&store.run_folder(run), stage);
+    let Some(report) = report.filter(|report| report.outputs.contains_key(port)) else {
+        let help = format!("`refit runs show {run}` lists its stages and their outputs");
+        return Err(Failure {
+            code: ExitCode::Engine,
+            report: miette!(code = "best::no_output", help = help, "run {run} has no output `{name}`"),
+        });
+    };
+    report.result(store)?.and_then(|mut made| made.outputs.remove(port)).ok_or_else(|| {
         let help = format!(
-            "`refit runs show {run}` lists its stages; `refit run --from-run {run}` makes results anew that `cache gc` dropped"
+            "`refit run --from-run {run}` makes it anew, the same where the stages are deterministic; \
+             `refit cache pin` keeps what a run made"
         );
-        Failure { code: ExitCode::Engine, report: miette!(code = "best::no_output", help = help, "run {run} has no output `{name}` in the store") }
+        Failure {
+            code: ExitCode::Engine,
+            report: miette!(code = "best::gone", help = help, "`{name}` of run {run} is not in the store any more"),
+        }
     })
 }

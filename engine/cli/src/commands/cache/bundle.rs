@@ -1,13 +1,13 @@
 use std::{io, path::PathBuf};
 
 use clap::Args;
-use refit_cache::{Bundled, Store, Verified, Wait};
+use refit_cache::{Bundled, Store, UsedResult, Verified, Wait};
 use serde_json::json;
 
 use super::target::Target;
 use crate::{
     args::{PipelineArgs, StoreOfArgs},
-    commands::open,
+    commands::{open, runs::RunRecord},
     environment::Environment,
     exit_code::ExitCode,
     failure::Failure,
@@ -72,7 +72,11 @@ pub(super) fn export(args: &ExportArgs, ui: Ui, environment: &Environment) -> Re
     let Bundled { results, objects, bytes: size, left_out } = &written;
     if !left_out.is_empty() {
         let gone = count(left_out.len(), "result");
-        ui.note(&format!("{gone} of the run went with `refit cache gc` or damage, and cannot be exported"));
+        let named = match &target {
+            Target::Run(run) => stages_of(left_out, &RunRecord::read(&store, run)?),
+            Target::Result { .. } => String::new(),
+        };
+        ui.note(&format!("{gone} of the run went with `refit cache gc` or damage, and cannot be exported{named}"));
     }
     if args.json {
         let done =
@@ -83,6 +87,13 @@ pub(super) fn export(args: &ExportArgs, ui: Ui, environment: &Environment) -> Re
         ui.say(&format!("{} ← {results}, {}, {}", args.to.display(), count(*objects as usize, "object"), bytes(*size)));
     }
     Ok(ExitCode::Ok)
+}
+
+/// `: clean, train`, the stages whose results these are.
+fn stages_of(results: &[UsedResult], record: &RunRecord) -> String {
+    let stages = record.stages().iter().filter(|stage| stage.used().is_some_and(|used| results.contains(&used)));
+    let names: Vec<&str> = stages.map(|stage| stage.name.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
 }
 
 /// Takes in what `cache export` wrote.

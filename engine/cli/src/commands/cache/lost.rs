@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use refit_cache::{RunId, StepKey, Store, StoreError, VerifyReport};
+use refit_cache::{RunId, StepKey, Store, StoreError, UsedResult, VerifyReport};
 use serde::Serialize;
 
 use crate::commands::runs::RunRecord;
@@ -64,6 +64,47 @@ impl LostResult {
 
 fn kind(report: &VerifyReport, key: &StepKey) -> Option<String> {
     report.incomplete.get(key).map(|manifest| manifest.kind.clone())
+}
+
+/// What a run had before its step was carried out anew, and what cannot be handed out any more.
+#[derive(Debug, Serialize)]
+pub(super) struct LostEarlier {
+    key: StepKey,
+    /// The newest run that had it, and the stage's name there.
+    run: Option<RunId>,
+    stage: Option<String>,
+}
+
+impl LostEarlier {
+    /// Looks for each in the records of runs, the newest first.
+    pub(super) fn find(store: &Store, report: &VerifyReport) -> Result<Vec<Self>, StoreError> {
+        let mut wanted: BTreeSet<UsedResult> = report.lost_earlier.iter().copied().collect();
+        let mut found = Vec::new();
+        for id in store.runs()? {
+            if wanted.is_empty() {
+                break;
+            }
+            for stage in RunRecord::read(store, &id)?.stages() {
+                let Some(used) = stage.used().filter(|used| wanted.remove(used)) else { continue };
+                found.push(Self { key: used.key, run: Some(id.clone()), stage: Some(stage.name.clone()) });
+            }
+        }
+        found.extend(wanted.into_iter().map(|used| Self { key: used.key, run: None, stage: None }));
+        Ok(found)
+    }
+
+    /// For people.
+    pub(super) fn line(&self) -> String {
+        let key = self.key.short();
+        match (&self.stage, &self.run) {
+            (Some(stage), Some(run)) => {
+                format!(
+                    "lost result {key}: what `{stage}` of run {run} made; it was made anew with other outputs since"
+                )
+            }
+            _ => format!("lost result {key}: made anew with other outputs since; no run on record had it"),
+        }
+    }
 }
 
 /// `refit run FILE -S … --to STAGE`, ready for a shell.

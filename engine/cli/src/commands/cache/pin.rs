@@ -61,7 +61,7 @@ pub(super) fn pin(args: &PinArgs, ui: Ui, environment: &Environment) -> Result<E
         Target::Run(run) => store.pin_run(&run, run.as_str())?,
         Target::Result { key, .. } => store.pin_result(&key, &args.what)?,
     };
-    ui.say(&format!("pinned {} ({})", pin.name, count(pin.keys.len(), "result")));
+    ui.say(&format!("pinned {} ({})", pin.name, count(pin.results.len(), "result")));
     Ok(ExitCode::Ok)
 }
 
@@ -114,7 +114,7 @@ pub(super) fn pins(args: &PinsArgs, ui: Ui, environment: &Environment) -> Result
     let mut table = Table::new();
     table.row(["pin", "what", "since", "results"]);
     for pin in &pins {
-        table.row([pin.name.clone(), short(pin), local_time(pin.created), pin.keys.len().to_string()]);
+        table.row([pin.name.clone(), short(pin), local_time(pin.created), pin.results.len().to_string()]);
     }
     ui.data(&table.text())?;
     Ok(ExitCode::Ok)

@@ -62,8 +62,8 @@ pub(super) fn push(args: &PushArgs, ui: Ui, environment: &Environment) -> Result
         Failure::usage(miette!(code = "cache::unfinished_run", help = help, "the run {run} has no report"))
     })?;
     let mut manifests = Vec::new();
-    for key in report.stages.iter().filter(|stage| !stage.outputs.is_empty()).filter_map(|stage| stage.key) {
-        manifests.extend(store.manifest(&key)?);
+    for stage in report.stages.iter().filter(|stage| !stage.outputs.is_empty()) {
+        manifests.extend(stage.result(&store)?);
     }
     let pushed = remote::runtime()?.block_on(async {
         for manifest in &manifests {

@@ -2,7 +2,7 @@ use clap::Args;
 use refit_cache::{StoreError, VerifyReport, Wait};
 use serde_json::json;
 
-use super::lost::LostResult;
+use super::lost::{LostEarlier, LostResult};
 use crate::{
     args::StoreOfArgs,
     commands::open,
@@ -46,10 +46,12 @@ pub(super) fn verify(args: &VerifyArgs, ui: Ui, environment: &Environment) -> Re
         Err(error) => return Err(error.into()),
     }
     let lost = LostResult::find(&store, &report)?;
+    let lost_earlier = LostEarlier::find(&store, &report)?;
     if args.json {
-        ui.data(&as_json(&report, &lost).to_string())?;
+        ui.data(&as_json(&report, &lost, &lost_earlier).to_string())?;
     } else {
-        for line in lines(&report).into_iter().chain(lost.iter().map(LostResult::line)) {
+        let lost = lost.iter().map(LostResult::line).chain(lost_earlier.iter().map(LostEarlier::line));
+        for line in lines(&report).into_iter().chain(lost) {
             ui.data(&line)?;
         }
     }
@@ -84,7 +86,7 @@ fn lines(report: &VerifyReport) -> Vec<String> {
     damaged.chain(manifests).chain(missing).chain(gone).collect()
 }
 
-fn as_json(report: &VerifyReport, lost: &[LostResult]) -> serde_json::Value {
+fn as_json(report: &VerifyReport, lost: &[LostResult], lost_earlier: &[LostEarlier]) -> serde_json::Value {
     json!({
         "sound": report.is_sound(), "objects": report.objects, "bytes": report.bytes, "manifests": report.manifests,
         "damaged_objects": report.damaged_objects.iter()
@@ -97,5 +99,6 @@ fn as_json(report: &VerifyReport, lost: &[LostResult]) -> serde_json::Value {
         "damaged_leftovers": report.damaged_leftovers.iter()
             .map(|(object, path)| json!({ "object": object, "path": path })).collect::<Vec<_>>(),
         "lost": lost,
+        "lost_earlier": lost_earlier,
     })
 }

@@ -20,7 +20,7 @@ const HISTORY: &str = "history";
 /// The histories that a stage of a run made, as far as the store still holds them. A line that is no JSON ends one: the
 /// training was killed while it wrote.
 pub(super) fn histories(store: &Store, stage: &StageReport) -> Vec<Vec<Row>> {
-    let manifest = stage.key.and_then(|key| store.manifest(&key).ok().flatten());
+    let manifest = stage.result(store).ok().flatten();
     let outputs = manifest.into_iter().flat_map(|manifest| manifest.outputs);
     let files = outputs.filter_map(|(port, tree)| {
         let object = match tree.content {
