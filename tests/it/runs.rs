@@ -323,6 +323,24 @@ fn a_run_is_repeated_from_its_record_and_held_against_it() {
 }
 
 #[test]
+fn a_sweep_is_repeated_as_a_sweep_and_each_of_its_runs_by_itself() {
+    let sandbox = seeds();
+    let sweep = sandbox.refit(["run", "--json", "-S", "params.seed=7,8"]).expect_code(0).json();
+    let id = sweep["run"].as_str().unwrap();
+    let again = sandbox.refit(["run", "--from-run", id, "--force", "--json"]).expect_code(0).json();
+    let values: Vec<&Value> = again["sweep"].as_array().unwrap().iter().map(|run| &run["values"]["params.seed"]).collect();
+    assert_eq!(values, [7, 8]);
+    assert_eq!(again["repeated"]["identical"], true);
+    let outputs = again["repeated"]["outputs"].as_object().unwrap();
+    assert!(outputs.contains_key("split[seed=7].test") && outputs.contains_key("split[seed=8].test"), "{outputs:?}");
+    let second = again["sweep"][1]["run"].as_str().unwrap();
+    let one = sandbox.refit(["run", "--from-run", second, "--json"]).expect_code(0).json();
+    assert_eq!((&one["sweep"], &one["repeated"]["identical"]), (&Value::Null, &json!(true)));
+    let shown = sandbox.refit(["runs", "show", "latest", "--json"]).expect_code(0).json();
+    assert_eq!(shown["overrides"], json!(["params.seed=8"]));
+}
+
+#[test]
 fn two_runs_are_compared_down_to_what_each_stage_made() {
     let sandbox = seeds();
     sandbox.refit(["run", "-q"]).expect_code(0);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::Path as FilePath,
+    sync::Arc,
 };
 
 use indexmap::IndexMap;
@@ -11,10 +12,10 @@ use serde_json::{Map, Value};
 
 use super::{
     CopyOf, InputRef, Part, Pipeline, PipelineError, PipelineErrors, SourceRef, StageGraph, StageNode, load,
-    matrix::label,
+    load_texts, matrix::label,
 };
 use crate::{
-    spec::{Combination, Sweep},
+    spec::{Combination, Override, Sweep},
     stage::Registry,
 };
 
@@ -38,10 +39,28 @@ pub struct Variant {
 /// # Errors
 /// Every mistake in the file and in the overrides; one that several combinations have, once.
 pub fn load_sweep(file: &FilePath, sweep: &Sweep, registry: &Registry) -> Result<Pipeline, PipelineErrors> {
+    joined(sweep, |overrides| load(file, overrides, registry))
+}
+
+/// The same for a text that stands for the file at `file`, and texts for what it imports, as [`load_texts`] reads them.
+pub fn load_sweep_texts(
+    file: &FilePath,
+    text: &str,
+    imports: &[Arc<str>],
+    sweep: &Sweep,
+    registry: &Registry,
+) -> Result<Pipeline, PipelineErrors> {
+    joined(sweep, |overrides| load_texts(file, text, imports.to_vec(), overrides, registry))
+}
+
+fn joined(
+    sweep: &Sweep,
+    load: impl Fn(&[Override]) -> Result<Pipeline, PipelineErrors>,
+) -> Result<Pipeline, PipelineErrors> {
     let mut loaded: Vec<(Combination, Pipeline)> = Vec::new();
     let mut failed: Option<PipelineErrors> = None;
     for combination in sweep.combinations() {
-        match load(file, &combination.overrides, registry) {
+        match load(&combination.overrides) {
             Ok(pipeline) => loaded.push((combination, pipeline)),
             Err(errors) if errors.is_unreadable() => return Err(errors),
             Err(errors) => match &mut failed {

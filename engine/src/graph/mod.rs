@@ -27,7 +27,7 @@ mod wording;
 pub(crate) use wording::number;
 
 pub use error::{PipelineError, PipelineErrors};
-pub use grid::{Variant, load_sweep};
+pub use grid::{Variant, load_sweep, load_sweep_texts};
 pub(crate) use load::pipeline_file;
 pub use load::{PIPELINE_FILE, load, load_text, load_texts};
 pub use matrix::{file_name, split_output};

@@ -11,7 +11,7 @@ use refit_engine::{
     graph::{self, Pipeline},
     plan::Sources,
     run::{RunPlan, RunReport, find_run},
-    spec::Override,
+    spec::Sweep,
 };
 use serde_json::{Value, json};
 
@@ -76,9 +76,10 @@ impl Repeat {
     pub(super) fn pipeline(&self, args: &PipelineArgs, ui: Ui) -> Result<Pipeline, Failure> {
         let old = self.plan.file.clone();
         let file = if old.parent().is_some_and(Path::is_dir) { old } else { self.here(args)? };
-        let overrides = self.plan.overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let (text, imports) = (&self.text, self.imports.clone());
-        let pipeline = graph::load_texts(&file, text, imports, &overrides, &refit_stages::registry())?;
+        // The record of a sweep's common work has every value; those of its runs have one each.
+        let sweep = Sweep::parse(&self.plan.overrides)?;
+        let pipeline =
+            graph::load_sweep_texts(&file, &self.text, &self.imports, &sweep, &refit_stages::registry())?;
         ui.say(&format!("repeating run {} of {}", self.record.id, file.display()));
         Ok(pipeline)
     }
