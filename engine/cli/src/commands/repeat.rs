@@ -78,8 +78,7 @@ impl Repeat {
         let file = if old.parent().is_some_and(Path::is_dir) { old } else { self.here(args)? };
         // The record of a sweep's common work has every value; those of its runs have one each.
         let sweep = Sweep::parse(&self.plan.overrides)?;
-        let pipeline =
-            graph::load_sweep_texts(&file, &self.text, &self.imports, &sweep, &refit_stages::registry())?;
+        let pipeline = graph::load_sweep_texts(&file, &self.text, &self.imports, &sweep, &refit_stages::registry())?;
         ui.say(&format!("repeating run {} of {}", self.record.id, file.display()));
         Ok(pipeline)
     }

@@ -19,13 +19,15 @@ use crate::{
 #[command(after_help = "\
 Examples:
   refit cache export 4f2 --to run.refit            a run: its record and all its results
+  refit cache export latest --to run.refit         the newest
   refit cache export train.adapter --to adapter.refit
                                                    a result, and all that it was made from
   refit cache import run.refit                     on the other machine: `refit run` then goes on from there
 
 The file is a plain tar; `zstd run.refit` makes it smaller, `zstd -dc run.refit.zst | refit cache import -` reads it.")]
 pub(crate) struct ExportArgs {
-    /// What to export: a run, by any beginning of its id, or a stage's result with all that it was made from.
+    /// What to export: a run, by its name, `latest` or any beginning of its id, or a stage's result with all that it was
+    /// made from.
     #[arg(value_name = "RUN|STAGE[.PORT]")]
     what: String,
     #[command(flatten)]

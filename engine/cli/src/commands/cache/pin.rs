@@ -1,6 +1,7 @@
 use clap::Args;
 use miette::miette;
 use refit_cache::{Pin, Pinned};
+use refit_engine::run::find_run;
 use serde_json::json;
 
 use super::target::Target;
@@ -18,12 +19,13 @@ use crate::{
 #[command(after_help = "\
 Examples:
   refit cache pin 4f2                          a run: its record and all its results
+  refit cache pin baseline                     the same by its name; `latest` is the newest
   refit cache pin train.adapter                the result of a stage of the pipeline here, as it stands
   refit cache pin train pipelines/helpdesk -S params.rank=8
 
 A result is kept whole, with all outputs of its stage. Pinning works beside a run under way.")]
 pub(crate) struct PinArgs {
-    /// What to keep: a run, by any beginning of its id, or a stage's result.
+    /// What to keep: a run, by its name, `latest` or any beginning of its id, or a stage's result.
     #[arg(value_name = "RUN|STAGE[.PORT]")]
     what: String,
     #[command(flatten)]
@@ -37,7 +39,7 @@ Examples:
   refit cache unpin train.adapter
   refit cache unpin 4f2")]
 pub(crate) struct UnpinArgs {
-    /// A pin as `cache pins` shows it: its name, or any beginning of its run's id or its key.
+    /// A pin as `cache pins` shows it: its name, or any beginning of its run's id or its key; or a run as it is pinned.
     #[arg(value_name = "PIN")]
     what: String,
     #[command(flatten)]
@@ -72,6 +74,11 @@ pub(super) fn unpin(args: &UnpinArgs, ui: Ui, environment: &Environment) -> Resu
     let mut meant: Vec<&Pin> = pins.iter().filter(|pin| pin.name == args.what).collect();
     if meant.is_empty() {
         meant = pins.iter().filter(|pin| begins_with(pin, &args.what)).collect();
+    }
+    if meant.is_empty()
+        && let Ok(run) = find_run(&store, &args.what)
+    {
+        meant = pins.iter().filter(|pin| pin.pinned == Pinned::Run(run.clone())).collect();
     }
     match meant[..] {
         [pin] => {

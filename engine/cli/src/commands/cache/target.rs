@@ -2,7 +2,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use miette::miette;
 use refit_cache::{RunId, StepKey, Store, StoreError};
-use refit_engine::plan::{Force, StepState, sentence};
+use refit_engine::{
+    plan::{Force, StepState, sentence},
+    run::find_run,
+};
 
 use crate::{
     args::{PipelineArgs, StoreOfArgs},
@@ -25,8 +28,8 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Reads `RUN`, `STAGE` or `STAGE.PORT`. A run is one by any beginning of its id; where a stage has such a name, the
-    /// run is meant.
+    /// Reads `RUN`, `STAGE` or `STAGE.PORT`. A run is named as everywhere: `latest`, its name, any beginning of its id. Where a
+    /// stage is called so, too, the run is meant.
     pub(super) fn find(
         wanted: &str,
         pipeline: &PipelineArgs,
@@ -35,7 +38,7 @@ impl Target {
     ) -> Result<(Store, Self), Failure> {
         let of = StoreOfArgs { of: pipeline.pipeline.clone(), store: pipeline.store.clone() };
         let store = open::store_of(&of, environment)?;
-        let unknown = match store.find_run(wanted) {
+        let unknown = match find_run(&store, wanted) {
             Ok(run) => return Ok((store, Self::Run(run))),
             Err(error @ StoreError::UnknownRun { .. }) => error,
             Err(error) => return Err(error.into()),
