@@ -33,7 +33,9 @@ pub(crate) fn warn_of_no_gain(precision: refit_llm::Precision, path: &ComputePat
             "`precision: bf16` is not faster here: the processor's {instructions} has no products of bf16, so rounded numbers are multiplied as f32"
         )),
         (Bf16, ComputePath::Composed { .. }) => {
-            step.warn("`precision: bf16` is not faster here: the weights are rounded, and multiplied as f32");
+            step.warn(
+                "`precision: bf16` is not faster here: weights that are floats are rounded, and all are multiplied as f32",
+            );
         }
     }
 }

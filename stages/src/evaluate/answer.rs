@@ -104,9 +104,8 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     step.fact("evaluate.computed_by", computed_by.to_string());
     let precision = params.precision.into();
     warn_of_no_gain(precision, &computed_by, step);
-    // Blocks stay blocks where products unpack them.
-    let quantization = if computed_by.is_fused() { Quantization::Keep } else { Quantization::Unpack };
-    let form = WeightForm { precision, tiles: computed_by.is_fused(), quantization };
+    let (tiles, quantization) = (computed_by.is_fused(), Quantization::Keep);
+    let form = WeightForm { precision, tiles, quantization, ..WeightForm::default() };
     let mut model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error).at(path))?;
     if let Some(adapter) = &adapter {
         model = model.with(adapter.values()).map_err(|error| llm_error(&error))?;

@@ -88,13 +88,14 @@ pub struct OptimizerParams {
     pub precision: Precision,
     /// What becomes of a base whose weights are quantised (a GGUF file): `keep` leaves them in their blocks, which takes a
     /// fifth of the memory, and unpacks what a product meets (QLoRA); `unpack` makes floats of them when the model is read.
-    /// In f32, results are the same bit for bit. `nf4` also brings the linear layers of a base in
+    /// In f32, results are the same bit for bit on a CPU. On a GPU the blocks stay packed too, in 4.5 to 9 bits a number; each
+    /// layer of the model is unpacked for its turn and computed again on the way back, for about a third more time. `nf4` also brings the linear layers of a base in
     /// floats into NF4, in blocks of 64 as bitsandbytes does it, when the model is read: an eighth of the memory, and a base that
     /// is slightly another one.
     pub quantization: Quantization,
     /// Keeps of each block's forward pass only what went in, and computes the rest again on the way back: a fraction of the
-    /// memory that a batch takes, for about a third more time, and the same result bit for bit. It is in no key: a training
-    /// that ran out of memory goes on from its checkpoint with it. Only the CPU's fused kernels do it.
+    /// memory that a batch takes, for about a third more time, and on a CPU the same result bit for bit. It is in no key: a
+    /// training that ran out of memory goes on from its checkpoint with it.
     pub gradient_checkpointing: bool,
     /// Decides the adapter's first values, the order of rows, dropout and noise.
     pub seed: u64,
@@ -315,7 +316,7 @@ impl OptimizerParams {
 
     /// The form of the frozen weights on a CPU.
     pub(crate) fn weight_form(&self) -> WeightForm {
-        WeightForm { precision: self.precision(), tiles: true, quantization: self.quantization.into() }
+        WeightForm { precision: self.precision(), tiles: true, quantization: self.quantization.into(), planes: false }
     }
 
     /// The same as the training core takes it.

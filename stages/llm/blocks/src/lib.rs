@@ -6,10 +6,12 @@
 
 mod format;
 mod layouts;
+mod planes;
 mod quantize;
 
 pub use format::{BlockFormat, VisitLayout};
-pub use layouts::{Layout, LookUp, NF4_CODE, PlainLookUp};
+pub use layouts::{Coding, Layout, LookUp, NF4_CODE, PlainLookUp};
+pub use planes::{Plane, Planes, STEP_ZERO, Steps};
 pub use quantize::{nf4_block, quantize};
 
 /// Numbers that one call of [`Layout::group`] unpacks; divides the size of every block.

@@ -94,6 +94,12 @@ impl StoredTensor {
     }
 }
 
+impl From<PackedTensor> for StoredTensor {
+    fn from(tensor: PackedTensor) -> Self {
+        Self::Packed(tensor)
+    }
+}
+
 impl From<HostTensor> for StoredTensor {
     fn from(tensor: HostTensor) -> Self {
         Self::Plain(tensor)

@@ -30,6 +30,11 @@ impl Memory {
         Self { checkpointing, ..Self::default() }
     }
 
+    /// Whether blocks leave their input only.
+    pub(crate) fn checkpointing(&self) -> bool {
+        self.checkpointing
+    }
+
     /// Where the hidden states before the first block go in a pass without a way back.
     pub(super) fn input(&mut self) -> &mut Lanes {
         if self.tapes.is_empty() {

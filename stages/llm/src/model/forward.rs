@@ -122,20 +122,39 @@ impl Model {
     /// Normed hidden states at the places that predict a target, `[targets, hidden]`; tracked if some of the model's
     /// tensors are.
     pub(crate) fn supervised_hidden(&self, batch: &DeviceBatch, noise: Option<&Noise>) -> Tensor<2> {
-        let mut hidden = self.embed(batch.ids.clone());
-        if let Some(noise) = noise {
-            hidden = noise.disturbed(hidden, &self.device);
+        let mut hidden = self.embedded(batch, noise);
+        for layer in 0..self.layers.len() {
+            hidden = self.block(layer, hidden, batch, noise);
         }
-        let last = self.layers.len() - 1;
-        for (index, layer) in self.layers.iter().enumerate() {
-            // Of the last block only what the head needs is computed. Masks are drawn for all tokens of a row.
-            let keep = (index == last && noise.is_none()).then_some(&batch.sources);
-            let pass = DecoderPass { noise, keep, ..DecoderPass::new(self, index, &batch.rope) };
-            hidden = decoder_layer(layer, pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index));
+        self.normed(hidden, batch, noise)
+    }
+
+    /// What goes into the first block.
+    pub(crate) fn embedded(&self, batch: &DeviceBatch, noise: Option<&Noise>) -> Tensor<2> {
+        let hidden = self.embed(batch.ids.clone());
+        match noise {
+            Some(noise) => noise.disturbed(hidden, &self.device),
+            None => hidden,
         }
-        if noise.is_some() {
-            hidden = hidden.select(0, batch.sources.clone());
-        }
+    }
+
+    /// What a block makes of its input.
+    pub(crate) fn block(
+        &self,
+        index: usize,
+        hidden: Tensor<2>,
+        batch: &DeviceBatch,
+        noise: Option<&Noise>,
+    ) -> Tensor<2> {
+        // Of the last block only what the head needs is computed. Masks are drawn for all tokens of a row.
+        let keep = (index + 1 == self.layers.len() && noise.is_none()).then_some(&batch.sources);
+        let pass = DecoderPass { noise, keep, ..DecoderPass::new(self, index, &batch.rope) };
+        decoder_layer(&self.layers[index], pass, hidden, |q, k, v| attend(q, k, v, &batch.attention, index))
+    }
+
+    /// What the head is given of the last block's output.
+    pub(crate) fn normed(&self, hidden: Tensor<2>, batch: &DeviceBatch, noise: Option<&Noise>) -> Tensor<2> {
+        let hidden = if noise.is_some() { hidden.select(0, batch.sources.clone()) } else { hidden };
         self.norm.forward(hidden)
     }
 }

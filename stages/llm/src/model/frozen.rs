@@ -6,30 +6,20 @@ use rayon::prelude::*;
 use refit_checkpoint::{BlockFormat, HostTensor, PackedTensor, StoredTensor};
 use refit_kernels::{Precision, Weight};
 
-use super::values;
+use super::{planes::DevicePlanes, values};
 use crate::{LlmError, device::is_cpu};
 
 /// How the frozen matrices of a model are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightForm {
-    /// How exactly they are multiplied.
+    /// How exactly they are multiplied. Blocks on a device are multiplied as f32.
     pub precision: Precision,
     /// As tiles for the fused kernels of the CPU; otherwise as tensors on the device.
     pub tiles: bool,
     /// What becomes of blocks.
     pub quantization: Quantization,
-}
-
-impl WeightForm {
-    /// Whether blocks stay blocks: only the CPU's kernels multiply them as they are. Burn operations on the CPU unpack them for
-    /// each use, which is worth it where memory counts more than time; other devices get floats.
-    fn keeps_blocks(self, device: &Device) -> bool {
-        match self.quantization {
-            Quantization::Unpack => false,
-            Quantization::Keep => is_cpu(device),
-            Quantization::Nf4 => self.tiles,
-        }
-    }
+    /// Blocks that are kept lie on the device as tensors, as they always do on a GPU; otherwise in memory as they are.
+    pub planes: bool,
 }
 
 /// Whether frozen matrices are kept in blocks and unpacked inside the products.
@@ -54,7 +44,7 @@ impl Quantization {
     }
 }
 
-/// A frozen matrix `[out, in]`: as a tensor, as tiles, or in blocks. Who needs another form than the one that is there gets it:
+/// A frozen matrix `[out, in]`: as a tensor, as tiles, or in blocks, in memory or on the device. Who needs another form than the one that is there gets it:
 /// of plain numbers it is made once, and both stay; blocks are unpacked for each use and the numbers dropped after it.
 #[derive(Debug, Clone)]
 pub(crate) struct Frozen(Arc<Forms>);
@@ -65,6 +55,7 @@ struct Forms {
     precision: Precision,
     tensor: OnceLock<Tensor<2>>,
     tiles: OnceLock<Arc<Weight>>,
+    planes: Option<DevicePlanes>,
 }
 
 impl Frozen {
@@ -79,18 +70,23 @@ impl Frozen {
         form: WeightForm,
         device: &Device,
     ) -> Result<Self, LlmError> {
-        let forms = Forms {
+        let mut forms = Forms {
             device: device.clone(),
             precision: form.precision,
             tensor: OnceLock::new(),
             tiles: OnceLock::new(),
+            planes: None,
         };
         let matrix = match matrix {
             StoredTensor::Plain(plain) if form.quantization == Quantization::Nf4 => in_nf4(name, &plain, [out, width])?,
             matrix => matrix,
         };
+        let keeps_blocks = form.quantization != Quantization::Unpack;
         match matrix {
-            StoredTensor::Packed(PackedTensor { format, bytes, .. }) if form.keeps_blocks(device) => {
+            StoredTensor::Packed(packed) if keeps_blocks && (form.planes || !is_cpu(device)) => {
+                forms.planes = Some(DevicePlanes::new(&packed, device));
+            }
+            StoredTensor::Packed(PackedTensor { format, bytes, .. }) if keeps_blocks => {
                 forms.tiles.get_or_init(|| Arc::new(Weight::packed(format, bytes, out, width, form.precision)));
             }
             matrix => {
@@ -113,6 +109,7 @@ impl Frozen {
             precision: Precision::F32,
             tensor: OnceLock::new(),
             tiles: OnceLock::from(Arc::new(Weight::absent(out, width))),
+            planes: None,
         }))
     }
 
@@ -124,6 +121,7 @@ impl Frozen {
             precision: Precision::F32,
             tensor: OnceLock::from(tensor),
             tiles: OnceLock::new(),
+            planes: None,
         }))
     }
 
@@ -131,8 +129,8 @@ impl Frozen {
     pub(crate) fn like(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
         let form = WeightForm {
             precision: self.0.precision,
-            tiles: self.0.tensor.get().is_none(),
-            quantization: Quantization::Unpack,
+            tiles: self.0.tensor.get().is_none() && self.0.planes.is_none(),
+            ..WeightForm::default()
         };
         let matrix = HostTensor { shape: shape.into(), values };
         Self::new("", matrix.into(), shape, form, &self.0.device).expect("invariant: plain numbers fit always")
@@ -140,6 +138,9 @@ impl Frozen {
 
     /// As a tensor on the device.
     pub(crate) fn tensor(&self) -> Tensor<2> {
+        if let Some(planes) = &self.0.planes {
+            return planes.unpack();
+        }
         let unpacked = |tiles: &Weight| {
             let width = tiles.width();
             let mut values = vec![0f32; tiles.out() * width];
@@ -156,6 +157,9 @@ impl Frozen {
     }
 
     /// As the fused kernels take it.
+    ///
+    /// # Errors
+    /// A failing device.
     pub(crate) fn tiles(&self) -> Result<Arc<Weight>, LlmError> {
         if let Some(tiles) = self.0.tiles.get() {
             return Ok(tiles.clone());
@@ -176,12 +180,15 @@ impl Frozen {
                 }
                 Ok(found)
             }
-            None => values(self.tensor().select(0, super::indices(rows, &self.0.device))),
+            None => values(self.select(super::indices(rows, &self.0.device))),
         }
     }
 
     /// Some rows as a tensor on the device.
     pub(crate) fn select(&self, rows: Tensor<1, Int>) -> Tensor<2> {
+        if let Some(planes) = &self.0.planes {
+            return planes.select(&rows).unpack();
+        }
         match self.0.tiles.get() {
             // Not the whole of it for the sake of some rows.
             Some(tiles) if tiles.blocks().is_some() => {
@@ -196,17 +203,19 @@ impl Frozen {
 
     /// How many numbers it has.
     pub(crate) fn numbers(&self) -> usize {
-        match (self.0.tiles.get(), self.0.tensor.get()) {
-            (Some(tiles), _) => tiles.out() * tiles.width(),
-            (None, tensor) => tensor.map_or(0, |tensor| tensor.dims().iter().product()),
+        match (self.0.tiles.get(), &self.0.planes, self.0.tensor.get()) {
+            (Some(tiles), ..) => tiles.out() * tiles.width(),
+            (None, Some(planes), _) => planes.shape().iter().product(),
+            (None, None, tensor) => tensor.map_or(0, |tensor| tensor.dims().iter().product()),
         }
     }
 
     /// The blocks it is kept in, if it is, and the bytes of the form it was read into.
     pub(crate) fn kept(&self) -> (Option<BlockFormat>, usize) {
-        match self.0.tiles.get() {
-            Some(tiles) => (tiles.blocks().map(|(format, _)| format), tiles.bytes()),
-            None => (None, self.numbers() * 4),
+        match (&self.0.planes, self.0.tiles.get()) {
+            (Some(planes), _) => (Some(planes.format()), planes.bytes()),
+            (None, Some(tiles)) => (tiles.blocks().map(|(format, _)| format), tiles.bytes()),
+            (None, None) => (None, self.numbers() * 4),
         }
     }
 }
@@ -232,6 +241,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+    use crate::reference::blocks;
 
     #[test]
     fn both_forms_hold_the_same_numbers_whichever_came_first() {
@@ -271,6 +281,30 @@ mod tests {
             assert_eq!(frozen.rows(&[3]).unwrap(), kept[3 * 64..4 * 64]);
             assert_eq!(values(frozen.tensor()).unwrap(), kept);
             assert_eq!(frozen.kept(), expected);
+        }
+    }
+
+    #[test]
+    fn on_a_device_every_format_unpacks_to_the_same_numbers() {
+        let (rows, width) = (5, 512);
+        for format in BlockFormat::ALL {
+            let packed = blocks(format, [rows, width], "w");
+            let kept = format.decode(&packed.bytes);
+            let form = WeightForm { planes: true, quantization: Quantization::Keep, ..WeightForm::default() };
+            let frozen = Frozen::new("w", packed.into(), [rows, width], form, &Device::flex()).unwrap();
+            assert_eq!(values(frozen.tensor()).unwrap(), kept, "{format}");
+            assert_eq!(
+                frozen.rows(&[3, 0]).unwrap(),
+                [&kept[3 * width..4 * width], &kept[..width]].concat(),
+                "{format}"
+            );
+            assert_eq!(values(frozen.like(kept.clone(), [rows, width]).tensor()).unwrap(), kept);
+            let (found, bytes) = frozen.kept();
+            let (own, floats) = (format.bytes_of(rows * width).unwrap(), rows * width * 4);
+            assert!(
+                found == Some(format) && bytes >= own && bytes * 10 <= own * 14 && bytes * 3 < floats,
+                "{format}: {bytes}"
+            );
         }
     }
 

@@ -13,6 +13,7 @@ mod linear;
 mod logits;
 mod noise;
 mod norm;
+mod planes;
 mod prompts;
 mod rope;
 mod rows;
@@ -30,7 +31,7 @@ pub(crate) use weights::Applied;
 pub use weights::Model;
 
 pub(crate) use attention::{AttentionShape, HIDDEN, attend, bias, capped};
-pub(crate) use batch::{check_prompt, check_row, common_prefix, indices};
+pub(crate) use batch::{DeviceBatch, check_prompt, check_row, common_prefix, indices};
 pub(crate) use bottleneck::{Bottleneck, LayerBottlenecks};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};

@@ -192,6 +192,11 @@ impl Model {
         &self.kept
     }
 
+    /// Whether some matrices are unpacked each time that burn operations multiply by them.
+    pub(crate) fn unpacks_for_each_use(&self) -> bool {
+        !self.kept.formats.is_empty()
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device

@@ -4,7 +4,10 @@
 
 mod families;
 
-use refit_checkpoint::{HostTensor, ModelConfig};
+use std::collections::HashMap;
+
+use half::f16;
+use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, StoredTensor};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -90,6 +93,50 @@ impl Reference {
         let view = self.file.tensor(name).unwrap();
         view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
+}
+
+/// A matrix of numbers within about ±0.4 whose blocks have every bit set somewhere, whatever the format; `name` decides them.
+pub(crate) fn blocks(format: BlockFormat, shape: [usize; 2], name: &str) -> PackedTensor {
+    let count = format.bytes_of(shape[0] * shape[1]).unwrap();
+    let mut bytes: Vec<u8> = numbers(name, count).map(|number| ((number + 1.0) * 500.0) as u32 as u8).collect();
+    let half = |number: f32| f16::from_f32(number).to_le_bytes();
+    // Where a block has its factors, and how large they have to be for its largest codes.
+    let factors: Vec<(usize, [u8; 2])> = match format {
+        BlockFormat::Q4_0 => vec![(0, half(0.4 / 8.0))],
+        BlockFormat::Q4_1 => vec![(0, half(0.4 / 8.0)), (2, half(-0.4))],
+        BlockFormat::Q5_0 => vec![(0, half(0.4 / 16.0))],
+        BlockFormat::Q5_1 => vec![(0, half(0.4 / 16.0)), (2, half(-0.4))],
+        BlockFormat::Q8_0 => vec![(0, half(0.4 / 128.0))],
+        BlockFormat::Q4K => vec![(0, half(0.4 / 8.0 / 63.0)), (2, half(0.4 / 63.0))],
+        BlockFormat::Q5K => vec![(0, half(0.4 / 16.0 / 63.0)), (2, half(0.4 / 63.0))],
+        BlockFormat::Q6K => vec![(208, half(0.4 / 32.0 / 128.0))],
+        // The upper half of an f32.
+        BlockFormat::Nf4 => vec![(2, ((0.4f32.to_bits() >> 16) as u16).to_le_bytes())],
+    };
+    for block in bytes.chunks_exact_mut(format.bytes()) {
+        for (at, factor) in &factors {
+            block[*at..at + 2].copy_from_slice(factor);
+        }
+    }
+    PackedTensor { format, shape, bytes }
+}
+
+/// A Llama of two layers whose every matrix is in blocks of one format.
+pub(crate) fn in_blocks(format: BlockFormat, form: WeightForm, device: &Device) -> Model {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 256, "vocab_size": 24, "max_position_embeddings": 64,
+            "tie_word_embeddings": true}"#,
+    )
+    .unwrap();
+    let shapes: HashMap<String, Vec<usize>> = config.tensors().collect();
+    Model::build_as(config, device, form, |name| {
+        Ok(match *shapes[name] {
+            [rows, columns] => StoredTensor::from(blocks(format, [rows, columns], name)),
+            ref shape => HostTensor { shape: shape.to_vec(), values: numbers(name, shape[0]).collect() }.into(),
+        })
+    })
+    .unwrap()
 }
 
 /// Rows with a common beginning, of several lengths, with targets that can be learnt.

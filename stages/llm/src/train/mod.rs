@@ -1,5 +1,6 @@
 //! Training: what is trained and towards what, batches, gradients, the optimizer, validation, and a snapshot to resume from.
 
+mod composed;
 mod config;
 mod gradient;
 mod history;
@@ -18,9 +19,11 @@ mod validation;
 mod workers;
 
 pub use crate::fused::ComputePath;
+#[cfg(test)]
+pub(crate) use composed::composed_gradient;
 pub use config::{Schedule, TrainConfig, Warmup};
 #[cfg(test)]
-pub(crate) use gradient::{GradientBy, composed_gradient};
+pub(crate) use gradient::GradientBy;
 pub(crate) use gradient::{NamedRow, Weights, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub(crate) use likelihood::Likelihood;

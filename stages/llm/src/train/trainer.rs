@@ -31,7 +31,7 @@ pub struct TrainSettings {
     /// Where to keep snapshots, if anywhere.
     pub snapshot: Option<SnapshotPolicy>,
     /// Keeps each block's input only and computes the block again on the way back: a fraction of the memory, more time, and
-    /// the same bits. Only the fused pass does that.
+    /// the same bits.
     pub gradient_checkpointing: bool,
     /// Examples that go through the model together, if that is to be fewer than a batch has: less memory, and the same sums
     /// up to their last bits.

@@ -24,9 +24,14 @@ impl Workers {
         Self { threads: threads.max(1), pools: BTreeMap::new(), memory: Memory::default() }
     }
 
-    /// Whether the fused pass keeps each block's input only and computes the block again on the way back.
+    /// Whether a pass keeps each block's input only and computes the block again on the way back.
     pub(crate) fn with_checkpointing(self, checkpointing: bool) -> Self {
         Self { memory: Memory::new(checkpointing), ..self }
+    }
+
+    /// Whether that was asked for.
+    pub(crate) fn checkpointing(&self) -> bool {
+        self.memory.checkpointing()
     }
 
     /// Calls `work`, which computes with `model`, with each index below `count` and returns the results in order.

@@ -22,8 +22,38 @@ pub trait Layout {
     /// Bytes of a block.
     const BYTES: usize;
 
+    /// What codes stand for.
+    const CODING: Coding;
+
     /// The numbers at `GROUP · group` and after of a block.
     fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP];
+
+    /// The codes that these numbers are made of.
+    fn codes(block: &[u8], group: usize) -> [u8; GROUP];
+
+    /// What codes of a group are multiplied by, as a number of the block and one of the run, or 1.
+    fn scale(block: &[u8], group: usize) -> (f32, i8);
+
+    /// What is added after that, in the same way, where a format adds something.
+    fn offset(_block: &[u8], _group: usize) -> (f32, i8) {
+        (0.0, 1)
+    }
+}
+
+/// `number = scale · (code − zero) + offset`, or `scale · level[code]`. Scale and offset are those of a block; or of a run, whose
+/// own part is a small integer that the block's is multiplied by.
+#[derive(Debug, Clone, Copy)]
+pub struct Coding {
+    /// Bits of a code.
+    pub bits: usize,
+    /// What is taken off a code first.
+    pub zero: u8,
+    /// What codes stand for where that is not themselves.
+    pub levels: Option<&'static [f32; 16]>,
+    /// Numbers of a run, where a block has several.
+    pub run: Option<usize>,
+    /// Whether something is added.
+    pub offset: bool,
 }
 
 /// Some bytes of a block, whose size and place are the layout's.

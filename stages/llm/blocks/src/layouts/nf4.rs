@@ -1,4 +1,4 @@
-use super::{Layout, part};
+use super::{Coding, Layout, part};
 use crate::GROUP;
 
 /// The sixteen levels of NF4: quantiles of the normal distribution, in ±1 (`QLoRA`, appendix E; `get_4bit_type` and
@@ -47,12 +47,22 @@ pub(crate) struct Nf4;
 impl Layout for Nf4 {
     const VALUES: usize = 64;
     const BYTES: usize = 36;
+    const CODING: Coding = Coding { bits: 4, zero: 0, levels: Some(&NF4_CODE), run: None, offset: false };
 
     #[inline(always)]
     fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let absmax = f32::from_le_bytes(*part(block, 0));
+        look_up.look_up(&NF4_CODE, Self::codes(block, group)).map(|level| level * absmax)
+    }
+
+    #[inline(always)]
+    fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         let pairs: &[u8; GROUP / 2] = part(block, 4 + GROUP / 2 * group);
-        let places = std::array::from_fn(|i| pairs[i / 2] >> (4 * (1 - i % 2)) & 15);
-        look_up.look_up(&NF4_CODE, places).map(|level| level * absmax)
+        std::array::from_fn(|i| pairs[i / 2] >> (4 * (1 - i % 2)) & 15)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
+        (f32::from_le_bytes(*part(block, 0)), 1)
     }
 }

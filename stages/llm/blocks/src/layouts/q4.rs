@@ -1,6 +1,6 @@
 //! Four bits a value: the low nibbles hold the first half of a block, the high nibbles the second.
 
-use super::{Layout, LookUp, half_at, nibbles, part};
+use super::{Coding, Layout, LookUp, half_at, nibbles, part};
 use crate::GROUP;
 
 /// f16 d, 16 bytes: `(q - 8) d`.
@@ -9,11 +9,22 @@ pub(crate) struct Q4v0;
 impl Layout for Q4v0 {
     const VALUES: usize = 32;
     const BYTES: usize = 18;
+    const CODING: Coding = Coding { bits: 4, zero: 8, levels: None, run: None, offset: false };
 
     #[inline(always)]
     fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
         let d = half_at(block, 0);
-        nibbles(part(block, 2), 4 * group).map(|q| (f32::from(q) - 8.0) * d)
+        Self::codes(block, group).map(|q| (f32::from(q) - 8.0) * d)
+    }
+
+    #[inline(always)]
+    fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
+        nibbles(part(block, 2), 4 * group)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
+        (half_at(block, 0), 1)
     }
 }
 
@@ -23,10 +34,26 @@ pub(crate) struct Q4v1;
 impl Layout for Q4v1 {
     const VALUES: usize = 32;
     const BYTES: usize = 20;
+    const CODING: Coding = Coding { bits: 4, zero: 0, levels: None, run: None, offset: true };
 
     #[inline(always)]
     fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
         let (d, m) = (half_at(block, 0), half_at(block, 2));
-        nibbles(part(block, 4), 4 * group).map(|q| f32::from(q) * d + m)
+        Self::codes(block, group).map(|q| f32::from(q) * d + m)
+    }
+
+    #[inline(always)]
+    fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
+        nibbles(part(block, 4), 4 * group)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
+        (half_at(block, 0), 1)
+    }
+
+    #[inline(always)]
+    fn offset(block: &[u8], _group: usize) -> (f32, i8) {
+        (half_at(block, 2), 1)
     }
 }

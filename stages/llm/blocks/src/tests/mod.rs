@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{BlockFormat, NF4_CODE, quantize};
+use crate::{BlockFormat, NF4_CODE, Plane, Planes, STEP_ZERO, Steps, quantize};
 
 /// Written by `reference.py`.
 const REFERENCE: &str = include_str!("reference.txt");
@@ -71,5 +71,68 @@ proptest! {
                 prop_assert!((found - number).abs() <= step * largest + 1e-6, "{}: {} {}", format, found, number);
             }
         }
+    }
+}
+
+/// The integers of a plane.
+fn integers(plane: &Plane) -> impl Iterator<Item = u32> + '_ {
+    let mask = u32::MAX >> (32 - plane.bits);
+    let of_word = move |word: &i32| {
+        let word = *word as u32;
+        (0..32).step_by(plane.bits).map(move |at| word >> at & mask)
+    };
+    plane.words.iter().flat_map(of_word)
+}
+
+/// A factor for each of so many numbers.
+fn factors(steps: &Steps, numbers: usize) -> Vec<f32> {
+    let of_runs: Vec<f32> = match &steps.runs {
+        Some(runs) => {
+            let runs: Vec<f32> = integers(runs).map(|run| run as f32 - f32::from(STEP_ZERO)).collect();
+            let each = runs.len() / steps.factors.len();
+            runs.iter().enumerate().map(|(at, run)| steps.factors[at / each] * run).collect()
+        }
+        None => steps.factors.clone(),
+    };
+    (0..numbers).map(|at| of_runs[at * of_runs.len() / numbers]).collect()
+}
+
+fn whole(planes: &Planes, numbers: usize) -> Vec<f32> {
+    let mut codes = vec![0; numbers];
+    let mut from = 0;
+    for plane in &planes.codes {
+        codes.iter_mut().zip(integers(plane)).for_each(|(code, bits)| *code |= bits << from);
+        from += plane.bits;
+    }
+    let scale = factors(&planes.scale, numbers);
+    let offset = planes.offset.as_ref().map(|offset| factors(offset, numbers));
+    let number = |at: usize| {
+        let level =
+            planes.levels.map_or(codes[at] as f32 - f32::from(planes.zero), |levels| levels[codes[at] as usize]);
+        level * scale[at] + offset.as_ref().map_or(0.0, |offset| offset[at])
+    };
+    (0..numbers).map(number).collect()
+}
+
+proptest! {
+    #[test]
+    fn blocks_taken_apart_hold_the_same_numbers(
+        at in 0..BlockFormat::ALL.len(), bytes in proptest::collection::vec(any::<u8>(), 8 * 210),
+    ) {
+        let format = BlockFormat::ALL[at];
+        let mut bytes = bytes[..8 * format.bytes()].to_vec();
+        // What could be NaN or infinite, a file may not hold.
+        let scales: &[usize] = match format {
+            BlockFormat::Q6K => &[209],
+            BlockFormat::Q4_1 | BlockFormat::Q5_1 | BlockFormat::Q4K | BlockFormat::Q5K => &[1, 3],
+            BlockFormat::Nf4 => &[3],
+            _ => &[1],
+        };
+        for block in bytes.chunks_exact_mut(format.bytes()) {
+            for &at in scales {
+                block[at] &= 0x3b;
+            }
+        }
+        prop_assert_eq!(whole(&format.planes(&bytes), 8 * format.values()), format.decode(&bytes));
     }
 }

@@ -1,0 +1,201 @@
+use std::ops::Range;
+
+use burn::tensor::{Gradients, Tensor, TensorData, Transaction};
+
+use super::{
+    Trainable,
+    gradient::{NamedRow, Passed, Weights, lay_out, target_weights},
+    shard::shards,
+    workers::Workers,
+};
+use crate::{
+    LlmError, Model,
+    model::{Batch, DeviceBatch, HeadOutput, Noise, Randomness, Row, common_prefix, lm_head_loss, values},
+};
+
+/// What one shard's forward pass found, and its gradient.
+struct Gradient {
+    passed: Passed,
+    parts: Vec<(Range<usize>, Vec<f32>)>,
+}
+
+/// [`accumulate`] by burn operations: on any device, with everything a method may ask for.
+pub(crate) fn composed_gradient(
+    model: &Model,
+    trained: &dyn Trainable,
+    rows: &[NamedRow<'_>],
+    weights: Weights<'_>,
+    randomness: Randomness,
+    workers: &mut Workers,
+    total: &mut [f32],
+) -> Result<Passed, LlmError> {
+    let share = randomness.lets_rows_share();
+    let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    let parts = if model.on_cpu() {
+        shards(&plain, if share { common_prefix(&plain) } else { 0 }, weights.together())
+    } else {
+        vec![(0..rows.len()).collect()]
+    };
+    // What a product saw stays until the way back: a matrix that was unpacked for it must not.
+    let again = workers.checkpointing() || model.unpacks_for_each_use();
+    let gradients = workers.map(model, parts.len(), |part| {
+        let rows: Vec<NamedRow<'_>> = parts[part].iter().map(|&index| rows[index]).collect();
+        Shard::new(model, trained, &rows, weights, randomness).gradient(again)
+    })?;
+    let mut passed = Passed::default();
+    for gradient in gradients {
+        passed.add(gradient.passed);
+        for (range, values) in gradient.parts {
+            total[range].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    Ok(passed)
+}
+
+/// Forward and backward of some rows. What is trained is tracked anew, so each shard records a graph of its own and shards
+/// can run side by side.
+struct Shard<'a> {
+    model: &'a Model,
+    trained: &'a dyn Trainable,
+    rows: &'a [NamedRow<'a>],
+    weights: Weights<'a>,
+    batch: Batch,
+    tables: DeviceBatch,
+    noise: Option<Noise>,
+}
+
+/// What the head made of hidden states.
+struct Head {
+    losses: Vec<f64>,
+    /// The gradient of the weighed losses by the hidden states.
+    towards: Tensor<2>,
+    /// The same by the head itself, where it is trained, with its place among the values.
+    own: Option<(Range<usize>, Tensor<2>)>,
+}
+
+/// A tensor of trained values, tracked, with their place; and its gradient so far.
+struct Leaf {
+    range: Range<usize>,
+    tensor: Tensor<2>,
+    gradient: Option<Tensor<2>>,
+}
+
+/// Adds what a way back found.
+fn take(leaves: &mut [Leaf], gradients: &mut Gradients) {
+    for leaf in leaves {
+        if let Some(found) = leaf.tensor.grad_remove(gradients) {
+            leaf.gradient = Some(match leaf.gradient.take() {
+                Some(sum) => sum + found,
+                None => found,
+            });
+        }
+    }
+}
+
+impl<'a> Shard<'a> {
+    fn new(
+        model: &'a Model,
+        trained: &'a dyn Trainable,
+        rows: &'a [NamedRow<'a>],
+        weights: Weights<'a>,
+        randomness: Randomness,
+    ) -> Self {
+        let (batch, noise) = lay_out(rows, randomness);
+        let tables = model.tables(&batch);
+        Self { model, trained, rows, weights, batch, tables, noise }
+    }
+
+    /// Loss and gradient; with `again`, each block leaves its input only, and is computed again on the way back.
+    fn gradient(&self, again: bool) -> Result<Gradient, LlmError> {
+        let mut leaves = Vec::new();
+        let tracked = self.trained.place(self.model, &mut |range, shape| {
+            let tensor = self.model.leaf(self.trained, range.clone(), shape).autodiff().require_grad();
+            leaves.push(Leaf { range, tensor: tensor.clone(), gradient: None });
+            tensor
+        })?;
+        let head = if again { self.by_blocks(&tracked, &mut leaves)? } else { self.at_once(&tracked, &mut leaves)? };
+        let mut reading = Transaction::default();
+        let mut read = Vec::with_capacity(leaves.len());
+        let by_leaves = leaves.into_iter().filter_map(|leaf| Some((leaf.range, leaf.gradient?)));
+        for (range, gradient) in by_leaves.chain(head.own) {
+            reading = reading.register(gradient);
+            read.push(range);
+        }
+        let device = |error: &dyn std::fmt::Debug| LlmError::Device { reason: format!("{error:?}") };
+        let mut parts = Vec::with_capacity(read.len());
+        for (range, data) in read.into_iter().zip(reading.try_execute().map_err(|e| device(&e))?) {
+            parts.push((range, data.as_slice::<f32>().map_err(|e| device(&e))?.to_vec()));
+        }
+        Ok(Gradient { passed: Passed::of(&self.batch, self.rows, &head.losses), parts })
+    }
+
+    fn at_once(&self, tracked: &Model, leaves: &mut [Leaf]) -> Result<Head, LlmError> {
+        let hidden = tracked.supervised_hidden(&self.tables, self.noise.as_ref());
+        let head = self.head(hidden.clone().inner())?;
+        // The head's gradient is known in closed form; this product has exactly that gradient.
+        let mut gradients = (hidden * head.towards.clone()).sum().backward();
+        take(leaves, &mut gradients);
+        Ok(head)
+    }
+
+    fn by_blocks(&self, tracked: &Model, leaves: &mut [Leaf]) -> Result<Head, LlmError> {
+        let (tables, noise) = (&self.tables, self.noise.as_ref());
+        let plain = self.model.with(self.trained)?;
+        let mut inputs = Vec::with_capacity(plain.layers.len());
+        let mut hidden = plain.embedded(tables, noise);
+        for layer in 0..plain.layers.len() {
+            inputs.push(hidden.clone());
+            hidden = plain.block(layer, hidden, tables, noise);
+        }
+        let head = self.head(plain.normed(hidden.clone(), tables, noise))?;
+        drop(plain);
+        let mut back = |input: Tensor<2>, towards: Tensor<2>, part: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+            let input = input.autodiff().require_grad();
+            let mut gradients = (part(input.clone()) * towards).sum().backward();
+            take(leaves, &mut gradients);
+            let all_found = leaves.iter().all(|leaf| leaf.gradient.is_some());
+            // Below everything that is trained there is nothing to be found.
+            if all_found { None } else { input.grad_remove(&mut gradients) }
+        };
+        let mut towards = back(hidden, head.towards.clone(), &|x| tracked.normed(x, tables, noise));
+        for (layer, input) in inputs.into_iter().enumerate().rev() {
+            let Some(by_output) = towards else { return Ok(head) };
+            towards = back(input, by_output, &|x| tracked.block(layer, x, tables, noise));
+        }
+        if let Some(towards) = towards {
+            let embedded = tracked.embedded(tables, noise);
+            if embedded.device().is_autodiff() {
+                let mut gradients = (embedded * towards).sum().backward();
+                take(leaves, &mut gradients);
+            }
+        }
+        Ok(head)
+    }
+
+    fn head(&self, hidden: Tensor<2>) -> Result<Head, LlmError> {
+        let config = self.model.config();
+        let trained = self.trained.head(config);
+        let (weight, want) = match &trained {
+            Some(range) => {
+                let shape = [config.vocab_size, config.hidden_size];
+                (self.model.leaf(self.trained, range.clone(), shape), HeadOutput::BothGradients)
+            }
+            None => (self.model.head(), HeadOutput::Gradient),
+        };
+        let found = lm_head_loss(hidden, &weight, config.logit_cap, &self.tables.targets, want);
+        let losses: Vec<f64> = values(found.losses)?.into_iter().map(f64::from).collect();
+        let by_hidden = found.gradient.expect("invariant: it was asked for");
+        let (towards, own) = match self.weights {
+            Weights::Every(weight) => {
+                (by_hidden * weight, trained.zip(found.by_head.map(|gradient| gradient * weight)))
+            }
+            Weights::ByRow(by) => {
+                let weights = target_weights(by, &self.batch, self.rows, &losses);
+                let shape = [weights.len(), 1];
+                let weights = Tensor::<2>::from_data(TensorData::new(weights, shape), self.model.device());
+                (by_hidden * weights, None)
+            }
+        };
+        Ok(Head { losses, towards, own })
+    }
+}
