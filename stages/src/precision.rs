@@ -24,6 +24,29 @@ impl From<Precision> for refit_llm::Precision {
     }
 }
 
+/// What becomes of quantised weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    /// They stay in their blocks.
+    #[default]
+    Keep,
+    /// They become floats.
+    Unpack,
+    /// They stay, and others are brought into NF4.
+    Nf4,
+}
+
+impl From<Quantization> for refit_llm::model::Quantization {
+    fn from(quantization: Quantization) -> Self {
+        match quantization {
+            Quantization::Keep => Self::Keep,
+            Quantization::Unpack => Self::Unpack,
+            Quantization::Nf4 => Self::Nf4,
+        }
+    }
+}
+
 /// Says where bf16 costs exactness and brings no speed.
 pub(crate) fn warn_of_no_gain(precision: refit_llm::Precision, path: &ComputePath, step: &StepContext) {
     use refit_llm::Precision::{Bf16, F32};

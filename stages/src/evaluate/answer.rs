@@ -11,7 +11,7 @@ use refit_llm::{
     LlmError, Model,
     adapter::AnyAdapter,
     generate::{GenerationOptions, Prompt, StopStrings},
-    model::{OwnedRows, Quantization, RowLoss, WeightForm},
+    model::{OwnedRows, RowLoss, WeightForm},
     train::ComputePath,
 };
 
@@ -104,9 +104,10 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     step.fact("evaluate.computed_by", computed_by.to_string());
     let precision = params.precision.into();
     warn_of_no_gain(precision, &computed_by, step);
-    let (tiles, quantization) = (computed_by.is_fused(), Quantization::Keep);
+    let (tiles, quantization) = (computed_by.is_fused(), params.quantization.into());
     let form = WeightForm { precision, tiles, quantization, ..WeightForm::default() };
     let mut model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error).at(path))?;
+    step.fact("evaluate.base", model.weights_kept().to_string());
     if let Some(adapter) = &adapter {
         model = model.with(adapter.values()).map_err(|error| llm_error(&error))?;
     }

@@ -4,7 +4,7 @@ use refit_metrics::Language;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::precision::Precision;
+use crate::precision::{Precision, Quantization};
 
 /// Lets a model answer every row's question by itself, scores the answers against the row's own, and measures the loss
 /// the row's answer has under the model. Unless a `temperature` is given, each next token is the most likely one.
@@ -42,6 +42,11 @@ pub struct EvaluateParams {
     /// How exactly the model's weights are kept and multiplied: `f32`, or `bf16`, which is faster on processors with
     /// AVX512-BF16 and changes losses in their third digit.
     pub precision: Precision,
+    /// What becomes of a model whose weights are quantised (a GGUF file): `keep` leaves them in their blocks and unpacks what a
+    /// product meets, on a CPU and on a GPU; `unpack` makes floats of them when the model is read: several times the memory, and on
+    /// a GPU less time for each token. In f32 the numbers are the same. `nf4` also brings the linear layers of a model in floats into
+    /// NF4 when it is read: say it where an adapter is asked that was trained so.
+    pub quantization: Quantization,
     /// Which variants the short metric names stand for; `auto` looks at the references.
     pub language: Language,
     /// A chat template in place of the model's own: `chatml`, `plain`, or the text of a Jinja template. The same as was
@@ -62,6 +67,7 @@ impl Default for EvaluateParams {
             seed: 0,
             batch_size: 32,
             precision: Precision::F32,
+            quantization: Quantization::Keep,
             language: Language::Auto,
             template: None,
         }

@@ -5,7 +5,8 @@ use refit_llm::{LlmError, Precision, train::Objective, weights::TrainedWeights};
 use super::params::TrainFullParams;
 use crate::{
     llm_error::llm_error,
-    training::{Quantization, Session, TokenPart},
+    precision::Quantization,
+    training::{Session, TokenPart},
 };
 
 pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), StageError> {

@@ -10,7 +10,7 @@ mod rows;
 mod session;
 
 pub(crate) use foresight::{Asked, ModelHeaders, memory};
-pub use params::{LoraParams, OptimizerParams, Quantization, Schedule};
+pub use params::{LoraParams, OptimizerParams, Schedule};
 pub(crate) use params::{hub_name, warmup, warmup_problem};
 pub(crate) use rows::TokenPart;
 pub(crate) use session::{MANNER, Session};

@@ -7,7 +7,7 @@ use refit_llm::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::precision::Precision;
+use crate::precision::{Precision, Quantization};
 
 /// What a LoRA adapter is like: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with W frozen. Settings have the names and meanings of PEFT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -129,29 +129,6 @@ pub enum Init {
     Gaussian,
     /// The largest singular values of the weight.
     Pissa,
-}
-
-/// What becomes of quantised weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Quantization {
-    /// They stay in their blocks.
-    #[default]
-    Keep,
-    /// They become floats.
-    Unpack,
-    /// They stay, and others are brought into NF4.
-    Nf4,
-}
-
-impl From<Quantization> for refit_llm::model::Quantization {
-    fn from(quantization: Quantization) -> Self {
-        match quantization {
-            Quantization::Keep => Self::Keep,
-            Quantization::Unpack => Self::Unpack,
-            Quantization::Nf4 => Self::Nf4,
-        }
-    }
 }
 
 /// How the learning rate moves after the warm-up.

@@ -14,12 +14,12 @@ use refit_llm::{
 };
 use serde::Serialize;
 
-use super::{TokenPart, curve, params::Quantization};
+use super::{TokenPart, curve};
 use crate::{
     device,
     llm_error::llm_error,
     model_error::{model_error, open_model},
-    precision::warn_of_no_gain,
+    precision::{Quantization, warn_of_no_gain},
     tokens::{Rows, TokenFacts, Tokens},
 };
 
