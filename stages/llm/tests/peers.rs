@@ -121,7 +121,7 @@ fn assert_same_losses(model: &Model, rows: &OwnedRows, theirs: &[Value]) {
     assert!(same as f64 >= 0.995 * all as f64, "{same} of {all}");
 }
 
-/// 16 steps over the rows in their order, at a constant rate, as `train_steps.py` makes them.
+/// Steps over the rows in their order, at a constant rate, as `train_steps.py` makes them.
 fn config(rate: f64, steps: u64) -> TrainConfig {
     TrainConfig {
         max_steps: Some(steps),
@@ -139,6 +139,11 @@ const FULL_STEPS: u64 = 6;
 /// Steps of each kind of bottleneck adapter; the library starts three times for each.
 const BOTTLENECK_STEPS: u64 = 8;
 const BATCH: usize = 4;
+
+/// As many steps as `REFIT_PEER_STEPS` asks for, else as many as are quick.
+fn steps(usual: u64) -> u64 {
+    std::env::var("REFIT_PEER_STEPS").map_or(usual, |steps| steps.parse().unwrap())
+}
 
 /// The largest relative difference between our losses and the peer's, step by step.
 fn worst<T>(method: &str, trained: &Trained<T>, losses: &Value) -> f64 {
@@ -274,12 +279,13 @@ fn losses_of_base_and_tuned_model_are_those_of_transformers_and_training_follows
         }
         adapter::save(&adapter, &initial).unwrap();
         let rate = 5e-4;
-        let losses = peers.run("train_steps.py", &options(rate, STEPS, &theirs, Some(&initial)), &rows);
+        let losses = peers.run("train_steps.py", &options(rate, steps(STEPS), &theirs, Some(&initial)), &rows);
         let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
         let adapter = adapter::load(&initial, model.config()).unwrap();
-        let trained =
-            train(&model, adapter, &rows, None, &config(rate, STEPS), &settings, &mut |_| ControlFlow::Continue(()))
-                .unwrap();
+        let trained = train(&model, adapter, &rows, None, &config(rate, steps(STEPS)), &settings, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let worst = worst(method, &trained, &losses[0]);
         assert!(worst < 5e-3, "{method}: {worst}");
 
@@ -343,13 +349,15 @@ fn bottleneck_adapters_go_both_ways_and_training_follows_the_library() {
         }
         bottleneck::save(&adapter, model.config(), &initial).unwrap();
         let rate = 5e-4;
-        let losses = peers.run("train_steps.py", &options(rate, BOTTLENECK_STEPS, &theirs, Some(&initial)), &rows);
+        let losses =
+            peers.run("train_steps.py", &options(rate, steps(BOTTLENECK_STEPS), &theirs, Some(&initial)), &rows);
         let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
         let adapter = bottleneck::load(&initial, model.config()).unwrap();
-        let trained = train(&model, adapter, &rows, None, &config(rate, BOTTLENECK_STEPS), &settings, &mut |_| {
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+        let trained =
+            train(&model, adapter, &rows, None, &config(rate, steps(BOTTLENECK_STEPS)), &settings, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
         let worst = worst(&format!("{kind:?}"), &trained, &losses[0]);
         assert!(worst < 5e-3, "{kind:?}: {worst}");
 
@@ -379,7 +387,8 @@ fn dpo_follows_trl() {
     let Some(peers) = Peers::find().filter(|peers| peers.has("trl")) else { return };
     let checkpoint = Checkpoint::open(&peers.model()).unwrap();
     let model = Model::load(&checkpoint, &Device::flex()).unwrap();
-    let rows = pairs(&checkpoint, 12);
+    let (rate, steps, batch) = (1e-4, steps(6), 2);
+    let rows = pairs(&checkpoint, (steps as usize * batch).min(60));
     let lora = LoraConfig { rank: 8, alpha: 16.0, ..LoraConfig::default() };
     let folder = tempfile::tempdir().unwrap();
     let mut start = Adapter::initial(lora, &model, 7).unwrap();
@@ -387,7 +396,6 @@ fn dpo_follows_trl() {
         *value += ((index % 13) as f32 - 6.0) * 1e-4;
     }
     adapter::save(&start, folder.path()).unwrap();
-    let (rate, steps, batch) = (1e-4, 6, 2);
     let options = ["--batch-size", &batch.to_string(), "--rate", &rate.to_string(), "--steps", &steps.to_string()]
         .map(str::to_owned);
     let mut arguments = vec!["--adapter", folder.path().to_str().unwrap()];
@@ -438,13 +446,14 @@ fn full_tuning_follows_transformers() {
     let model = Model::load_as(&checkpoint, &Device::flex(), form).unwrap();
     let rows = rows(&checkpoint);
     let (rate, folder) = (2e-5, tempfile::tempdir().unwrap());
-    let losses = peers.run("train_steps.py", &options(rate, FULL_STEPS, folder.path(), None), &rows);
+    let losses = peers.run("train_steps.py", &options(rate, steps(FULL_STEPS), folder.path(), None), &rows);
     let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
     let model = model.without(&weights);
     let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
-    let trained =
-        train(&model, weights, &rows, None, &config(rate, FULL_STEPS), &settings, &mut |_| ControlFlow::Continue(()))
-            .unwrap();
+    let trained = train(&model, weights, &rows, None, &config(rate, steps(FULL_STEPS)), &settings, &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     let worst = worst("full tuning", &trained, &losses[0]);
     assert!(worst < 5e-3, "{worst}");
 }
