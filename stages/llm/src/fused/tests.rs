@@ -9,7 +9,7 @@ use crate::{
     model::{Batch, OwnedRows, Randomness, Row, Rows, SupervisedLoss, WeightForm},
     random::{Purpose, stream, unit},
     reference::{self, Reference, learnable_rows},
-    train::{GradientBy, NamedRow, Trainable, Weights, Workers, accumulate, composed_gradient},
+    train::{GradientBy, NamedRow, Trainable, Weights, Workers, accumulate, composed_by_layers, composed_gradient},
     weights::{Selection, TrainedWeights},
 };
 
@@ -119,12 +119,18 @@ fn gradients_by_weights_are_those_of_burn_operations_and_any_number_of_threads()
             };
             let name = format!("{name}, {selection:?}");
             let found = computed_full(accumulate, &model, &weights, 1);
-            let expected = computed_full(composed_gradient, &model, &weights, 2);
-            assert!((found.0 - expected.0).abs() < 1e-4 * expected.0, "{name}: {} {}", found.0, expected.0);
-            for tensor in weights.tensors() {
-                let (found, expected) = (&found.1[tensor.range()], &expected.1[tensor.range()]);
-                let off = norm(found.iter().zip(expected).map(|(a, b)| a - b));
-                assert!(off < 1e-4 * norm(expected.iter().copied()) + 1e-7, "{name}, {}: off by {off}", tensor.name);
+            for by in [composed_gradient as GradientBy, composed_by_layers] {
+                let expected = computed_full(by, &model, &weights, 2);
+                assert!((found.0 - expected.0).abs() < 1e-4 * expected.0, "{name}: {} {}", found.0, expected.0);
+                for tensor in weights.tensors() {
+                    let (found, expected) = (&found.1[tensor.range()], &expected.1[tensor.range()]);
+                    let off = norm(found.iter().zip(expected).map(|(a, b)| a - b));
+                    assert!(
+                        off < 1e-4 * norm(expected.iter().copied()) + 1e-7,
+                        "{name}, {}: off by {off}",
+                        tensor.name
+                    );
+                }
             }
             for threads in [2, 3] {
                 assert_eq!(found, computed_full(accumulate, &model, &weights, threads), "{name}, {threads} threads");
@@ -254,6 +260,7 @@ fn dora_dropout_and_noise_are_those_of_burn_operations_and_any_number_of_threads
                 };
                 let found = with(accumulate, 1);
                 assert_same(&name, &adapter, &found, &with(composed_gradient, 2));
+                assert_same(&name, &adapter, &found, &with(composed_by_layers, 2));
                 for threads in [2, 3] {
                     assert_eq!(found, with(accumulate, threads), "{name}, {threads} threads");
                 }

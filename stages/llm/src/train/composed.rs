@@ -52,6 +52,21 @@ pub(crate) fn composed_gradient(
     Ok(passed)
 }
 
+/// [`composed_gradient`], one layer of the model after the other.
+#[cfg(test)]
+pub(crate) fn composed_by_layers(
+    model: &Model,
+    trained: &dyn Trainable,
+    rows: &[NamedRow<'_>],
+    weights: Weights<'_>,
+    randomness: Randomness,
+    _: &mut Workers,
+    total: &mut [f32],
+) -> Result<Passed, LlmError> {
+    let mut workers = Workers::new(2).with_checkpointing(true);
+    composed_gradient(model, trained, rows, weights, randomness, &mut workers, total)
+}
+
 /// Forward and backward of some rows. What is trained is tracked anew, so each shard records a graph of its own and shards
 /// can run side by side.
 struct Shard<'a> {

@@ -20,7 +20,7 @@ mod workers;
 
 pub use crate::fused::ComputePath;
 #[cfg(test)]
-pub(crate) use composed::composed_gradient;
+pub(crate) use composed::{composed_by_layers, composed_gradient};
 pub use config::{Schedule, TrainConfig, Warmup};
 #[cfg(test)]
 pub(crate) use gradient::GradientBy;

@@ -13,7 +13,7 @@ use crate::{
     generate::{GenerationOptions, Prompt, Sampling},
     model::{OwnedRows, Quantization, WeightForm},
     reference::{self, FamilyReference, families, learnable_rows},
-    train::{Trainable, accumulate, composed_gradient},
+    train::{GradientBy, Trainable, accumulate, composed_by_layers, composed_gradient},
 };
 
 fn models() -> Vec<(String, Model)> {
@@ -76,8 +76,10 @@ fn layers_left_out_have_no_gradient_work_and_change_nothing() {
             let adapter = adapter(config, model.config());
             assert!(adapter.tensors.iter().all(|tensor| tensor.layer != left_out));
             let found = gradient(accumulate, &model, &adapter, &rows, 0.0, 2);
-            let expected = gradient(composed_gradient, &model, &adapter, &rows, 0.0, 2);
-            assert_same(&format!("{name} without layer {left_out}"), &adapter, &found, &expected);
+            for by in [composed_gradient as GradientBy, composed_by_layers] {
+                let expected = gradient(by, &model, &adapter, &rows, 0.0, 2);
+                assert_same(&format!("{name} without layer {left_out}"), &adapter, &found, &expected);
+            }
         }
     }
 }
