@@ -136,6 +136,29 @@ fn what_gguf_has_no_form_for_is_said_or_refused() {
     assert!(told.contains("written::other_tokens") && told.contains("format: huggingface"), "{told}");
 }
 
+/// SmolLM2-135M-Instruct where `REFIT_TEST_MODEL_HF` names its folder: how far answers move by blocks, as `stages/src/written.rs` and
+/// the README state it.
+#[test]
+fn blocks_move_the_answers_of_the_real_model_as_far_as_stated() {
+    let Some(model) = std::env::var_os("REFIT_TEST_MODEL_HF").filter(|path| !path.is_empty()) else {
+        eprintln!("skipped: REFIT_TEST_MODEL_HF is not set, so there is no model");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let file = |kept: &str| {
+        format!("  {kept}: {{ uses: export, inputs: {{ model: base }}, with: {{ format: gguf, type: {kept} }} }}\n")
+    };
+    let source = Path::new(&model).display();
+    let stages = [file("q8_0"), file("q4_0")].concat();
+    sandbox.write("pipeline.yaml", format!("name: blocks\nsources: {{ base: {source} }}\nstages:\n{stages}"));
+    let run = sandbox.refit(["run", "--json", "--device", "cpu"]).expect_code(0);
+    for (kept, stated) in [("q8_0", 0.041), ("q4_0", 0.54)] {
+        let found = run.stage(kept)["facts"]["written.logit_difference"].as_f64().unwrap();
+        eprintln!("{kept}: {found:.3}, {}", run.stage(kept)["facts"]["written.same_tokens"]);
+        assert!((found - stated).abs() < 0.1 * stated, "{kept}: {found}");
+    }
+}
+
 #[test]
 fn other_tools_read_what_was_written() {
     let Some(peers) = std::env::var_os("REFIT_PEERS").map(PathBuf::from) else {
