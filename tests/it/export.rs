@@ -136,6 +136,29 @@ fn what_gguf_has_no_form_for_is_said_or_refused() {
     assert!(told.contains("written::other_tokens") && told.contains("format: huggingface"), "{told}");
 }
 
+#[test]
+fn a_bottleneck_adapter_is_refused_where_it_is_wired_to_be_merged() {
+    let sandbox = Sandbox::tiny();
+    let wired = |stage: &str| {
+        let pipeline = format!(
+            "name: wired\nsources: {{ base: model, faq: faq.jsonl }}\nstages:\n  \
+             tokens: {{ uses: tokenize, inputs: {{ model: base, train: faq }} }}\n  \
+             train: {{ uses: train-adapter, inputs: {{ model: base, tokens: tokens.tokens }} }}\n  {stage}\n"
+        );
+        sandbox.write("wired.yaml", pipeline);
+        sandbox.refit(["check", "wired.yaml"])
+    };
+    for stage in [
+        "after: { uses: merge, inputs: { model: base, adapter: train.adapter } }",
+        "after: { uses: export, inputs: { model: base, adapter: train.last }, with: { format: gguf-lora } }",
+        "after: { uses: train-preference, inputs: { model: base, tokens: tokens.tokens, adapter: train.adapter } }",
+    ] {
+        let told = wired(stage).expect_code(4).stderr;
+        assert!(told.contains("bottleneck") && told.contains("takes"), "{told}");
+    }
+    wired("after: { uses: evaluate, inputs: { model: base, adapter: train.adapter, records: faq } }").expect_code(0);
+}
+
 /// SmolLM2-135M-Instruct where `REFIT_TEST_MODEL_HF` names its folder: how far answers move by blocks, as `stages/src/written.rs` and
 /// the README state it.
 #[test]

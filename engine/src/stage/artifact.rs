@@ -12,9 +12,11 @@ pub enum ArtifactKind {
     Tokens,
     /// A Hugging Face folder or one GGUF file.
     Model,
-    /// `adapter_config.json`, `adapter_model.safetensors` (PEFT's names) or `adapter.safetensors` (those of the `adapters`
-    /// library), `template.json`.
+    /// A LoRA adapter: `adapter_config.json`, `adapter_model.safetensors` (PEFT's names), `template.json`.
     Adapter,
+    /// A bottleneck adapter, which no weights can take in: `adapter_config.json`, `adapter.safetensors` (names of the `adapters`
+    /// library), `template.json`.
+    Bottleneck,
     /// `metrics.json` and `signatures.json`.
     Metrics,
     /// `predictions.jsonl`: prompt, reference, prediction, loss and scores of each row.
@@ -42,6 +44,7 @@ impl ArtifactKind {
             Self::Tokens => "tokens",
             Self::Model => "model",
             Self::Adapter => "adapter",
+            Self::Bottleneck => "bottleneck",
             Self::Metrics => "metrics",
             Self::Predictions => "predictions",
             Self::Comparison => "comparison",

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use refit_engine::stage::{
-    ArtifactKind::{Adapter, Metrics, Model, Predictions, Records},
+    ArtifactKind::{Adapter, Bottleneck, Metrics, Model, Predictions, Records},
     InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
@@ -25,7 +25,7 @@ impl Stage for Evaluate {
         InputPort::optional("model", &[Model], "who answers; not needed for predictions"),
         InputPort::optional(
             "adapter",
-            &[Adapter],
+            &[Adapter, Bottleneck],
             "an adapter applied to the model: of `train-lora`, `train-preference`, `train-adapter`, PEFT, or the `adapters` library",
         ),
     ];

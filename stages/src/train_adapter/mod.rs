@@ -5,7 +5,8 @@ mod run;
 
 pub use params::TrainAdapterParams;
 use refit_engine::stage::{
-    InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+    ArtifactKind, InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError,
+    StepContext,
 };
 
 use crate::training::{self, ports};
@@ -20,7 +21,8 @@ impl Stage for TrainAdapter {
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "Trains a bottleneck adapter (Houlsby, Pfeiffer, parallel) on tokens and writes it as the `adapters` library does.";
     const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
-    const OUTPUTS: &'static [OutputPort] = &[ports::BEST, ports::LAST, ports::HISTORY];
+    const OUTPUTS: &'static [OutputPort] =
+        &[ports::best(ArtifactKind::Bottleneck), ports::last(ArtifactKind::Bottleneck), ports::HISTORY];
     const RESOURCE: Resource = Resource::Accelerator;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;

@@ -9,13 +9,23 @@ pub(crate) const BASE: InputPort =
 pub(crate) const TOKENS: InputPort =
     InputPort::required("tokens", &[ArtifactKind::Tokens], "what `tokenize` made with this model");
 
-pub(crate) const BEST: OutputPort = OutputPort::new(
-    "adapter",
-    ArtifactKind::Adapter,
-    "the adapter with the lowest validation loss; the last one if there are no validation rows",
-);
+pub(crate) const BEST: OutputPort = best(ArtifactKind::Adapter);
 
-pub(crate) const LAST: OutputPort = OutputPort::new("last", ArtifactKind::Adapter, "the adapter after the last step");
+pub(crate) const LAST: OutputPort = last(ArtifactKind::Adapter);
+
+/// The better of the two adapters that a training hands out, of the kind that it trains.
+pub(crate) const fn best(kind: ArtifactKind) -> OutputPort {
+    OutputPort::new(
+        "adapter",
+        kind,
+        "the adapter with the lowest validation loss; the last one if there are no validation rows",
+    )
+}
+
+/// The last one.
+pub(crate) const fn last(kind: ArtifactKind) -> OutputPort {
+    OutputPort::new("last", kind, "the adapter after the last step")
+}
 
 pub(crate) const HISTORY: OutputPort = OutputPort::new(
     "history",
