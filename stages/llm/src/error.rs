@@ -162,8 +162,10 @@ pub enum LlmError {
         /// As given.
         pattern: String,
     },
-    /// A chosen weight cannot be trained.
-    #[error("the weight `{name}` cannot be trained: its gradient is not computed")]
+    /// A chosen weight cannot be trained towards such a loss.
+    #[error(
+        "the weight `{name}` cannot be trained towards a loss over whole answers: the gradient by the head is that of tokens"
+    )]
     UntrainableWeight {
         /// Its full name.
         name: String,
@@ -284,7 +286,7 @@ impl LlmError {
             }
             Self::BadWeightPattern { .. } => "each entry of `train` is a regular expression, looked for anywhere in a weight's full name".into(),
             Self::UntrainableWeight { .. } => {
-                "choose others with `train`: `[_proj, embed_tokens, layernorm]` leaves out norms of heads and the head".into()
+                "choose others with `train`: `[_proj, layernorm]` leaves out the head, and the embedding that may be the head".into()
             }
             Self::NoWeight { .. } => {
                 "names are those of Hugging Face's files, such as `model.layers.0.self_attn.q_proj.weight` or `model.norm.weight`".into()

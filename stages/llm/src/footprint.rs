@@ -347,7 +347,9 @@ impl Pass<'_> {
         let (hidden, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
         let capped = self.config.logit_cap.map_or(0, |_| vocabulary);
         let by_token = if self.trained.dense.iter().any(|place| place.is_table()) { hidden } else { 0 };
-        self.at_once(targets) * (vocabulary + capped + 2 * hidden + by_token)
+        // A trained head whose rows are brought to length 1: these rows, and the gradient by them.
+        let unit = if self.config.unit_head && self.trained.dense.contains(&WeightPlace::Head) { 2 } else { 0 };
+        self.at_once(targets) * (vocabulary + capped + 2 * hidden + by_token) + unit * vocabulary * hidden
     }
 
     fn at_once(&self, targets: usize) -> usize {

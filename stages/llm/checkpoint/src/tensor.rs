@@ -21,14 +21,21 @@ impl HostTensor {
     /// Each row divided by its length, or by 1e-12 if that is more, as `torch.nn.functional.normalize` does it.
     #[must_use]
     pub fn with_unit_rows(mut self) -> Self {
+        let lengths = self.row_lengths();
         let width = self.shape.last().copied().unwrap_or(1).max(1);
-        self.values.par_chunks_exact_mut(width).for_each(|row| {
-            let length = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        self.values.par_chunks_exact_mut(width).zip(lengths).for_each(|(row, length)| {
             for value in row {
                 *value = (f64::from(*value) / length) as f32;
             }
         });
         self
+    }
+
+    /// The length of each row, or 1e-12 if that is more.
+    pub fn row_lengths(&self) -> Vec<f64> {
+        let width = self.shape.last().copied().unwrap_or(1).max(1);
+        let length = |row: &[f32]| row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        self.values.par_chunks_exact(width).map(length).collect()
     }
 
     /// Some of its rows.

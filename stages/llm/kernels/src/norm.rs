@@ -91,6 +91,18 @@ pub fn weight_gradient(x: &Lanes, inverse: &[f32], dy: &Lanes, out: &mut [f32]) 
     });
 }
 
+/// The same for a norm of heads: `x` and `dy` hold one head after the other, and `inverse` is that of [`heads_forward`].
+pub fn heads_weight_gradient(x: &[f32], stride: usize, inverse: &[f32], dy: &[f32], out: &mut [f32]) {
+    let width = out.len();
+    out.par_iter_mut().enumerate().for_each(|(feature, to)| {
+        for (head, inverse) in inverse.chunks_exact(stride).enumerate() {
+            let at = (head * width + feature) * stride;
+            let rows = x[at..at + stride].iter().zip(&dy[at..at + stride]);
+            *to += rows.zip(inverse).map(|((x, dy), inverse)| x * inverse * dy).sum::<f32>();
+        }
+    });
+}
+
 fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = values
         .par_chunks(stride * FEATURES_PER_TASK)

@@ -179,7 +179,7 @@ impl Block {
         tape.inverse = self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
         let group = shared.group(layer, &self.qkv, None);
         self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_qkv, &mut tape.qkv);
-        self.norm_heads(shared, tape);
+        self.norm_heads(layer, shared, tape);
         shared.turn(layer, &mut tape.qkv, false);
         tape.log_sums = attend(self.scores(shared), &tape.qkv, &mut tape.attended);
         let group = shared.group(layer, &self.output, keep);
@@ -327,7 +327,7 @@ impl Block {
         let scores = self.scores(shared);
         attention::backward(isa, shared.shape, scores, &shared.segments, past, &mut scratch.d_qkv);
         shared.turn(layer, &mut scratch.d_qkv, true);
-        self.norm_heads_back(shared, tape, &mut scratch.d_qkv, &mut scratch.d_heads);
+        self.norm_heads_back(layer, shared, tape, (&mut scratch.d_qkv, &mut scratch.d_heads), gradient);
         self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
@@ -379,28 +379,40 @@ impl Block {
     }
 
     /// Norms the heads of queries and keys in `tape.qkv`, and keeps what they were.
-    fn norm_heads(&self, shared: &Shared<'_>, tape: &mut Tape) {
+    fn norm_heads(&self, layer: usize, shared: &Shared<'_>, tape: &mut Tape) {
         let Some(norms) = &self.head_norms else { return };
         let (stride, parts) = (tape.qkv.stride(), shared.turned_parts());
         tape.heads.reuse(parts[1].end, tape.qkv.tokens());
         let count = tape.heads.values().len();
         tape.heads.values_mut().copy_from_slice(&tape.qkv.values()[..count]);
-        for ((norm, part), inverse) in norms.iter().zip(parts).zip(&mut tape.head_inverse) {
+        let own = shared.head_norms(layer);
+        for (((norm, own), part), inverse) in norms.iter().zip(&own).zip(parts).zip(&mut tape.head_inverse) {
             let x = tape.heads.rows(part.clone());
             let y = tape.qkv.rows_mut(part);
-            *inverse = norm::heads_forward(shared.isa, x, stride, &norm.weight, norm.epsilon, y);
+            *inverse = norm::heads_forward(shared.isa, x, stride, norm.weight(own.as_ref()), norm.epsilon, y);
         }
     }
 
-    /// Turns `d_qkv`, the gradient by normed heads, into that by what they were before.
-    fn norm_heads_back(&self, shared: &Shared<'_>, tape: &Tape, d_qkv: &mut Lanes, d_heads: &mut Lanes) {
+    /// Turns `d_qkv`, the gradient by normed heads, into that by what they were before, and adds to those of the norms' weights.
+    fn norm_heads_back(
+        &self,
+        layer: usize,
+        shared: &Shared<'_>,
+        tape: &Tape,
+        (d_qkv, d_heads): (&mut Lanes, &mut Lanes),
+        gradient: &mut [f32],
+    ) {
         let Some(norms) = &self.head_norms else { return };
         let (stride, parts) = (tape.qkv.stride(), shared.turned_parts());
         d_heads.reshape(tape.heads.features(), tape.heads.tokens());
-        for ((norm, part), inverse) in norms.iter().zip(parts).zip(&tape.head_inverse) {
+        let own = shared.head_norms(layer);
+        for (((norm, own), part), inverse) in norms.iter().zip(&own).zip(parts).zip(&tape.head_inverse) {
             let (x, dy) = (tape.heads.rows(part.clone()), d_qkv.rows(part.clone()));
+            if let Some(own) = own {
+                norm::heads_weight_gradient(x, stride, inverse, dy, &mut gradient[own.at.clone()]);
+            }
             let dx = d_heads.rows_mut(part);
-            norm::heads_backward(shared.isa, x, stride, &norm.weight, inverse, dy, dx);
+            norm::heads_backward(shared.isa, x, stride, norm.weight(own.as_ref()), inverse, dy, dx);
         }
         let count = d_heads.values().len();
         d_qkv.values_mut()[..count].copy_from_slice(d_heads.values());
@@ -461,6 +473,11 @@ impl<'a> Shared<'a> {
     /// The weight of a norm of a block, if it is trained.
     fn norm(&self, layer: usize, place: NormPlace) -> Option<Own<'a>> {
         self.dense.get(WeightPlace::Norm(layer, place))
+    }
+
+    /// The weights of the norms of queries and keys, if they are trained.
+    fn head_norms(&self, layer: usize) -> [Option<Own<'a>>; 2] {
+        [NormPlace::Queries, NormPlace::Keys].map(|place| self.norm(layer, place))
     }
 
     /// Features of queries, and of keys.

@@ -107,7 +107,7 @@ impl<'m> Decoder<'m> {
     /// The head's part.
     fn say(&mut self, mut logits: impl FnMut(&mut Lanes)) {
         let own = head_of(self.model, &self.changes);
-        let head = (Matrix::of(&self.weights.head, own.as_ref()), self.model.config().logit_cap);
+        let head = (Matrix::of_head(&self.weights.head, own.as_ref()), self.model.config().logit_cap);
         let Memory { head: buffers, normed, .. } = &mut self.memory;
         buffers.in_blocks(self.weights.isa, head, normed, |_, buffers| logits(&mut buffers.logits));
     }

@@ -1,6 +1,6 @@
 use refit_kernels::{Left, Precision, Weight};
 
-use super::dense::Own;
+use super::dense::{Own, TrainedHead};
 
 /// The matrix of a linear layer or of the head: the model's own, or one that is trained in its place.
 #[derive(Clone, Copy)]
@@ -13,6 +13,11 @@ pub(super) enum Matrix<'a> {
 impl<'a> Matrix<'a> {
     pub(super) fn of(frozen: &'a Weight, own: Option<&Own<'a>>) -> Self {
         own.map_or(Self::Frozen(frozen), |own| Self::Trained(own.values, frozen.out()))
+    }
+
+    /// The same of the head.
+    pub(super) fn of_head(frozen: &'a Weight, trained: Option<&'a TrainedHead<'_>>) -> Self {
+        trained.map_or(Self::Frozen(frozen), |head| Self::Trained(head.values(), frozen.out()))
     }
 
     /// Rows.

@@ -3,14 +3,14 @@ use refit_kernels::{Lanes, attention::Scores};
 use super::{
     Changes, FusedWeights, Memory,
     block::{Shared, Tape},
-    dense::Own,
+    dense::TrainedHead,
     head::{HeadGradient, head_losses},
     matrix::Matrix,
 };
 use crate::{
     LlmError, Model,
     model::{Batch, Noise},
-    weights::WeightPlace,
+    weights::{UnitRows, WeightPlace},
 };
 
 /// How much the loss of each target weighs in the gradient.
@@ -64,18 +64,17 @@ pub(crate) fn gradient(
         TargetWeights::Each(_) => 1.0,
     };
     let own_head = head_of(model, changes);
-    let by_head = own_head.as_ref().map(|own| &mut gradient[own.at.clone()]);
-    let towards = HeadGradient { weight, d_hidden: &mut memory.d_normed, by_head };
-    let matrix = Matrix::of(&weights.head, own_head.as_ref());
-    let losses = head_losses(
-        weights.isa,
-        (matrix, model.config().logit_cap),
-        &memory.normed,
-        batch.targets(),
-        &mut memory.head,
-        Some(towards),
-        None,
-    );
+    let matrix = Matrix::of_head(&weights.head, own_head.as_ref());
+    let mut through_head = |by_head: Option<&mut [f32]>| {
+        let Memory { normed, d_normed, head, .. } = &mut *memory;
+        let towards = HeadGradient { weight, d_hidden: d_normed, by_head };
+        let matrix = (matrix, model.config().logit_cap);
+        head_losses(weights.isa, matrix, normed, batch.targets(), head, Some(towards), None)
+    };
+    let losses = match &own_head {
+        Some(own) => own.with_gradient(gradient, |by_head| through_head(Some(by_head))),
+        None => through_head(None),
+    };
     if let TargetWeights::Each(weights_of) = weights_of {
         weigh(&mut memory.d_normed, &weights_of(&losses));
     }
@@ -137,7 +136,7 @@ pub(crate) fn target_losses(
         shared.attend(scores, qkv, attended)
     });
     let own_head = head_of(model, changes);
-    let head = (Matrix::of(&weights.head, own_head.as_ref()), model.config().logit_cap);
+    let head = (Matrix::of_head(&weights.head, own_head.as_ref()), model.config().logit_cap);
     let Memory { head: buffers, normed, .. } = memory;
     Ok(head_losses(weights.isa, head, normed, batch.targets(), buffers, None, most_likely))
 }
@@ -164,9 +163,12 @@ pub(super) fn through<'a>(
     weights.norm.forward(weights.isa, own.as_ref(), y, normed);
 }
 
-/// The head's weight, if it is trained itself: that of the embedding if they are tied.
-pub(super) fn head_of<'a>(model: &Model, changes: &Changes<'a>) -> Option<Own<'a>> {
-    changes.dense.get(if model.config.tied_head { WeightPlace::Embedding } else { WeightPlace::Head })
+/// The head, if it is trained itself: the embedding if they are tied.
+pub(super) fn head_of<'a>(model: &Model, changes: &Changes<'a>) -> Option<TrainedHead<'a>> {
+    let config = model.config();
+    let own = changes.dense.get(if config.tied_head { WeightPlace::Embedding } else { WeightPlace::Head })?;
+    let unit = (config.unit_head && !config.tied_head).then(|| UnitRows::of(own.values, config.hidden_size));
+    Some(TrainedHead::new(own, unit))
 }
 
 /// Hidden states before the first block; the padding repeats the last token, so that it is as finite as that.

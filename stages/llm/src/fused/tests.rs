@@ -107,14 +107,16 @@ fn gradients_by_weights_are_those_of_burn_operations_and_any_number_of_threads()
         some(&["norm"]),
         some(&["model.norm"]),
         some(&["embed_tokens"]),
+        some(&["lm_head"]),
+        some(&["[qk]_norm"]),
         some(&[r"layers\.0\.mlp\.up", r"layers\.0\.self_attn\.v"]),
         some(&[r"layers\.0\.input_layernorm"]),
     ];
     for (name, model) in models() {
         for selection in &selections {
             let weights = match TrainedWeights::of(&model, selection) {
-                // Families name their weights otherwise, and some have weights that cannot be trained.
-                Err(LlmError::NoWeight { .. } | LlmError::UntrainableWeight { .. }) => continue,
+                // Families name their weights otherwise.
+                Err(LlmError::NoWeight { .. }) => continue,
                 weights => weights.unwrap(),
             };
             let name = format!("{name}, {selection:?}");
@@ -142,7 +144,7 @@ fn gradients_by_weights_are_those_of_burn_operations_and_any_number_of_threads()
 #[test]
 fn gradients_by_weights_agree_with_finite_differences() {
     for (name, model) in models() {
-        let Ok(weights) = TrainedWeights::of(&model, &Selection::All) else { continue };
+        let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
         let (_, slope) = computed_full(accumulate, &model, &weights, 1);
         let length = norm(slope.iter().copied());
         let rows = learnable_rows(7);
@@ -374,7 +376,7 @@ fn blocks_computed_again_change_no_bit() {
         if some.resolve(model.config()).is_ok() {
             trained.push(Box::new(adapter(&model, some)));
         }
-        // Not every head can be trained, nor has every model a second block.
+        // Not every model has a second block.
         let selections =
             [Selection::All, Selection::Matching(vec!["norm".into()]), Selection::Matching(vec!["1.*norm".into()])];
         for weights in selections.iter().filter_map(|selection| TrainedWeights::of(&model, selection).ok()) {

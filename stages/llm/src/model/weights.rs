@@ -26,6 +26,8 @@ pub struct Model {
     pub(crate) norm: RmsNorm,
     /// `[vocabulary, hidden]`; the embedding itself if tied.
     pub(crate) head: Frozen,
+    /// How long the rows of the head are in its file, where they are kept at length 1.
+    pub(crate) head_lengths: Option<Arc<[f64]>>,
     pub(crate) rope: Rope,
     pub(crate) lora: LoraWeights,
     /// One entry per block.
@@ -156,13 +158,16 @@ impl Model {
         }
         let norm = shifted(read(&format!("{}.weight", names.norm), &[hidden])?.decode().values, config.norm_offset);
         let norm = RmsNorm::new(vector(norm), eps);
+        let mut head_lengths = None;
         let head = if config.tied_head {
             embedding.clone()
         } else {
             let name = format!("{}.weight", names.head);
             let mut rows = read(&name, &shape)?;
             if config.unit_head {
-                rows = StoredTensor::Plain(rows.decode().with_unit_rows());
+                let plain = rows.decode();
+                head_lengths = Some(plain.row_lengths().into());
+                rows = StoredTensor::Plain(plain.with_unit_rows());
             }
             matrix(&name, rows, shape, tables)?
         };
@@ -178,6 +183,7 @@ impl Model {
             layers,
             norm,
             head,
+            head_lengths,
             fused: Arc::default(),
         })
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     LlmError, Model,
     model::{Batch, DeviceBatch, HeadOutput, Noise, Randomness, Row, common_prefix, lm_head_loss, values},
+    weights::UnitRows,
 };
 
 /// What one shard's forward pass found, and its gradient.
@@ -148,8 +149,11 @@ impl<'a> Shard<'a> {
         let hidden = tracked.supervised_hidden(&self.tables, self.noise.as_ref());
         let head = self.head(hidden.clone().inner())?;
         // The head's gradient is known in closed form; this product has exactly that gradient.
-        let mut gradients = (hidden * head.towards.clone()).sum().backward();
-        take(leaves, &mut gradients);
+        // Where the head alone is trained, and is not the embedding, nothing leads back from hidden states.
+        if hidden.device().is_autodiff() {
+            let mut gradients = (hidden * head.towards.clone()).sum().backward();
+            take(leaves, &mut gradients);
+        }
         Ok(head)
     }
 
@@ -190,19 +194,31 @@ impl<'a> Shard<'a> {
     fn head(&self, hidden: Tensor<2>) -> Result<Head, LlmError> {
         let config = self.model.config();
         let trained = self.trained.head(config);
-        let (weight, want) = match &trained {
-            Some(range) => {
-                let shape = [config.vocab_size, config.hidden_size];
-                (self.model.leaf(self.trained, range.clone(), shape), HeadOutput::BothGradients)
-            }
-            None => (self.model.head(), HeadOutput::Gradient),
+        let shape = [config.vocab_size, config.hidden_size];
+        let on_device =
+            |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), shape), self.model.device());
+        let unit = trained.clone().filter(|_| config.unit_head && !config.tied_head);
+        let unit = unit.map(|range| UnitRows::of(&self.trained.values()[range], config.hidden_size));
+        let (weight, want) = match (&trained, &unit) {
+            (_, Some(unit)) => (on_device(unit.values()), HeadOutput::BothGradients),
+            (Some(range), None) => (self.model.leaf(self.trained, range.clone(), shape), HeadOutput::BothGradients),
+            (None, None) => (self.model.head(), HeadOutput::Gradient),
         };
         let found = lm_head_loss(hidden, &weight, config.logit_cap, &self.tables.targets, want);
         let losses: Vec<f64> = values(found.losses)?.into_iter().map(f64::from).collect();
         let by_hidden = found.gradient.expect("invariant: it was asked for");
         let (towards, own) = match self.weights {
             Weights::Every(weight) => {
-                (by_hidden * weight, trained.zip(found.by_head.map(|gradient| gradient * weight)))
+                let by_head = found.by_head.map(|gradient| gradient * weight);
+                let own = match (by_head, unit) {
+                    (Some(by_unit), Some(unit)) => {
+                        let mut own = vec![0f32; shape[0] * shape[1]];
+                        unit.add_gradient(&values(by_unit)?, &mut own);
+                        Some(on_device(&own))
+                    }
+                    (by_head, _) => by_head,
+                };
+                (by_hidden * weight, trained.zip(own))
             }
             Weights::ByRow(by) => {
                 let weights = target_weights(by, &self.batch, self.rows, &losses);

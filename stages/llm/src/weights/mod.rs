@@ -2,14 +2,16 @@
 
 mod selection;
 mod tensors;
+mod unit_rows;
 
 use std::{ops::Range, sync::Arc};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use refit_checkpoint::{HostTensor, ModelConfig};
 pub use selection::Selection;
 pub(crate) use tensors::WeightPlace;
 pub use tensors::WeightTensor;
+pub(crate) use unit_rows::UnitRows;
 
 use crate::{
     LlmError, Model,
@@ -37,7 +39,15 @@ impl TrainedWeights {
         for tensor in &tensors {
             numbers.extend(match tensor.place {
                 WeightPlace::Embedding => rows(&model.embedding, tensor.shape[0])?,
-                WeightPlace::Head => rows(&model.head, tensor.shape[0])?,
+                WeightPlace::Head => {
+                    let mut head = rows(&model.head, tensor.shape[0])?;
+                    if let Some(lengths) = &model.head_lengths {
+                        // The model keeps the rows at length 1; files have them as they are.
+                        let long = head.chunks_exact_mut(tensor.shape[1]).zip(lengths.iter());
+                        long.for_each(|(row, length)| row.iter_mut().for_each(|value| *value *= *length as f32));
+                    }
+                    head
+                }
                 WeightPlace::LastNorm => values(model.norm.weight())?,
                 WeightPlace::Norm(layer, place) => {
                     let norm = model.layers[layer].norm(place);
@@ -148,6 +158,12 @@ impl Trainable for TrainedWeights {
                     if model.config.tied_head {
                         placed.head = placed.embedding.clone();
                     }
+                }
+                // The gradient by the head is known in closed form, so this one need not be tracked.
+                WeightPlace::Head if model.config.unit_head => {
+                    let unit = UnitRows::of(&self.values[tensor.range()], tensor.shape[1]);
+                    let data = TensorData::new(unit.values().to_vec(), tensor.matrix());
+                    placed.head = Frozen::of_tensor(Tensor::from_data(data, &model.device));
                 }
                 WeightPlace::Head => placed.head = Frozen::of_tensor(values),
                 WeightPlace::LastNorm => placed.norm = RmsNorm::new(values.squeeze_dim(0), model.config.rms_eps),

@@ -39,10 +39,6 @@ impl Selection {
             return Err(LlmError::NoWeight { pattern: unused.to_string() });
         }
         let chosen = |name: &str| *self == Self::All || expressions.iter().any(|regex| regex.is_match(name));
-        let cannot = |place: &WeightPlace| !place.is_trainable(model);
-        if let Some((name, ..)) = all.iter().find(|(name, _, place)| chosen(name) && cannot(place)) {
-            return Err(LlmError::UntrainableWeight { name: name.clone() });
-        }
         let mut start = 0;
         let chosen = all.into_iter().filter(|(name, ..)| chosen(name));
         let tensors = chosen.map(|(name, shape, place)| {

@@ -100,15 +100,6 @@ impl WeightPlace {
         matches!(self, Self::Embedding | Self::Head)
     }
 
-    /// Whether its gradient can be had: not that of a norm of heads, nor of a head that is normed row by row.
-    pub(super) fn is_trainable(self, config: &ModelConfig) -> bool {
-        match self {
-            Self::Norm(_, place) => !place.is_of_heads(),
-            Self::Head => !config.unit_head,
-            _ => true,
-        }
-    }
-
     /// Whether it is the weight of a norm.
     pub(super) fn is_norm(self) -> bool {
         matches!(self, Self::Norm(..) | Self::LastNorm)
