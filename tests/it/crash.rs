@@ -19,7 +19,7 @@ fn run(sandbox: &Sandbox) -> Outcome {
 }
 
 /// Ends a process at once, as the system does when memory runs out.
-fn kill(process: u32) {
+pub(crate) fn kill(process: u32) {
     let killed = std::process::Command::new("kill").args(["-9", &process.to_string()]).output();
     assert!(killed.is_ok());
 }
@@ -38,7 +38,7 @@ fn workers(engine: u32) -> Vec<u32> {
 }
 
 /// Waits until an engine has a worker, or is done.
-fn wait_for_worker(engine: &mut Child) -> Vec<u32> {
+pub(crate) fn wait_for_worker(engine: &mut Child) -> Vec<u32> {
     loop {
         let found = workers(engine.id());
         if !found.is_empty() || engine.try_wait().unwrap().is_some() {
@@ -48,37 +48,20 @@ fn wait_for_worker(engine: &mut Child) -> Vec<u32> {
     }
 }
 
+/// Kills a run at a random time, engine and worker in turn, and lets the next one end, over and over. What is trained otherwise
+/// than here is in `kills.rs`.
 #[test]
 fn a_killed_run_goes_on_and_ends_with_the_same_adapter() {
-    kill_at_random(Sandbox::tiny, "out/adapter/adapter_model.safetensors", ROUNDS);
-}
-
-#[test]
-fn a_killed_training_of_bottlenecks_ends_with_the_same_adapter() {
-    for kind in ["houlsby", "pfeiffer", "parallel"] {
-        let sandbox = || {
-            let sandbox = Sandbox::tiny();
-            let pipeline = fs_err::read_to_string(sandbox.path("pipeline.yaml")).unwrap();
-            let settings = format!("kind: {kind}, bottleneck: 6, dropout: 0.1");
-            let pipeline = pipeline.replace("train-lora", "train-adapter").replace("rank: 4, alpha: 8", &settings);
-            sandbox.write("pipeline.yaml", pipeline);
-            sandbox
-        };
-        kill_at_random(sandbox, "out/adapter/adapter.safetensors", 4);
-    }
-}
-
-/// Kills a run at a random time, engine and worker in turn, and lets the next one end, over and over.
-fn kill_at_random(sandbox: impl Fn() -> Sandbox, adapter: &str, rounds: u64) {
-    let whole = sandbox();
+    let adapter = "out/adapter/adapter_model.safetensors";
+    let whole = Sandbox::tiny();
     let begun = Instant::now();
     run(&whole);
     let length = begun.elapsed();
     let expected = fs_err::read(whole.path(adapter)).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let mut resumed = 0;
-    for round in 0..rounds {
-        let sandbox = sandbox();
+    for round in 0..ROUNDS {
+        let sandbox = Sandbox::tiny();
         let mut engine = sandbox.spawn(["run"].iter().chain(&LONGER));
         thread::sleep(Duration::from_secs_f64(length.as_secs_f64() * random.random_range(0.05..0.95)));
         if round % 2 == 0 {

@@ -11,6 +11,7 @@ mod damage;
 mod exec;
 mod export;
 mod import;
+mod kills;
 mod matrix;
 mod memory;
 mod peers;
