@@ -83,8 +83,12 @@ fn files(name: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 fn tree(name: &str) -> Tree {
-    let entry =
-        |(path, bytes): (String, Vec<u8>)| Entry { path, digest: Digest::of(&bytes), bytes: bytes.len() as u64 };
+    let entry = |(path, bytes): (String, Vec<u8>)| Entry {
+        path,
+        digest: Digest::of(&bytes),
+        bytes: bytes.len() as u64,
+        executable: false,
+    };
     Tree::folder(files(name).into_iter().map(entry).collect())
 }
 

@@ -1,7 +1,8 @@
 use std::{
     ffi::OsString,
-    fs::{File, Metadata},
+    fs::{File, Metadata, Permissions},
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -56,7 +57,7 @@ impl Store {
         let to = resolve(to)?;
         let mut replaced = None;
         if to.symlink_metadata().is_ok() {
-            let there = self.measure(&to, lock)?;
+            let there = self.measure_copy(&to, lock)?;
             if there.digest == tree.digest {
                 return Ok(Exported::Unchanged);
             }
@@ -97,14 +98,18 @@ impl Store {
         let mut copies = Dirty::default();
         match &tree.content {
             Content::File(object) => {
-                self.copy_object(*object, tree.bytes, to)?;
+                self.copy_object(*object, tree.bytes, false, to)?;
+                copies.file(to);
+            }
+            Content::Executable(object) => {
+                self.copy_object(*object, tree.bytes, true, to)?;
                 copies.file(to);
             }
             Content::Folder(entries) => {
                 make_folders(entries, to)?;
-                entries
-                    .par_iter()
-                    .try_for_each(|entry| self.copy_object(entry.digest, entry.bytes, &to.join(&entry.path)))?;
+                entries.par_iter().try_for_each(|entry| {
+                    self.copy_object(entry.digest, entry.bytes, entry.executable, &to.join(&entry.path))
+                })?;
                 for entry in entries {
                     copies.file(&to.join(&entry.path));
                 }
@@ -113,16 +118,22 @@ impl Store {
         copies.sync()
     }
 
-    /// A new file with the usual mode, which the user may change without touching the object: it shares the object's blocks
+    /// A new file with the usual mode, or that of a program, which the user may change without touching the object: it shares the object's blocks
     /// where the file system can, and never its name. A hard link would let an edit through to the store.
-    fn copy_object(&self, object: Digest, bytes: u64, to: &Path) -> Result<(), StoreError> {
+    fn copy_object(&self, object: Digest, bytes: u64, executable: bool, to: &Path) -> Result<(), StoreError> {
         let from = self.sound_object(object, bytes)?;
-        if reflink_copy::reflink(&from, to).is_ok() {
-            return Ok(());
+        if reflink_copy::reflink(&from, to).is_err() {
+            let mut source = File::open(&from).at("reading", &from)?;
+            let mut copy = File::create_new(to).at("writing", to)?;
+            io::copy(&mut source, &mut copy).at("writing", to)?;
         }
-        let mut source = File::open(&from).at("reading", &from)?;
-        let mut copy = File::create_new(to).at("writing", to)?;
-        io::copy(&mut source, &mut copy).map(drop).at("writing", to)
+        if executable {
+            // Whoever may read it may execute it.
+            let mode = to.metadata().at("reading", to)?.permissions().mode();
+            let mode = Permissions::from_mode(mode | (mode & 0o444) >> 2);
+            std::fs::set_permissions(to, mode).at("writing", to)?;
+        }
+        Ok(())
     }
 
     fn check_replaceable(&self, there: &Tree, to: &Path) -> Result<(), StoreError> {
@@ -141,8 +152,8 @@ impl Store {
                 .is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
         };
         let foreign: Vec<&str> = match &there.content {
-            Content::File(object) if stored(object, there.bytes) => return Ok(()),
-            Content::File(_) => vec!["it was changed or written by something else"],
+            Content::File(object) | Content::Executable(object) if stored(object, there.bytes) => return Ok(()),
+            Content::File(_) | Content::Executable(_) => vec!["it was changed or written by something else"],
             Content::Folder(entries) => {
                 let foreign = entries.iter().filter(|entry| !stored(&entry.digest, entry.bytes));
                 foreign.map(|entry| entry.path.as_str()).collect()

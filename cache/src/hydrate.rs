@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::{Content, Digest, Entry, Store, StoreError, Tree, durable::folder_of, error::At};
 
 impl Store {
-    /// Lays an artifact out at `to`, read-only, for a worker: by sharing blocks, else by hard link, else by copy.
+    /// Lays an artifact out at `to`, read-only, for a worker: by sharing blocks, else by hard link, else by copy. A file that
+    /// can be executed is never a hard link, since all names of a file have one mode, and objects have that of plain files.
     ///
     /// A worker that writes to a hard link all the same damages the object; its time shows that before anybody reads it
     /// again. What the user gets is never a hard link: see [`export`](Self::export).
@@ -20,27 +21,34 @@ impl Store {
         let above = folder_of(to);
         std::fs::create_dir_all(above).at("creating", above)?;
         match &tree.content {
-            Content::File(object) => self.lay_out(*object, tree.bytes, to),
+            Content::File(object) => self.lay_out(*object, tree.bytes, false, to),
+            Content::Executable(object) => self.lay_out(*object, tree.bytes, true, to),
             Content::Folder(entries) => {
                 make_folders(entries, to)?;
-                entries.par_iter().try_for_each(|entry| self.lay_out(entry.digest, entry.bytes, &to.join(&entry.path)))
+                entries.par_iter().try_for_each(|entry| {
+                    self.lay_out(entry.digest, entry.bytes, entry.executable, &to.join(&entry.path))
+                })
             }
         }
     }
 
-    fn lay_out(&self, object: Digest, bytes: u64, to: &Path) -> Result<(), StoreError> {
+    fn lay_out(&self, object: Digest, bytes: u64, executable: bool, to: &Path) -> Result<(), StoreError> {
         let from = self.sound_object(object, bytes)?;
+        let settle = || {
+            let mode = if executable { 0o555 } else { 0o444 };
+            std::fs::set_permissions(to, Permissions::from_mode(mode)).at("writing", to)
+        };
         if self.may_reflink() {
             if reflink_copy::reflink(&from, to).is_ok() {
-                return std::fs::set_permissions(to, Permissions::from_mode(0o444)).at("writing", to);
+                return settle();
             }
             self.cannot_reflink();
         }
-        if std::fs::hard_link(&from, to).is_ok() {
+        if !executable && std::fs::hard_link(&from, to).is_ok() {
             return Ok(());
         }
-        // The mode is copied too.
-        std::fs::copy(&from, to).map(drop).at("writing", to)
+        std::fs::copy(&from, to).at("writing", to)?;
+        settle()
     }
 
     fn clear_earlier(&self, to: &Path) -> Result<(), StoreError> {

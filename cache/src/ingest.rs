@@ -61,7 +61,7 @@ impl Store {
                 .par_iter()
                 .map(|file| {
                     let (digest, bytes) = hash_file(&file.path).at("reading", &file.path)?;
-                    Ok(Entry { path: file.relative.clone(), digest, bytes })
+                    Ok(Entry { path: file.relative.clone(), digest, bytes, executable: file.executable })
                 })
                 .collect::<Result<Vec<_>, StoreError>>()?;
             let shared = found.partition_point(|file| file.shared);
@@ -78,10 +78,11 @@ impl Store {
                 path: path.to_owned(),
                 stat: Stat::of(&metadata),
                 shared: walk::is_shared(&metadata),
+                executable: walk::is_executable(&metadata),
             };
             let (digest, bytes) = hash_file(path).at("reading", path)?;
             self.take_file(&file, digest, bytes, &dirty)?;
-            Tree::file(digest, bytes)
+            if file.executable { Tree::executable(digest, bytes) } else { Tree::file(digest, bytes) }
         } else if metadata.is_symlink() {
             let target = path.canonicalize().map_err(|_| StoreError::BrokenLink { link: path.to_owned() })?;
             return Err(StoreError::LinkLeavesOutput { link: path.to_owned(), target });

@@ -10,12 +10,29 @@ use crate::{
     walk::{self, Found, Links},
 };
 
+/// Whether it counts if a file can be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Modes {
+    Counted,
+    Ignored,
+}
+
 impl Store {
     /// The digest of a source file or folder. Links are followed, wherever they lead.
     ///
     /// Files that did not change since they were last measured are not read again. Without the lock, that is known only of
     /// what a process that held it wrote down when it let go.
     pub fn measure(&self, path: &Path, lock: Option<&StoreLock>) -> Result<Tree, StoreError> {
+        self.measure_with(path, lock, Modes::Ignored)
+    }
+
+    /// The tree of a file or folder that was copied out: as [`measure`](Self::measure), but whether files can be executed
+    /// counts, as it does in what steps make. Of sources it does not, because it depends on the disk and how they came there.
+    pub fn measure_copy(&self, path: &Path, lock: Option<&StoreLock>) -> Result<Tree, StoreError> {
+        self.measure_with(path, lock, Modes::Counted)
+    }
+
+    fn measure_with(&self, path: &Path, lock: Option<&StoreLock>, modes: Modes) -> Result<Tree, StoreError> {
         let target = path.canonicalize().map_err(|error| {
             if path.is_symlink() {
                 return StoreError::BrokenLink { link: path.to_owned() };
@@ -31,17 +48,21 @@ impl Store {
                 path: found.relative,
                 digest,
                 bytes,
+                executable: modes == Modes::Counted && found.executable,
             });
             return Ok(Tree::folder(entries.collect()));
         }
         if !metadata.is_file() {
             return Err(StoreError::NotAFile { path: path.to_owned() });
         }
-        let found = Found { relative: String::new(), path: target, stat: Stat::of(&metadata), shared: false };
+        let executable = modes == Modes::Counted && walk::is_executable(&metadata);
+        let stat = Stat::of(&metadata);
+        let found = Found { relative: String::new(), path: target, stat, shared: false, executable };
         let measured = self.measure_files(&[found], lock)?;
+        let tree = if executable { Tree::executable } else { Tree::file };
         measured
             .first()
-            .map(|(digest, bytes)| Tree::file(*digest, *bytes))
+            .map(|(digest, bytes)| tree(*digest, *bytes))
             .ok_or_else(|| StoreError::NotFound { path: path.to_owned() })
     }
 

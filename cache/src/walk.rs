@@ -25,6 +25,8 @@ pub(crate) struct Found {
     pub(crate) stat: Stat,
     /// Other names of the file exist, or `path` is a link: the file may not be moved.
     pub(crate) shared: bool,
+    /// Its owner may execute it.
+    pub(crate) executable: bool,
 }
 
 /// All files below `folder`, except those below `skipped`.
@@ -55,6 +57,7 @@ pub(crate) fn files(folder: &Path, links: Links, skipped: Option<&Path>) -> Resu
             relative: relative.to_owned(),
             path: path.to_owned(),
             stat: Stat::of(&metadata),
+            executable: is_executable(&metadata),
             shared: is_shared(&metadata) || below_link(folder, path, entry.path_is_symlink()),
         });
     }
@@ -74,6 +77,11 @@ pub(crate) fn stays_inside(folder: &Path, link: &Path) -> Result<(), StoreError>
 /// Whether other names of a file exist.
 pub(crate) fn is_shared(metadata: &std::fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) > 1
+}
+
+/// Whether a file's owner may execute it, which is what git goes by.
+pub(crate) fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0
 }
 
 /// Whether `path` is a link or lies in a folder that is one.

@@ -1,8 +1,10 @@
 //! `exec` stages: any command, its inputs and outputs, what it says, and how it ends.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -39,6 +41,50 @@ fn everything_in(folder: &Path) -> String {
         .filter(|entry| entry.file_type().is_file())
         .map(|entry| String::from_utf8_lossy(&fs_err::read(entry.path()).unwrap()).into_owned())
         .collect()
+}
+
+#[test]
+fn a_program_that_one_stage_builds_is_run_by_the_next() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "pipeline.yaml",
+        "name: programs
+stages:
+  build:
+    uses: exec
+    with:
+      run: 'printf \"#!/bin/sh\\necho ran \\$1\\n\" > $tool; chmod +x $tool; mkdir -p $kit/bin; cp $tool $kit/bin/; cp $tool $kit/plain; chmod -x $kit/plain'
+      outputs: { tool: tool, kit: kit/ }
+  use:
+    uses: exec
+    inputs: { tool: build.tool, kit: build.kit }
+    with:
+      run: '$tool a > $said; $kit/bin/tool b >> $said; test ! -x $kit/plain && cp $kit/bin/tool $again'
+      outputs: { said: said.txt, again: again }
+outputs: { out/tool: build.tool, out/kit: build.kit, out/said: use.said, out/again: use.again }
+",
+    );
+    sandbox.refit(["run", "-q"]).expect_code(0);
+    assert_eq!(fs_err::read_to_string(sandbox.path("out/said")).unwrap(), "ran a\nran b\n");
+    let runs =
+        |path: &str| Command::new(sandbox.path(path)).arg("c").output().is_ok_and(|ended| ended.status.success());
+    assert!(runs("out/tool") && runs("out/kit/bin/tool") && runs("out/again") && !runs("out/kit/plain"));
+    sandbox.refit(["get", "build.tool", "--to", "got"]).expect_code(0);
+    assert!(runs("got"));
+    // Copied out as it is, nothing is copied again; the bit is content, and so is its loss.
+    assert_eq!(sandbox.refit(["run", "--json"]).expect_code(0).stages("cached"), ["build", "use"]);
+    fs_err::set_permissions(sandbox.path("out/tool"), Permissions::from_mode(0o644)).unwrap();
+    sandbox.refit(["run", "-q"]).expect_code(0);
+    assert!(runs("out/tool"));
+
+    // On another machine, from one file.
+    sandbox.refit(["cache", "export", "latest", "--to", "run.refit"]).expect_code(0);
+    let other = Sandbox::new();
+    fs_err::copy(sandbox.path("pipeline.yaml"), other.path("pipeline.yaml")).unwrap();
+    fs_err::copy(sandbox.path("run.refit"), other.path("run.refit")).unwrap();
+    other.refit(["cache", "import", "run.refit"]).expect_code(0);
+    assert_eq!(other.refit(["run", "--json"]).expect_code(0).stages("cached"), ["build", "use"]);
+    assert!(Command::new(other.path("out/kit/bin/tool")).output().unwrap().status.success());
 }
 
 #[test]

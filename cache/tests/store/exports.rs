@@ -1,8 +1,11 @@
 //! Copies for the user.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
-use refit_cache::{Exported, GcPolicy, Store, StoreError, Tree};
+use refit_cache::{Digest, Exported, GcPolicy, Store, StoreError, Tree};
 
 use crate::fixture::{Lab, object};
 
@@ -23,6 +26,54 @@ fn copies_are_written_replaced_and_left_alone() {
     assert_eq!(lab.store.export(&two, &to, None).unwrap(), Exported::Written);
     assert_eq!(lab.store.measure(&to, None).unwrap(), two);
     assert_eq!(fs::read_dir(lab.path("out")).unwrap().count(), 1);
+}
+
+/// The mode bits of everybody.
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn programs_stay_programs_beside_plain_files_of_the_same_bytes() {
+    let lab = Lab::new();
+    let lock = lab.lock();
+    let made = lab.write("made", &[("bin/tool", b"#!/bin/sh"), ("doc/tool", b"#!/bin/sh")]);
+    fs::set_permissions(made.join("bin/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let plain = lab.store.measure(&made, None).unwrap();
+    let tree = lab.store.ingest(&lock, &made).unwrap();
+    assert_ne!(tree.digest, plain.digest, "it is content of what a step made, and of no source");
+    assert_eq!(mode(&object(&lab, b"#!/bin/sh")), 0o444);
+
+    let laid_out = lab.path("laid out");
+    lab.store.hydrate(&tree, &laid_out).unwrap();
+    assert_eq!((mode(&laid_out.join("bin/tool")), mode(&laid_out.join("doc/tool"))), (0o555, 0o444));
+    assert_eq!(mode(&object(&lab, b"#!/bin/sh")), 0o444);
+    let to = lab.path("out");
+    assert_eq!(lab.store.export(&tree, &to, None).unwrap(), Exported::Written);
+    assert_eq!(lab.store.export(&tree, &to, None).unwrap(), Exported::Unchanged);
+    assert_eq!(mode(&to.join("bin/tool")) & 0o700, 0o700);
+    assert_eq!(mode(&to.join("doc/tool")) & 0o111, 0);
+    assert_eq!(lab.store.measure_copy(&to, None).unwrap(), tree);
+    assert_eq!(lab.store.export(&plain, &to, None).unwrap(), Exported::Written);
+    assert_eq!(mode(&to.join("bin/tool")) & 0o111, 0);
+
+    // One file by itself likewise; the same bytes are one object.
+    let program = lab.path("program");
+    for executable in [true, false] {
+        fs::write(&program, b"#!/bin/sh").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(if executable { 0o700 } else { 0o600 })).unwrap();
+        let tree = lab.store.ingest(&lock, &program).unwrap();
+        assert_eq!(tree.digest == Digest::of(b"#!/bin/sh"), !executable);
+        assert!(tree.is_sound());
+        lab.store.hydrate(&tree, &program).unwrap();
+        assert_eq!(mode(&program), if executable { 0o555 } else { 0o444 });
+        fs::remove_file(&program).unwrap();
+        lab.store.export(&tree, &program, None).unwrap();
+        assert_eq!(mode(&program) & 0o111 != 0, executable);
+        assert_eq!(lab.store.export(&tree, &program, None).unwrap(), Exported::Unchanged);
+        fs::remove_file(&program).unwrap();
+    }
+    assert_eq!(lab.store.usage().unwrap().objects, 1);
 }
 
 #[test]

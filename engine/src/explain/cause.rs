@@ -201,7 +201,7 @@ impl Detail {
             Content::Folder(entries) => {
                 Some(Sketch::Files(entries.iter().map(|entry| (entry.path.clone(), entry.digest)).collect()))
             }
-            Content::File(_) => None,
+            Content::File(_) | Content::Executable(_) => None,
         };
         if let (Some(old), Some(new)) = (records(old), records(new)) {
             return rows_between(&old, &new).map(Self::Rows);

@@ -57,7 +57,7 @@ impl Sketch {
             Content::Folder(entries) => {
                 Some(Self::Files(entries.iter().map(|entry| (entry.path.clone(), entry.digest)).collect()))
             }
-            Content::File(digest) => {
+            Content::File(digest) | Content::Executable(digest) => {
                 let extension = path.extension()?.to_str()?.to_ascii_lowercase();
                 let (_, header) = EXTENSIONS.into_iter().find(|(known, _)| *known == extension)?;
                 if tree.bytes > LARGEST {

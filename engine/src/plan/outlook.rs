@@ -44,7 +44,9 @@ impl Plan {
 /// Where each file of a result lies; of a result that is one file, its name is empty.
 pub(crate) fn files(tree: &Tree, store: &Store) -> BTreeMap<String, PathBuf> {
     match &tree.content {
-        Content::File(digest) => BTreeMap::from([(String::new(), store.object_path(digest))]),
+        Content::File(digest) | Content::Executable(digest) => {
+            BTreeMap::from([(String::new(), store.object_path(digest))])
+        }
         Content::Folder(entries) => {
             entries.iter().map(|entry| (entry.path.clone(), store.object_path(&entry.digest))).collect()
         }

@@ -96,7 +96,7 @@ impl Finished<'_> {
             seen.extend(store.witness(&to)?);
             let wanted = self.report.stages.iter().flat_map(|stage| stage.outputs.values());
             let wanted = wanted.filter(|output| output.path.as_ref() == Some(&to)).map(|output| output.digest);
-            let there = store.measure(&to, Some(lock))?.digest;
+            let there = store.measure_copy(&to, Some(lock))?.digest;
             if !wanted.into_iter().any(|digest| digest == there) {
                 return Ok(None);
             }

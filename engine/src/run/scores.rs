@@ -51,9 +51,9 @@ fn read_json(store: &Store, tree: &Tree, name: &str) -> Option<Map<String, Value
 
 /// An artifact of one file that is a JSON object.
 fn read_file(store: &Store, tree: &Tree) -> Option<Map<String, Value>> {
-    let Content::File(object) = &tree.content else { return None };
+    let object = tree.content.object()?;
     if tree.bytes > LARGEST {
         return None;
     }
-    serde_json::from_slice(&fs_err::read(store.object_path(object)).ok()?).ok()
+    serde_json::from_slice(&fs_err::read(store.object_path(&object)).ok()?).ok()
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use refit_cache::{Content, Digest, Exported, Manifest, StepKey, StoreError, Tree};
+use refit_cache::{Digest, Exported, Manifest, StepKey, StoreError, Tree};
 
 use super::{
     Halt, OutputReport, RunError, RunEvent, RunReport, RunStatus, SourceReport, StageReport, StageState, Verdict,
@@ -357,10 +357,7 @@ impl<'a> Session<'a> {
 
     /// The file in the store that holds an artifact of one file.
     fn file_of(&self, tree: &Tree) -> Option<PathBuf> {
-        match &tree.content {
-            Content::File(object) => Some(self.scene.workshop.store.object_path(object)),
-            Content::Folder(_) => None,
-        }
+        tree.content.object().map(|object| self.scene.workshop.store.object_path(&object))
     }
 
     fn settle(&mut self, step: StepId, report: StageReport) {

@@ -68,8 +68,8 @@ impl Difference {
 fn differing(kept: &Tree, made: &Tree) -> Vec<String> {
     let (Content::Folder(kept), Content::Folder(made)) = (&kept.content, &made.content) else { return Vec::new() };
     let one_sided = |these: &[Entry], others: &[Entry]| {
-        let others: HashMap<&str, Digest> = others.iter().map(|entry| (entry.path.as_str(), entry.digest)).collect();
-        let differs = |entry: &&Entry| others.get(entry.path.as_str()) != Some(&entry.digest);
+        let others: HashMap<&str, &Entry> = others.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+        let differs = |entry: &&Entry| others.get(entry.path.as_str()) != Some(entry);
         these.iter().filter(differs).map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
     let mut files = one_sided(kept, made);

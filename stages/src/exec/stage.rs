@@ -15,7 +15,7 @@ pub struct Exec;
 impl ProgramStage for Exec {
     type Params = ExecParams;
     const KIND: &'static str = "exec";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "Runs any command on declared inputs, and keeps its declared outputs and what it printed";
     const PORTS: OpenPorts = OpenPorts {

@@ -75,6 +75,7 @@ fn seeds_are_manifests() {
         path: path.to_owned(),
         digest: Digest::of(text.as_bytes()),
         bytes: text.len() as u64,
+        executable: false,
     };
     plain.kind = "exec".to_owned();
     plain.outputs = [("out".to_owned(), Tree::folder(vec![entry("b/ü.txt", "b"), entry("a b", "a")]))].into();

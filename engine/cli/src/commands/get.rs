@@ -96,7 +96,7 @@ pub(super) struct Copied {
 /// Copies `STAGE.PORT` to a place: into a folder that is there, one file goes as `cp` does it.
 pub(super) fn copy_out(store: &Store, tree: &Tree, result: &str, to: &Path) -> Result<Copied, Failure> {
     let to = match &tree.content {
-        Content::File(_) if to.is_dir() => to.join(stage_and_port(result)?.1),
+        Content::File(_) | Content::Executable(_) if to.is_dir() => to.join(stage_and_port(result)?.1),
         _ => to.to_owned(),
     };
     let exported = store.export(tree, &to, None)?;

@@ -24,8 +24,8 @@ pub(super) fn histories(store: &Store, stage: &StageReport) -> Vec<Vec<Row>> {
     let outputs = manifest.into_iter().flat_map(|manifest| manifest.outputs);
     let files = outputs.filter_map(|(port, tree)| {
         let object = match tree.content {
-            Content::File(object) if port == HISTORY => object,
-            Content::File(_) => return None,
+            Content::File(object) | Content::Executable(object) if port == HISTORY => object,
+            Content::File(_) | Content::Executable(_) => return None,
             Content::Folder(entries) => entries.into_iter().find(|entry| entry.path == "history.jsonl")?.digest,
         };
         fs_err::read_to_string(store.object_path(&object)).ok()
