@@ -46,6 +46,81 @@ fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
     assert_eq!(run.stages("ran"), ["b"]);
 }
 
+/// Whether a process of that number is there and no zombie.
+fn is_alive(process: &str) -> bool {
+    fs_err::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A command that hears TERM and goes on, its child, and one that left the group; each writes its number down.
+fn stubborn(sandbox: &Sandbox) -> String {
+    let folder = sandbox.path("").display().to_string();
+    format!(
+        "sh -c \"trap : TERM; echo \\$\\$ > {folder}/child; while :; do sleep 0.05; done\" & \
+         setsid sh -c \"trap : TERM; echo \\$\\$ > {folder}/far; while :; do sleep 0.05; done\" & \
+         trap \"echo asked >> {folder}/asked\" TERM; echo $$ > {folder}/own; while :; do sleep 0.05; done"
+    )
+}
+
+fn ended_all(sandbox: &Sandbox) {
+    for name in ["own", "child", "far"] {
+        let number = fs_err::read_to_string(sandbox.path(name)).unwrap();
+        assert!(!is_alive(number.trim()), "{name} outlived its step");
+    }
+    assert_eq!(fs_err::read_to_string(sandbox.path("asked")).unwrap(), "asked\n");
+}
+
+#[test]
+fn a_step_that_is_stopped_is_asked_then_killed_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let stages = format!(
+        "name: stubborn\nstages:\n  a:\n    uses: exec\n    with: {{ run: '{}', outputs: {{ out: o }} }}\n    \
+         timeout: 1s\n    grace: 500ms\n  b: {{ uses: exec, with: {{ run: 'sleep 3; echo x > $out', outputs: {{ out: o }} }} }}\n",
+        stubborn(&sandbox)
+    );
+    sandbox.write("pipeline.yaml", &stages);
+    let run = sandbox.refit(["run", "--json", "-k", "-j", "2"]).expect_code(3);
+    assert_eq!(run.stage("a")["error"]["code"], "engine::timeout");
+    assert_eq!(run.stages("ran"), ["b"], "another step of the run is left alone");
+    ended_all(&sandbox);
+
+    // The same by Ctrl-C.
+    for name in ["own", "child", "far", "asked"] {
+        fs_err::remove_file(sandbox.path(name)).unwrap();
+    }
+    let mut engine = sandbox.spawn(["run", "-S", "stages.a.timeout=10m"]);
+    while !["own", "child", "far"]
+        .iter()
+        .all(|name| fs_err::read_to_string(sandbox.path(name)).is_ok_and(|text| text.ends_with('\n')))
+    {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let signalled = std::process::Command::new("kill").args(["-INT", &engine.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    assert_eq!(engine.wait().unwrap().code(), Some(130));
+    ended_all(&sandbox);
+}
+
+#[test]
+fn the_grace_is_long_enough_for_a_checkpoint() {
+    let sandbox = pipeline(
+        "  a:
+    uses: exec
+    with: { run: 'trap \"sleep 1; echo kept > $REFIT_SCRATCH/checkpoint; exit 1\" TERM; if test -e $REFIT_SCRATCH/checkpoint; then cp $REFIT_SCRATCH/checkpoint $out; exit; fi; while :; do sleep 0.05; done', outputs: { out: o } }
+    timeout: 500ms
+    grace: 1m
+outputs: { out: a.out }
+",
+    );
+    let begun = std::time::Instant::now();
+    sandbox.refit(["run"]).expect_code(3);
+    assert!(begun.elapsed().as_secs() < 30, "it ends as soon as the command does: {:?}", begun.elapsed());
+    sandbox.refit(["run"]).expect_code(0);
+    assert_eq!(fs_err::read_to_string(sandbox.path("out")).unwrap(), "kept\n");
+    let wrong = sandbox.refit(["check", "-S", "stages.a.grace=soon"]).expect_code(4);
+    assert!(wrong.stderr.contains("`soon` is not a time"), "{}", wrong.stderr);
+}
+
 #[test]
 fn each_step_is_told_its_gpu_and_a_mutex_is_held_by_one() {
     let command = "mkdir $pwd/lock && sleep 0.1 && rmdir $pwd/lock && echo $REFIT_GPUS > $out";
@@ -76,7 +151,8 @@ fn each_step_is_told_its_gpu_and_a_mutex_is_held_by_one() {
 fn terms_change_no_key() {
     let sandbox = pipeline("  a:\n    uses: exec\n    with: { run: 'echo x > $out', outputs: { out: out.txt } }\n");
     sandbox.refit(["run"]).expect_code(0);
-    let terms = ["priority=3", "retries=2", "timeout=10m", "mutex=m", "resources.memory=1MB", "resources.cpu=1"];
+    let terms =
+        ["priority=3", "retries=2", "timeout=10m", "grace=1m", "mutex=m", "resources.memory=1MB", "resources.cpu=1"];
     let set = terms.iter().flat_map(|term| ["-S".to_owned(), format!("stages.a.{term}")]);
     let again = sandbox.refit(["run".to_owned(), "--json".to_owned()].into_iter().chain(set)).expect_code(0);
     assert_eq!(again.stages("cached"), ["a"]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lower::Lowering;
 use crate::{
+    program::GRACE,
     schedule::Demand,
     source::{Mistake, Path},
     spec::{DurationSpec, MutexSpec, ResourcesSpec, RetriesSpec, SizeSpec, StageSpec, is_name},
@@ -23,6 +24,8 @@ pub struct Terms {
     pub retries: Retries,
     /// How long a try may take.
     pub timeout: Option<Duration>,
+    /// How long it has to end by itself when it is stopped.
+    pub grace: Duration,
     /// Whether the same inputs always give the same bytes, as far as the author says.
     pub deterministic: bool,
 }
@@ -68,6 +71,7 @@ impl Terms {
             priority: 0,
             retries: Retries::default(),
             timeout: None,
+            grace: GRACE,
             deterministic: true,
         }
     }
@@ -109,6 +113,9 @@ impl Lowering<'_> {
                     .help("leave it out for no limit");
                 self.mistakes.push(mistake);
             }
+        }
+        if let Some(grace) = &stage.grace {
+            terms.grace = self.duration(&path.join("grace"), grace).unwrap_or(GRACE);
         }
         terms
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Between asking a process group to end and ending it.
+/// Between asking a process group to end and ending it, unless the stage says otherwise.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// All processes that a step's process started, unless they left the group.

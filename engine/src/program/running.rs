@@ -8,6 +8,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,9 +25,9 @@ use tokio::{
 use wait4::{ResUse, Wait4};
 
 use super::{
-    GRACE, ProcessGroup, Warden,
+    ProcessGroup, Warden,
     redactor::Redactor,
-    warden::{RUN_VARIABLE, Watch},
+    warden::{Marks, RUN_VARIABLE, Watch},
 };
 use crate::{
     stage::{Program, StageError},
@@ -41,6 +42,7 @@ pub(crate) struct RunningProgram<'w> {
     group: ProcessGroup,
     /// Only what must be looked through for secrets passes through the engine; else the command writes its log itself.
     capture: Option<Capture>,
+    marks: Option<Arc<Marks>>,
     /// Lasts as long as the command.
     _watch: Watch<'w>,
 }
@@ -89,7 +91,8 @@ impl<'w> RunningProgram<'w> {
         drop(command);
         let group = ProcessGroup::led_by(child.id()).ok_or_else(|| no_program(name))?;
         let ending = spawn_blocking(move || wait(child, group));
-        Ok(Self { ending, ended: None, group, capture, _watch: watcher.watch(group) })
+        let marks = Marks::of(program, warden.run()).map(Arc::new);
+        Ok(Self { ending, ended: None, group, capture, marks, _watch: watcher.watch(group) })
     }
 
     /// Waits until the command has ended, and ends what it left running. Can be dropped and called again.
@@ -114,13 +117,18 @@ impl<'w> RunningProgram<'w> {
         Ok(ended)
     }
 
-    /// Asks the command to end, and ends it after a grace.
-    pub(crate) async fn stop(&mut self) {
+    /// Asks the command to end, and ends it after a grace, with what left its group. A command that ends by itself is not
+    /// looked after so closely: that would cost every short one the time to look at all processes.
+    pub(crate) async fn stop(&mut self, grace: Duration) {
         self.group.ask_to_end();
-        if timeout(GRACE, self.end()).await.is_err() {
+        if timeout(grace, self.end()).await.is_err() {
             self.group.end();
             // Nothing is left to do about a process that even KILL does not end.
             let _ = self.end().await;
+        }
+        if let Some(marks) = self.marks.clone() {
+            // It fails only when the run itself ends, and then the warden does it.
+            let _ = spawn_blocking(move || marks.end_stragglers()).await;
         }
     }
 }

@@ -1,8 +1,9 @@
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     fs::{File, TryLockError},
     io::{self, BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ProcessGroup;
-use crate::stage::StageError;
+use crate::stage::{Program, StageError};
 
 /// A process beside the engine that outlives it, and then ends the commands that the engine left.
 ///
@@ -46,6 +47,8 @@ pub(super) struct Watch<'w> {
 
 /// The variable that every command of a run has, and its children after it.
 pub(super) const RUN_VARIABLE: &str = "REFIT_RUN";
+/// The variable that tells the commands of a run apart.
+const STAGE_VARIABLE: &str = "REFIT_STAGE";
 
 /// The file in the store that a warden locks.
 const LOCK: &str = "commands.lock";
@@ -167,31 +170,49 @@ pub fn guard(run: &str) {
         }
     }
     groups.into_iter().for_each(ProcessGroup::end);
-    end_stragglers(run);
+    // Also a command that was begun in the moment in which the engine was killed.
+    Marks(vec![entry(RUN_VARIABLE, OsStr::new(run))]).end_stragglers();
 }
 
-/// Ends what carries the run's variable and is in none of the groups: a command that was begun in the moment in which the
-/// engine was killed, and a process that left its group. Only where the system shows the environment of processes.
-fn end_stragglers(run: &str) {
-    /// A process that starts others while it is looked for is gone by the next round.
-    const ROUNDS: usize = 20;
-    let mark = format!("{RUN_VARIABLE}={run}");
-    let marked = |process: &Path| {
-        fs_err::read(process.join("environ"))
-            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()))
-    };
-    for _ in 0..ROUNDS {
-        let mut found = false;
-        for process in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
-            let number = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            if let Some(number) = number.filter(|_| marked(&process.path())) {
-                found = true;
-                let _ = kill_process(number, Signal::KILL);
+/// What the environment of a process shows of where it comes from.
+#[derive(Debug)]
+pub(super) struct Marks(Vec<Vec<u8>>);
+
+fn entry(name: &str, value: &OsStr) -> Vec<u8> {
+    [name.as_bytes(), b"=", value.as_bytes()].concat()
+}
+
+impl Marks {
+    /// What all processes of a command carry and nobody else does; none of a command without a stage's name.
+    pub(super) fn of(program: &Program, run: &str) -> Option<Self> {
+        let stage = program.environment.get(STAGE_VARIABLE)?;
+        Some(Self(vec![entry(RUN_VARIABLE, OsStr::new(run)), entry(STAGE_VARIABLE, stage)]))
+    }
+
+    fn are_on(&self, process: &Path) -> bool {
+        fs_err::read(process.join("environ")).is_ok_and(|environment| {
+            let has = |mark: &Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_slice());
+            self.0.iter().all(has)
+        })
+    }
+
+    /// Ends the processes that left their group. Only where the system shows the environment of processes.
+    pub(super) fn end_stragglers(&self) {
+        /// A process that starts others while it is looked for is gone by the next round.
+        const ROUNDS: usize = 20;
+        for _ in 0..ROUNDS {
+            let mut found = false;
+            for process in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
+                let number = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+                if let Some(number) = number.filter(|_| self.are_on(&process.path())) {
+                    found = true;
+                    let _ = kill_process(number, Signal::KILL);
+                }
             }
+            if !found {
+                return;
+            }
+            thread::sleep(ASK_AGAIN);
         }
-        if !found {
-            return;
-        }
-        thread::sleep(ASK_AGAIN);
     }
 }

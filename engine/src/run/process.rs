@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use refit_cache::{Store, StoreLock, Taken};
@@ -48,10 +49,10 @@ impl StepProcess<'_> {
     }
 
     /// Asks it to end, and ends it after a grace.
-    pub(super) async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self, grace: Duration) {
         match self {
-            Self::Worker { worker, .. } => worker.stop().await,
-            Self::Program { running, .. } => running.stop().await,
+            Self::Worker { worker, .. } => worker.stop(grace).await,
+            Self::Program { running, .. } => running.stop(grace).await,
         }
     }
 

@@ -153,11 +153,11 @@ impl Workshop<'_> {
             let outcome = match watched {
                 Watched::Ended(outcome) => outcome,
                 Watched::TooLong(limit) => {
-                    process.stop().await;
+                    process.stop(step.node.terms.grace).await;
                     Outcome::ended(Err(too_long(limit)), 0)
                 }
                 Watched::Stopped => {
-                    process.stop().await;
+                    process.stop(step.node.terms.grace).await;
                     return Err(StepEnd::Interrupted);
                 }
             };

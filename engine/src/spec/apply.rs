@@ -12,7 +12,7 @@ use super::{
 use crate::source::{Entry, Mistake, Node, Shape, SourceFile, Span, did_you_mean, list};
 
 const TOP: [&str; 8] = ["name", "description", "params", "sources", "imports", "defaults", "stages", "outputs"];
-const STAGE: [&str; 12] = [
+const STAGE: [&str; 13] = [
     "uses",
     "matrix",
     "inputs",
@@ -24,6 +24,7 @@ const STAGE: [&str; 12] = [
     "priority",
     "retries",
     "timeout",
+    "grace",
     "deterministic",
 ];
 const IMPORT: [&str; 3] = ["from", "params", "sources"];

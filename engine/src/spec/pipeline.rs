@@ -101,6 +101,10 @@ pub struct StageSpec {
     /// How long a try may take, such as `10m`; then it is ended, and has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationSpec>,
+    /// How long it has to end by itself, with a checkpoint say, once it is asked to (TERM) by its `timeout` or Ctrl-C; then it
+    /// is killed. `3s` if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<DurationSpec>,
     /// Whether the same inputs always give the same bytes, as far as the author knows; yes if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,

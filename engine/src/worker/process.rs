@@ -2,6 +2,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -11,7 +12,7 @@ use tokio::{
 
 use super::memory::kills_for_memory;
 use crate::{
-    program::{GRACE, ProcessGroup},
+    program::ProcessGroup,
     stage::{Event, StageError},
 };
 
@@ -108,10 +109,10 @@ impl Worker {
     }
 
     /// Asks the whole process group to end, and ends it after a grace.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&mut self, grace: Duration) {
         let group = self.child.id().and_then(ProcessGroup::led_by);
         group.into_iter().for_each(ProcessGroup::ask_to_end);
-        if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.child.wait()).await.is_err() {
             group.into_iter().for_each(ProcessGroup::end);
             // Nothing is left to do about a process that even KILL does not end.
             let _ = self.child.wait().await;
