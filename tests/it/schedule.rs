@@ -122,6 +122,42 @@ outputs: { out: a.out }
 }
 
 #[test]
+fn a_source_that_cannot_be_hashed_fails_the_stages_that_read_it_and_no_others() {
+    let sandbox = Sandbox::new();
+    sandbox.write("good.txt", "good");
+    sandbox.write("odd/a.txt", "a");
+    let wrongs: [(&str, &[&str], &str); 2] =
+        [("mkfifo", &["odd/pipe"], "odd/pipe"), ("ln", &["-s", "nowhere", "odd/link"], "odd/link")];
+    sandbox.write(
+        "pipeline.yaml",
+        "name: odd
+sources: { odd: odd, good: good.txt }
+stages:
+  a: { uses: exec, inputs: { in: odd }, with: { run: 'cat $in/a.txt > $out', outputs: { out: o } } }
+  b: { uses: exec, inputs: { in: good }, with: { run: 'cat $in > $out', outputs: { out: o } } }
+  c: { uses: exec, inputs: { in: a.out, more: b.out }, with: { run: 'cat $in > $out', outputs: { out: o } } }
+",
+    );
+    for (round, (program, arguments, wrong)) in wrongs.into_iter().enumerate() {
+        let made = std::process::Command::new(program).args(arguments).current_dir(sandbox.path("")).status().unwrap();
+        assert!(made.success());
+        // Refused before anything runs, unless whatever can be done is to be done.
+        let refused = sandbox.refit(["run"]).expect_code(1);
+        assert!(refused.stderr.contains("source::read") && refused.stderr.contains(wrong), "{}", refused.stderr);
+        let run = sandbox.refit(["run", "-k", "--json"]).expect_code(3);
+        assert_eq!(run.stages(if round == 0 { "ran" } else { "cached" }), ["b"]);
+        assert_eq!((run.stages("failed"), run.stages("blocked")), (vec!["a".to_owned()], vec!["c".to_owned()]));
+        let told = run.stage("a")["error"].to_string();
+        assert!(told.contains("`odd` could not be read") && told.contains(wrong), "{told}");
+        sandbox.refit(["run", "--to", "b"]).expect_code(0);
+        let plan = sandbox.refit(["plan", "--json"]).expect_code(0);
+        assert!(plan.stage("a")["reason"].as_str().unwrap().contains(wrong), "{}", plan.stdout);
+        fs_err::remove_file(sandbox.path(wrong)).unwrap();
+    }
+    sandbox.refit(["run"]).expect_code(0);
+}
+
+#[test]
 fn each_step_is_told_its_gpu_and_a_mutex_is_held_by_one() {
     let command = "mkdir $pwd/lock && sleep 0.1 && rmdir $pwd/lock && echo $REFIT_GPUS > $out";
     let sandbox = Sandbox::new();

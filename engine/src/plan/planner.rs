@@ -98,6 +98,14 @@ impl<'s> Planner<'s> {
     }
 }
 
+/// What went wrong, and its nearest cause.
+fn in_one_line(error: &StageError) -> String {
+    match error.causes.first() {
+        Some(cause) => format!("{}: {cause}", error.message),
+        None => error.message.clone(),
+    }
+}
+
 /// Plans a whole pipeline without running anything.
 pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Result<Plan, StoreError> {
     let mut outputs: BTreeMap<&str, BTreeMap<String, Tree>> = BTreeMap::new();
@@ -105,12 +113,20 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
     for node in pipeline.stages.stages() {
         let mut inputs = BTreeMap::new();
         let (mut upstream, mut unfetched) = (BTreeSet::new(), BTreeSet::new());
+        let mut unable = Vec::new();
         for (port, input) in &node.inputs {
             let digest = match input {
-                InputRef::Source(source) => sources.digest(source).or_else(|| {
-                    unfetched.insert(source.clone());
-                    None
-                }),
+                InputRef::Source(source) => match (sources.unreadable(source), sources.digest(source)) {
+                    (Some(error), _) => {
+                        unable.push(Reason::Unable { what: in_one_line(error) });
+                        None
+                    }
+                    (None, None) => {
+                        unfetched.insert(source.clone());
+                        None
+                    }
+                    (None, digest) => digest,
+                },
                 InputRef::Output { .. } | InputRef::Many { .. } => content(input, |stage, port| {
                     let tree = outputs.get(stage).and_then(|ports| ports.get(port));
                     tree.map(|tree| tree.digest).or_else(|| {
@@ -132,7 +148,10 @@ pub fn plan(pipeline: &Pipeline, sources: &Sources, planner: &Planner<'_>) -> Re
             outputs: BTreeMap::new(),
             last_seconds: None,
         };
-        if upstream.is_empty() && unfetched.is_empty() {
+        if !unable.is_empty() {
+            step.state = StepState::Blocked;
+            step.reasons = unable;
+        } else if upstream.is_empty() && unfetched.is_empty() {
             match planner.decide(node, inputs)? {
                 Decision::Reuse(manifest) => {
                     step.state = StepState::Cached;

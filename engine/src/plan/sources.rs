@@ -11,6 +11,7 @@ use super::{LockFile, LockedSource};
 use crate::{
     fetch::{Fetch, FetchError, Fetched},
     graph::{Pipeline, PipelineError, SourceRef, SourceUri},
+    stage::StageError,
 };
 
 /// What is known of every source of a pipeline: its content, and where it lies on this machine.
@@ -27,6 +28,8 @@ struct Known {
     path: Option<PathBuf>,
     digest: Option<Digest>,
     revision: Option<String>,
+    /// Why its content cannot be known, though it lies on this machine.
+    unreadable: Option<StageError>,
 }
 
 /// Why a source cannot be used.
@@ -83,8 +86,22 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// As the failure of a stage that reads the source.
+    pub(crate) fn as_failure(&self) -> StageError {
+        let mut made = StageError::new("source::unavailable", self.to_string());
+        if let Some(cause) = std::error::Error::source(self) {
+            made = made.caused_by(cause);
+        }
+        let help = self.help().map(|help| help.to_string());
+        made.help = help.or_else(|| Some(self.diagnostic_source()?.help()?.to_string()));
+        made
+    }
+}
+
 impl Sources {
-    /// Looks at every source without fetching anything.
+    /// Looks at every source without fetching anything. A path that cannot be read, or that holds what has no content, such as
+    /// a pipe, is the business of the stages that read it: see [`unreadable`](Self::unreadable).
     ///
     /// With the store's lock, files that did not change since they were last read are not read again.
     pub fn look(
@@ -102,13 +119,12 @@ impl Sources {
                 path: None,
                 digest: reference.digest.or(locked.map(|locked| locked.digest)),
                 revision: locked.and_then(|locked| locked.revision.clone()),
+                unreadable: None,
             };
-            let fetched = match known.uri() {
-                SourceUri::Path(path) => Some(Fetched { path, revision: None }),
-                uri => fetcher.cached(&uri),
-            };
-            if let Some(fetched) = fetched {
-                known.take(fetched, store, lock)?;
+            let is_path = matches!(reference.uri, SourceUri::Path(_));
+            match known.here(fetcher).map_or(Ok(()), |fetched| known.take(fetched, store, lock)) {
+                Err(error @ SourceError::Read { .. }) if is_path => known.unreadable = Some(error.as_failure()),
+                looked => looked?,
             }
             sources.known.insert(reference.name.clone(), known);
         }
@@ -118,6 +134,27 @@ impl Sources {
     /// The content of a source, as far as it is known without fetching.
     pub fn digest(&self, name: &str) -> Option<Digest> {
         self.known.get(name)?.digest
+    }
+
+    /// Why the content of a source on this machine cannot be known. No stage that reads it can have a key, or a result.
+    pub fn unreadable(&self, name: &str) -> Option<&StageError> {
+        self.known.get(name)?.unreadable.as_ref()
+    }
+
+    /// Looks once more at a source that could not be read.
+    ///
+    /// # Errors
+    /// It still cannot be.
+    pub fn insist(
+        &mut self,
+        name: &str,
+        (store, lock): (&Store, &StoreLock),
+        fetcher: &dyn Fetch,
+    ) -> Result<(), SourceError> {
+        let Some(known) = self.known.get_mut(name) else { return Ok(()) };
+        known.here(fetcher).map_or(Ok(()), |fetched| known.take(fetched, store, Some(lock)))?;
+        known.unreadable = None;
+        Ok(())
     }
 
     /// Where a source lies on this machine, if it is here.
@@ -174,6 +211,14 @@ impl Known {
                 SourceUri::HuggingFace { repo: repo.clone(), revision: self.revision.clone(), file: file.clone() }
             }
             uri => uri.clone(),
+        }
+    }
+
+    /// What is on this machine.
+    fn here(&self, fetcher: &dyn Fetch) -> Option<Fetched> {
+        match self.uri() {
+            SourceUri::Path(path) => Some(Fetched { path, revision: None }),
+            uri => fetcher.cached(&uri),
         }
     }
 

@@ -132,12 +132,18 @@ impl<'a> Session<'a> {
         let unknown: Vec<String> = selected
             .flat_map(|(node, _)| node.inputs.values())
             .filter_map(InputRef::source)
-            .filter(|source| self.sources.digest(source).is_none())
+            .filter(|source| self.sources.digest(source).is_none() || self.sources.unreadable(source).is_some())
             .map(ToOwned::to_owned)
             .collect();
+        let workshop = &self.scene.workshop;
         for source in unknown {
-            // Several stages may read the same source.
-            if self.sources.digest(&source).is_none() {
+            if self.sources.unreadable(&source).is_some() {
+                // Else it fails the stages that read it, and no others.
+                if !workshop.options.keep_going {
+                    self.sources.insist(&source, (workshop.store, workshop.lock), self.scene.fetcher)?;
+                }
+            } else if self.sources.digest(&source).is_none() {
+                // Several stages may read the same source.
                 self.fetch(&source)?;
             }
         }
@@ -170,6 +176,17 @@ impl<'a> Session<'a> {
             }
             self.scene.tell(&RunEvent::Blocked { stage: node.name.clone(), by: blockers });
             self.settle(step, blank(node, StageState::Blocked));
+            return Ok(None);
+        }
+        let unreadable =
+            node.inputs.values().filter_map(InputRef::source).find_map(|name| self.sources.unreadable(name));
+        if let Some(error) = unreadable {
+            if selected {
+                let failure = Failure::early(error.clone());
+                self.fail(step, blank(node, StageState::Failed), failure);
+            } else {
+                self.settle(step, blank(node, StageState::Skipped));
+            }
             return Ok(None);
         }
         let Some(inputs) = self.input_digests(node) else {
@@ -237,7 +254,7 @@ impl<'a> Session<'a> {
             let feed = match input {
                 InputRef::Source(source) => {
                     if self.sources.path(source).is_none() {
-                        self.fetch(source).map_err(|error| source_failure(&error))?;
+                        self.fetch(source).map_err(|error| error.as_failure())?;
                     }
                     self.sources.path(source).map(|path| Feed::Outside(path.to_owned()))
                 }
@@ -489,18 +506,4 @@ fn blank(node: &StageNode, state: StageState) -> StageReport {
 fn with_reasons(report: StageReport, reasons: &[Reason]) -> StageReport {
     let reason = (!reasons.is_empty()).then(|| sentence(reasons));
     StageReport { reason, reasons: reasons.to_vec(), ..report }
-}
-
-fn source_failure(error: &SourceError) -> StageError {
-    let mut made = StageError::new("source::unavailable", error.to_string());
-    if let Some(cause) = std::error::Error::source(error) {
-        made = made.caused_by(cause);
-    }
-    made.help = way_out(error).map(|help| help.to_string());
-    made
-}
-
-fn way_out<'e>(error: &'e SourceError) -> Option<Box<dyn std::fmt::Display + 'e>> {
-    use miette::Diagnostic;
-    error.help().or_else(|| error.diagnostic_source()?.help())
 }
