@@ -1,6 +1,10 @@
 //! A run asked for again over untouched files is answered from memory, and every touch is noticed.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use fs_err as fs;
 use refit_tests::Sandbox;
@@ -110,6 +114,44 @@ fn whatever_is_touched_is_noticed() {
         assert_eq!(states(&sandbox).0, ["clean", "split"], "{folder}");
         thread::sleep(SETTLES);
         assert_eq!(states(&sandbox), all_cached);
+    }
+}
+
+/// Says of a file that it was last written at that time.
+fn set_time(path: &Path, time: SystemTime) {
+    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// What a clock that was wrong leaves: files of tomorrow, and a memory that is older, or younger, than all it is about.
+#[test]
+fn a_clock_that_was_wrong_hides_no_change() {
+    let sandbox = remembered();
+    let both = ["clean".to_owned(), "split".to_owned()];
+    let source = sandbox.path("faq.jsonl");
+    let written = fs::metadata(&source).unwrap().modified().unwrap();
+    let day = Duration::from_hours(24);
+    for (round, time) in [written, SystemTime::UNIX_EPOCH + day, SystemTime::now() + day].into_iter().enumerate() {
+        // Other content of the same size, and the time says that nothing was written since.
+        sandbox.write("faq.jsonl", questions(30).replace("it is 7", &format!("it is {round}")));
+        set_time(&source, time);
+        assert_eq!(states(&sandbox).0, both, "{time:?}");
+        assert_eq!(states(&sandbox).1, both, "{time:?}");
+        sandbox.write("faq.jsonl", questions(30).replace("it is 8", &format!("it is {round}")));
+        set_time(&source, time);
+        assert_eq!(states(&sandbox).0, both, "{time:?}");
+    }
+    for (round, time) in [SystemTime::UNIX_EPOCH + day, SystemTime::now() + day].into_iter().enumerate() {
+        sandbox.write("faq.jsonl", questions(30));
+        states(&sandbox);
+        thread::sleep(SETTLES);
+        assert_eq!(states(&sandbox).1, both);
+        for memory in memories(&sandbox) {
+            set_time(&memory, time);
+        }
+        assert_eq!(states(&sandbox).1, both, "{time:?}");
+        sandbox.write("faq.jsonl", questions(30).replace("it is 9", &format!("it is {round}")));
+        set_time(&source, time);
+        assert_eq!(states(&sandbox).0, both, "{time:?}");
     }
 }
 

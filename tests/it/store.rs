@@ -72,16 +72,33 @@ fn engines_at_once_do_no_work_twice() {
         for (number, name) in names.iter().enumerate() {
             sandbox.write(name, pipeline(&format!("engine {number}"), number as u32 / 2));
         }
-        let running: Vec<Child> = names.iter().map(|name| start(&sandbox, &["run", name, "--json"])).collect();
+        // Another pipeline makes the store; then nobody begins before all are there and wait.
+        sandbox.write(
+            "pipeline.yaml",
+            "name: other\nstages:\n  a: { uses: exec, with: { run: 'echo > $o', outputs: { o: o } } }\n",
+        );
+        sandbox.refit(["run"]).expect_code(0);
+        let held = hold(&sandbox);
+        let said = |name: &String| sandbox.path(format!("{name}.said"));
+        let begin = |name: &String| {
+            let mut command = sandbox.command(["run", name, "--json"]);
+            command.stdout(Stdio::piped()).stderr(File::create(said(name)).unwrap()).spawn().unwrap()
+        };
+        let running: Vec<Child> = names.iter().map(begin).collect();
+        let waits = |name: &String| fs_err::read_to_string(said(name)).unwrap().contains("waiting for the store");
+        while !names.iter().all(waits) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(held);
         let ended: Vec<Outcome> = running.into_iter().map(|child| end(child).expect_code(0)).collect();
         let times = times_run(&ended);
         assert_eq!(times.len(), 1 + engines, "{times:?}");
         assert!(times.values().all(|times| *times == 1), "{times:?}");
-        // Those who waited were told for whom.
-        let waited = ended.iter().filter(|outcome| outcome.stderr.contains("refit run engine ")).count();
-        assert!(waited < engines);
         sandbox.refit(["cache", "verify"]).expect_code(0);
-        assert_eq!(sandbox.refit(["runs", "--json"]).expect_code(0).json()["runs"].as_array().unwrap().len(), engines);
+        assert_eq!(
+            sandbox.refit(["runs", "--json"]).expect_code(0).json()["runs"].as_array().unwrap().len(),
+            engines + 1
+        );
     }
 }
 
@@ -328,6 +345,77 @@ fn the_disk_may_be_full_at_any_write() {
         sandbox.refit(["cache", "verify", "--store", &arguments[3]]).expect_code(0);
     }
     assert!(failed > 3, "{failed}");
+}
+
+/// What goes out of the store is there whole or not at all, and what was there before stays.
+#[test]
+fn copies_for_the_user_on_a_full_disk_fail_by_name_and_leave_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "pipeline.yaml",
+        "name: large
+params: { size: 1000 }
+stages:
+  big: { uses: exec, with: { run: 'head -c ${params.size} /dev/zero > $out', outputs: { out: o } } }
+outputs: { disk/copy: big.out }
+",
+    );
+    let at = sandbox.path("disk");
+    // Where nothing may be mounted, there is no small disk to fill.
+    let Some(disk) = SmallDisk::mount(&at, "64k") else { return };
+    let there = || {
+        let names = fs_err::read_dir(&at).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let size = |name: &str| fs_err::metadata(at.join(name)).unwrap().len();
+    sandbox.refit(["run"]).expect_code(0);
+    let large = ["-S", "params.size=1000000"];
+    let commands: [&[&str]; 3] =
+        [&["run"], &["get", "big.out", "--to", "disk/got"], &["cache", "export", "big.out", "--to", "disk/run.refit"]];
+    for command in commands {
+        let failed = sandbox.refit([command, &large].concat());
+        assert_eq!(failed.code, Some(1), "{command:?}: {}", failed.stderr);
+        assert!(failed.stderr.contains("full") || failed.stderr.contains("No space left"), "{}", failed.stderr);
+        assert!(failed.stderr.contains("disk/"), "the place is named: {}", failed.stderr);
+        assert_eq!((there(), size("copy")), (vec!["copy".to_owned()], 1000), "{command:?}");
+    }
+    disk.remount("size=8m");
+    for command in commands {
+        sandbox.refit([command, &large].concat()).expect_code(0);
+    }
+    assert_eq!(
+        (there(), size("copy"), size("got")),
+        (["copy", "got", "run.refit"].map(str::to_owned).to_vec(), 1_000_000, 1_000_000)
+    );
+    sandbox.refit(["cache", "verify"]).expect_code(0);
+}
+
+/// A file with holes takes no room, and is read like any other. With `REFIT_TEST_LARGE`, 10 GB of it.
+#[test]
+fn a_very_large_artifact_goes_from_stage_to_stage() {
+    let bytes: u64 = if std::env::var_os("REFIT_TEST_LARGE").is_some() { 10_000_000_000 } else { 1 << 30 };
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "pipeline.yaml",
+        format!(
+            "name: large
+stages:
+  make: {{ uses: exec, with: {{ run: 'printf begin > $out; truncate -s {} $out; printf end >> $out', outputs: {{ out: o }} }} }}
+  read: {{ uses: exec, inputs: {{ in: make.out }}, with: {{ run: 'stat -Lc %s $in > $out; head -c 5 $in >> $out; tail -c 3 $in >> $out', outputs: {{ out: o }} }} }}
+outputs: {{ out: read.out }}
+",
+            bytes - 3
+        ),
+    );
+    let run = sandbox.refit(["run", "--json"]).expect_code(0);
+    assert_eq!(run.stage("make")["outputs"]["out"]["bytes"], bytes);
+    assert_eq!(fs_err::read_to_string(sandbox.path("out")).unwrap(), format!("{bytes}\nbeginend"));
+    assert_eq!(sandbox.refit(["run", "--json"]).expect_code(0).stages("cached"), ["make", "read"]);
+    // Whoever reads it anew has every byte checked.
+    sandbox.refit(["run", "--force=read"]).expect_code(0);
+    sandbox.refit(["cache", "verify"]).expect_code(0);
 }
 
 /// Where nothing may be mounted, no file may grow beyond a size.
