@@ -5,9 +5,10 @@ use std::{io::Write, path::PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::{
-    Digest, Manifest, StepKey, Store, StoreError, UsedResult,
+    Digest, Manifest, StepKey, Store, StoreError, Tree, UsedResult,
     durable::{Dirty, folder_of, rename_temporary, write_beside},
     lookup::{Read, read_manifest_at},
+    object::{Check, ObjectState},
     store::list_sharded,
 };
 
@@ -97,10 +98,21 @@ impl Store {
         Ok(Some(Earlier { temporary, path }))
     }
 
-    /// What the key of a manifest finds before that one takes its place, if it has other outputs.
+    /// Whether all objects of a result are there, as far as their sizes and times tell.
+    pub(crate) fn is_whole(&self, manifest: &Manifest) -> Result<bool, StoreError> {
+        for (object, bytes) in manifest.trees().flat_map(Tree::objects) {
+            if self.check_object(object, bytes, Check::Stat)? != ObjectState::Sound {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the key of a manifest finds before that one takes its place, if it has other outputs. One that was damaged, which
+    /// may be why the step was carried out anew, is of no use to any run.
     pub(crate) fn replaced_by(&self, manifest: &Manifest) -> Result<Option<Manifest>, StoreError> {
         Ok(match self.read_manifest(&manifest.key)? {
-            Read::Manifest(current) if current.used() != manifest.used() => Some(*current),
+            Read::Manifest(current) if current.used() != manifest.used() && self.is_whole(&current)? => Some(*current),
             _ => None,
         })
     }

@@ -135,6 +135,8 @@ impl Store {
                 }
             };
             if !gone.is_empty() {
+                // Said once: nothing makes it again.
+                self.quarantine(&path);
                 report.lost_earlier.push(UsedResult { key, outputs: Some(outputs) });
                 needed_and_gone.extend(gone);
             }

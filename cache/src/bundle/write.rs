@@ -13,7 +13,6 @@ use crate::{
     durable::{TEMPORARY_PREFIX, folder_of, sync_folder},
     error::At,
     hashing::hash_file,
-    object::{Check, ObjectState},
     verify::Verified,
     walk::{self, Links},
 };
@@ -58,15 +57,6 @@ impl Store {
         let found = |key: &StepKey| Ok((*key, self.manifest(key)?.ok_or(StoreError::NoResult { key: *key })?));
         let manifests = keys.iter().map(found).collect::<Result<_, StoreError>>()?;
         self.export_bundle(&manifests, None, to, watch)
-    }
-
-    fn is_whole(&self, manifest: &Manifest) -> Result<bool, StoreError> {
-        for (object, bytes) in manifest.trees().flat_map(Tree::objects) {
-            if self.check_object(object, bytes, Check::Stat)? != ObjectState::Sound {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn export_bundle(

@@ -117,6 +117,7 @@ fn a_run_takes_along_what_it_had_and_not_what_was_made_since() {
     let verified = from.store.verify(Some(&from.lock())).unwrap();
     assert_eq!((verified.lost_earlier.as_slice(), verified.lost_results().len()), (&[one.used()][..], 0));
     assert!(!verified.is_sound());
+    assert!(from.store.verify(Some(&from.lock())).unwrap().is_sound(), "it is said once");
 }
 
 #[test]
