@@ -422,3 +422,18 @@ fn the_memory_of_a_command_is_on_record() {
     assert!((120_000_000..240_000_000).contains(&peak), "{peak}");
     assert_eq!(run(&sandbox).stage("large")["peak_memory"], peak);
 }
+
+#[test]
+fn a_file_beside_the_pipeline_that_is_no_tool_is_told_of() {
+    let stage = |tools: &str| {
+        format!(
+            "  a: {{ uses: exec, with: {{ run: 'sh $REFIT_FOLDER/make.sh > $out', outputs: {{ out: out }}{tools} }} }}\n"
+        )
+    };
+    let sandbox = pipeline(&stage(""));
+    sandbox.write("make.sh", "echo made");
+    let told = sandbox.refit(["check"]).expect_code(0).stderr;
+    assert!(told.contains("pipeline::doubtful_parameter") && told.contains("tools: [./script.py]"), "{told}");
+    write_stages(&sandbox, &stage(", tools: [./make.sh]"));
+    assert!(!sandbox.refit(["check"]).expect_code(0).stderr.contains("doubtful"));
+}

@@ -70,7 +70,7 @@ impl Lowering<'_> {
             }
         };
         let problems = std::mem::take(&mut lowered.problems);
-        let good = problems.is_empty();
+        let good = problems.iter().all(|problem| problem.is_warning);
         for problem in problems {
             let label = match problem.path.as_slice() {
                 [] => "in here".to_owned(),
@@ -83,9 +83,12 @@ impl Lowering<'_> {
                 }
                 _ => self.places.value(&below(self.places.root, path, &problem.path), label),
             };
-            self.mistakes.push(
-                Mistake::new("pipeline::bad_parameter", problem.message).with_labels(labels).maybe_help(problem.help),
-            );
+            let (list, code) = if problem.is_warning {
+                (&mut self.warnings, "pipeline::doubtful_parameter")
+            } else {
+                (&mut *self.mistakes, "pipeline::bad_parameter")
+            };
+            list.push(Mistake::new(code, problem.message).with_labels(labels).maybe_help(problem.help));
         }
         good.then_some(lowered)
     }

@@ -60,17 +60,25 @@ pub struct ParamProblem {
     pub message: String,
     /// The way out.
     pub help: Option<String>,
+    /// Whether the stage can do its work nevertheless.
+    pub is_warning: bool,
 }
 
 impl ParamProblem {
     /// A mistake in one parameter.
     pub fn new(parameter: &str, message: impl Into<String>) -> Self {
-        Self { section: Section::With, path: vec![parameter.to_owned()], message: message.into(), help: None }
+        let (section, path) = (Section::With, vec![parameter.to_owned()]);
+        Self { section, path, message: message.into(), help: None, is_warning: false }
     }
 
     /// A mistake in the name of an input.
     pub fn input(port: &str, message: impl Into<String>) -> Self {
-        Self { section: Section::Inputs, path: vec![port.to_owned()], message: message.into(), help: None }
+        Self { section: Section::Inputs, ..Self::new(port, message) }
+    }
+
+    /// What is better said than left unsaid, and stops nothing.
+    pub fn warning(parameter: &str, message: impl Into<String>) -> Self {
+        Self { is_warning: true, ..Self::new(parameter, message) }
     }
 
     /// Says where below the parameter the mistake lies.

@@ -14,6 +14,9 @@ use super::{
     params::{Command, ExecParams},
 };
 
+/// The variable that leads to the pipeline's folder.
+const FOLDER: &str = "REFIT_FOLDER";
+
 /// All of them.
 pub(super) fn check(params: &ExecParams, inputs: &[&str]) -> Vec<ParamProblem> {
     let mut problems = Vec::new();
@@ -21,10 +24,27 @@ pub(super) fn check(params: &ExecParams, inputs: &[&str]) -> Vec<ParamProblem> {
     places(params, inputs, &mut problems);
     let variables = variables(params, inputs, &mut problems);
     command(params, &variables, &mut problems);
+    unseen(params, &mut problems);
     for (at, tool) in params.tools.iter().enumerate().filter(|(_, tool)| tool.is_empty()) {
         problems.push(ParamProblem::new("tools", format!("`{tool}` is no tool's name")).below(at.to_string()));
     }
     problems
+}
+
+/// What a command reads beside its inputs changes no key unless it is a tool.
+fn unseen(params: &ExecParams, problems: &mut Vec<ParamProblem>) {
+    let names_folder = match &params.run {
+        Command::Shell(text) => text.contains(FOLDER),
+        Command::Arguments(arguments) => arguments.iter().any(|argument| argument.contains(FOLDER)),
+    };
+    if names_folder && !params.tools.iter().any(|tool| tool.contains('/')) {
+        let message =
+            format!("files that the command reaches by `${FOLDER}` may change and its result is still the old one");
+        problems.push(
+            ParamProblem::warning("run", message)
+                .help("name a script under `tools: [./script.py]`, and data as a source and an input"),
+        );
+    }
 }
 
 /// Every output has a place of its own.
