@@ -1,4 +1,4 @@
-//! How much memory trainings need: told beforehand, and what becomes of one that gets less.
+//! How much memory trainings and evaluations need: told beforehand, and what becomes of a training that gets less.
 
 use std::process::Command;
 
@@ -121,6 +121,56 @@ fn what_trainings_need_is_told_before_anything_ran() {
     assert!(before["bytes"].as_f64().unwrap() > plain, "{before}");
     let shown = sandbox.refit(["plan", "--memory", "--force=train"]).expect_code(0).stdout;
     assert!(shown.contains("peak memory"), "{shown}");
+}
+
+const ASKED: &str = "\
+name: asked
+sources: { faq: faq.jsonl, model: MODEL }
+stages:
+  clean:  { uses: clean, inputs: { records: faq } }
+  tokens: { uses: tokenize, inputs: { model: model, train: clean.records } }
+  train:  { uses: train-lora, inputs: { model: model, tokens: tokens.tokens }, with: { rank: 2, max_steps: 1, batch_size: 2 } }
+  few:      { uses: evaluate, inputs: { model: model, records: clean.records }, with: { max_new_tokens: 24, batch_size: 8 } }
+  many:     { uses: evaluate, inputs: { model: model, records: clean.records }, with: { max_new_tokens: 24 } }
+  unpacked: { uses: evaluate, inputs: { model: model, records: clean.records }, with: { max_new_tokens: 24, quantization: unpack } }
+  rounded:  { uses: evaluate, inputs: { model: model, records: clean.records }, with: { max_new_tokens: 24, quantization: unpack, precision: bf16 } }
+  tuned:    { uses: evaluate, inputs: { model: model, adapter: train.adapter, records: clean.records }, with: { max_new_tokens: 24 } }
+  scored:   { uses: evaluate, inputs: { records: many.predictions } }
+";
+
+/// Every evaluation is told before it runs, with the adapter still to be trained, and runs within 15 % of that.
+fn evaluations_are_told(model: &str, prepare: impl FnOnce(&Sandbox), rows: usize) {
+    let sandbox = Sandbox::new();
+    prepare(&sandbox);
+    write_questions(&sandbox.path("faq.jsonl"), rows);
+    sandbox.write("pipeline.yaml", ASKED.replace("MODEL", model));
+    let plan = || sandbox.refit(["plan", "--memory", "--device=cpu", "--json"]).expect_code(0);
+    let unknown = plan().stage("few")["memory"]["unknown"].clone();
+    assert!(unknown.as_str().is_some_and(|why| why.contains("once the rows are made")), "{unknown}");
+    sandbox.refit(["run", "--json", "--to", "clean"]).expect_code(0);
+    let planned = plan();
+    let ran = sandbox.refit(["run", "--json", "--device", "cpu", "-j", "1"]).expect_code(0);
+    for stage in ["few", "many", "unpacked", "rounded", "tuned"] {
+        let told = planned.stage(stage)["memory"].clone();
+        assert_eq!(told["at_most"], true, "answers may end before they are as long as they may be");
+        let (told, measured) = (told["bytes"].as_f64().unwrap(), ran.stage(stage)["peak_memory"].as_f64().unwrap());
+        eprintln!("{stage}: {:.0} MB told, {:.0} MB measured", told / 1e6, measured / 1e6);
+        assert!((told / measured - 1.0).abs() < 0.15, "{stage}: {told} {measured}");
+    }
+}
+
+#[test]
+fn what_evaluations_need_is_told_before_they_ran() {
+    evaluations_are_told("model", |sandbox| write_wide_model(&sandbox.path("model")), 24);
+}
+
+#[test]
+fn what_evaluations_of_a_real_model_need_is_told_within_15_percent() {
+    let Some(model) = std::env::var_os("REFIT_TEST_MODEL") else {
+        eprintln!("skipped: REFIT_TEST_MODEL names no GGUF file of SmolLM2-135M");
+        return;
+    };
+    evaluations_are_told(&model.to_string_lossy(), |_| {}, 48);
 }
 
 const HELPDESK: &str = "\

@@ -1,7 +1,9 @@
-//! How much memory a training takes at its peak, from headers and lengths alone: no weight is read, nothing is computed.
+//! How much memory a training or an evaluation takes at its peak, from headers and lengths alone: no weight is read, nothing is computed.
 //!
 //! It counts what the fused pass of the CPU holds ([`crate::fused`]): weights in the form they are kept in, what each block
 //! leaves for the way back, the buffers that all blocks use in turn, logits, and what is trained with its optimizer.
+
+mod evaluation;
 
 use refit_checkpoint::{BlockFormat, Checkpoint, LinearModule, ModelConfig, NormPlace};
 use refit_kernels::Isa;
@@ -15,6 +17,8 @@ use crate::{
     train::LargestPass,
     weights::{Selection, WeightPlace},
 };
+
+pub use evaluation::EvaluationSizes;
 
 const NUMBER: usize = size_of::<f32>();
 
@@ -46,6 +50,16 @@ pub enum Subject<'a> {
     Weights(&'a Selection),
 }
 
+impl Subject<'_> {
+    /// How many numbers are trained in this model.
+    ///
+    /// # Errors
+    /// Target modules or weights that this model has not.
+    pub fn values(&self, config: &ModelConfig) -> Result<usize, LlmError> {
+        Ok(Trained::of(config, self)?.values)
+    }
+}
+
 /// What a training is asked to do.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingSizes<'a> {
@@ -65,7 +79,7 @@ pub struct TrainingSizes<'a> {
     pub looks_for_gpu: bool,
 }
 
-/// Bytes that a training takes at its peak, by what takes them.
+/// Bytes that something takes at its peak, by what takes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// The program and the tokenizer.
@@ -93,9 +107,9 @@ impl Footprint {
     pub fn of_training(checkpoint: &Checkpoint, sizes: &TrainingSizes<'_>) -> Result<Self, LlmError> {
         let config = checkpoint.config();
         let trained = Trained::of(config, &sizes.subject)?;
-        let (weights, all, loading) = kept_weights(checkpoint, sizes, &trained);
+        let (weights, all, loading) = kept_weights(checkpoint, sizes.form, &trained);
         let drivers = if sizes.looks_for_gpu { DRIVERS } else { 0 };
-        let pass = Pass { config, sizes, trained: &trained };
+        let pass = Pass { config, form: sizes.form, dropout: sizes.dropout, trained: &trained };
         let state = {
             // Values, their gradient and both moments; the best values.
             let best = usize::from(sizes.validation.is_some());
@@ -113,7 +127,7 @@ impl Footprint {
         Ok(Self {
             program: PROGRAM + drivers + TOKENIZER_ENTRY * config.vocab_size,
             weights,
-            passes: pass.bytes(),
+            passes: pass.bytes(sizes),
             trained: state,
             loading,
         })
@@ -138,6 +152,20 @@ struct Trained {
 }
 
 impl Trained {
+    /// Nothing.
+    fn nothing(config: &ModelConfig) -> Self {
+        Self {
+            values: 0,
+            rank: 0,
+            dora: false,
+            lowest: None,
+            adapted: vec![Vec::new(); config.layers],
+            dense: Vec::new(),
+            bottlenecks: vec![Vec::new(); config.layers],
+            unpacked: false,
+        }
+    }
+
     fn of(config: &ModelConfig, subject: &Subject<'_>) -> Result<Self, LlmError> {
         let mut adapted = vec![Vec::new(); config.layers];
         let mut bottlenecks = vec![Vec::new(); config.layers];
@@ -176,9 +204,8 @@ impl Trained {
 
 /// Bytes of the frozen weights that stay, of all weights as they are read, and of what the reading of the largest of them takes
 /// beside those that were read before.
-fn kept_weights(checkpoint: &Checkpoint, sizes: &TrainingSizes<'_>, trained: &Trained) -> (usize, usize, usize) {
+fn kept_weights(checkpoint: &Checkpoint, form: WeightForm, trained: &Trained) -> (usize, usize, usize) {
     let config = checkpoint.config();
-    let form = sizes.form;
     let tables = WeightForm { quantization: form.quantization.of_tables(), ..form };
     // Of an embedding that is not the head as well, rows are read only.
     let table = if config.tied_head { tables } else { WeightForm { tiles: false, ..tables } };
@@ -230,10 +257,12 @@ fn bytes_of([out, width]: [usize; 2], stored: Option<BlockFormat>, form: WeightF
     }
 }
 
-/// The passes of a training. Sizes are in numbers.
+/// Passes through a model. Sizes are in numbers.
 struct Pass<'a> {
     config: &'a ModelConfig,
-    sizes: &'a TrainingSizes<'a>,
+    form: WeightForm,
+    /// Whether entries are dropped in training.
+    dropout: bool,
     trained: &'a Trained,
 }
 
@@ -246,14 +275,15 @@ const GROUPS: [fn(LinearModule) -> bool; 4] = [
 ];
 
 impl Pass<'_> {
-    fn bytes(&self) -> usize {
-        let LargestPass { tokens, targets, seen } = self.sizes.training;
+    /// Bytes of those of a training.
+    fn bytes(&self, sizes: &TrainingSizes<'_>) -> usize {
+        let LargestPass { tokens, targets, seen } = sizes.training;
         let (tokens, kept) = (padded(tokens), padded(targets.min(tokens)));
-        let validation = self.sizes.validation.unwrap_or_default();
+        let validation = sizes.validation.unwrap_or_default();
         // A validation goes through the first tape and the buffers of the way there.
         let watched = padded(validation.tokens);
-        let tapes =
-            self.tapes(tokens, kept) + self.tape(0, watched, watched).saturating_sub(self.tape(0, tokens, tokens));
+        let tapes = self.tapes(tokens, kept, sizes.gradient_checkpointing)
+            + self.tape(0, watched, watched).saturating_sub(self.tape(0, tokens, tokens));
         let buffers = self.buffers(tokens).max(self.buffers_there(watched));
         let ends = 4 * self.config.hidden_size * kept.max(watched.min(padded(validation.targets))).max(tokens / 4);
         NUMBER
@@ -262,13 +292,13 @@ impl Pass<'_> {
     }
 
     /// What blocks leave for the way back.
-    fn tapes(&self, tokens: usize, kept: usize) -> usize {
+    fn tapes(&self, tokens: usize, kept: usize, checkpointing: bool) -> usize {
         let (layers, input) = (self.config.layers, tokens * self.config.hidden_size);
         let last = self.tape(layers - 1, tokens, kept) + kept * self.attended();
         let whole = |layer: usize| if layer + 1 == layers { last } else { self.tape(layer, tokens, tokens) };
         let largest = |layers: std::ops::Range<usize>| layers.map(whole).max().unwrap_or(0);
         match self.trained.lowest {
-            Some(_) if self.sizes.gradient_checkpointing => largest(0..layers) + layers * input,
+            Some(_) if checkpointing => largest(0..layers) + layers * input,
             Some(lowest) => (lowest..layers).map(whole).sum::<usize>() + largest(0..lowest) + lowest * input,
             None => largest(0..layers) + layers * input,
         }
@@ -300,7 +330,7 @@ impl Pass<'_> {
                 let [out, width] = self.config.linear_shape(*module);
                 let plain = if self.trained.dora { out } else { 0 };
                 // One bit for each number.
-                let mask = if self.sizes.dropout { width.div_ceil(8 * NUMBER) } else { 0 };
+                let mask = if self.dropout { width.div_ceil(8 * NUMBER) } else { 0 };
                 self.trained.rank + plain + mask
             })
             .sum()
@@ -309,7 +339,7 @@ impl Pass<'_> {
     /// What the bottlenecks of a block leave: their inputs, what they make of them, masks.
     fn bottlenecks(&self, layer: usize) -> usize {
         let hidden = self.config.hidden_size;
-        let mask = if self.sizes.dropout { hidden.div_ceil(8 * NUMBER) } else { 0 };
+        let mask = if self.dropout { hidden.div_ceil(8 * NUMBER) } else { 0 };
         self.trained.bottlenecks[layer].iter().map(|width| hidden + width + mask).sum()
     }
 
@@ -321,12 +351,12 @@ impl Pass<'_> {
         let of_heads = if self.config.norm(NormPlace::Queries).is_some() { self.qkv() } else { 0 };
         let after = self.config.norm(NormPlace::AfterFeedForward).map_or(0, |_| hidden);
         let widest = hidden.max(self.attended()).max(wide);
-        let dropped = if self.sizes.dropout { widest } else { 0 };
+        let dropped = if self.dropout { widest } else { 0 };
         let by_token = if self.trained.dense.iter().any(|place| place.is_linear()) { widest } else { 0 };
         let plain = if self.trained.dora { self.qkv().max(2 * wide) } else { 0 };
         let each = 3 * hidden + 2 * wide + 2 * self.attended() + self.qkv() + of_heads + after;
         let bottleneck = self.trained.bottlenecks.iter().flatten().max().map_or(0, |width| {
-            let high = if self.sizes.dropout { hidden } else { 0 };
+            let high = if self.dropout { hidden } else { 0 };
             2 * width + 2 * hidden + high
         });
         tokens * (each + low + dropped + by_token + plain + bottleneck) + low * widest
@@ -358,7 +388,7 @@ impl Pass<'_> {
 
     /// Bytes of what products in bf16 take: their inputs rounded, and the logits' gradient.
     fn rounded(&self, tokens: usize, kept: usize) -> usize {
-        if self.sizes.form.precision == Precision::F32 {
+        if self.form.precision == Precision::F32 {
             return 0;
         }
         let each = if Isa::best().has_bf16() { size_of::<u16>() } else { NUMBER };

@@ -61,7 +61,7 @@ pub(super) fn read_predictions(input: &Path, step: &StepContext) -> Result<Answe
 }
 
 /// A row as the model sees it.
-struct Question {
+pub(super) struct Question {
     record: Record,
     line: u64,
     prompt: Vec<u32>,
@@ -71,10 +71,15 @@ struct Question {
 
 impl Question {
     /// What the model is asked; its name for drawing is that of the record, wherever the record stands.
-    fn prompt(&self) -> Prompt {
+    pub(super) fn prompt(&self) -> Prompt {
         let digest = blake3::hash(self.record.id.as_bytes());
         let name = digest.as_bytes().iter().take(8).fold(0, |name, byte| name << 8 | u64::from(*byte));
         Prompt { ids: self.prompt.clone(), name }
+    }
+
+    /// The right answer with its question, as the loss is measured of it.
+    pub(super) fn into_row(self) -> (Vec<u32>, Vec<u8>) {
+        (self.ids, self.mask)
     }
 }
 
@@ -175,7 +180,12 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
     Ok(Answered { rows, tokens })
 }
 
-fn questions(records: &Path, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<Question>, StageError> {
+/// Every row, as the model sees it.
+pub(super) fn questions(
+    records: &Path,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+) -> Result<Vec<Question>, StageError> {
     let mut reader = RecordReader::open(records)?;
     let mut questions = Vec::new();
     while let Some(record) = reader.next() {

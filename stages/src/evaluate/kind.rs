@@ -2,10 +2,10 @@ use std::path::Path;
 
 use refit_engine::stage::{
     ArtifactKind::{Adapter, Bottleneck, Metrics, Model, Predictions, Records},
-    InputPort, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
+    InputPort, MemoryEstimate, Outlook, OutputPort, ParamProblem, Resource, Stage, StageError, StepContext,
 };
 
-use super::{EvaluateParams, answer, score};
+use super::{EvaluateParams, answer, foresight, score};
 use crate::predictions::{PREDICTIONS_FILE, PredictionReader};
 
 /// The stage kind `evaluate`.
@@ -39,6 +39,10 @@ impl Stage for Evaluate {
         params.problems()
     }
 
+    fn memory(params: &EvaluateParams, outlook: &Outlook) -> Result<Option<MemoryEstimate>, StageError> {
+        foresight::memory(params, outlook)
+    }
+
     fn run(params: EvaluateParams, step: &StepContext) -> Result<(), StageError> {
         let records = step.input("records")?;
         let answered = if holds_predictions(records) {
@@ -51,7 +55,7 @@ impl Stage for Evaluate {
 }
 
 /// Whether the rows already hold answers: by the artifact's file, or by what a file's first row looks like.
-fn holds_predictions(input: &Path) -> bool {
+pub(super) fn holds_predictions(input: &Path) -> bool {
     if input.is_dir() {
         return input.join(PREDICTIONS_FILE).exists();
     }

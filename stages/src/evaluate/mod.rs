@@ -1,6 +1,7 @@
 //! `evaluate`: lets a model answer, scores the answers, and measures the loss of the right ones.
 
 mod answer;
+mod foresight;
 mod kind;
 mod params;
 mod score;

@@ -94,13 +94,18 @@ pub(crate) fn memory(
         looks_for_gpu: outlook.device() != "cpu",
     };
     let found = Footprint::of_training(&model.checkpoint, &sizes).map_err(|error| llm_error(&error))?;
+    Ok(Some(told(&found, at_most)))
+}
+
+/// A footprint as plans show it.
+pub(crate) fn told(found: &Footprint, at_most: bool) -> MemoryEstimate {
     let parts =
         [("program", found.program), ("weights", found.weights), ("passes", found.passes), ("trained", found.trained)];
-    Ok(Some(MemoryEstimate {
+    MemoryEstimate {
         bytes: found.bytes() as u64,
         at_most,
         parts: parts.into_iter().map(|(name, bytes)| (name, bytes as u64)).collect(),
-    }))
+    }
 }
 
 /// Tokens of the longest row that the tokens, which are still to be made, can hold.
@@ -117,7 +122,8 @@ fn longest(outlook: &Outlook) -> Result<usize, StageError> {
     }
 }
 
-fn unknown(why: String) -> StageError {
+/// Why nothing can be told.
+pub(crate) fn unknown(why: String) -> StageError {
     StageError::new("memory::unknown", why)
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod ports;
 mod rows;
 mod session;
 
-pub(crate) use foresight::{Asked, ModelHeaders, memory};
+pub(crate) use foresight::{Asked, ModelHeaders, memory, told, unknown};
 pub use params::{LoraParams, OptimizerParams, Schedule};
 pub(crate) use params::{hub_name, warmup, warmup_problem};
 pub(crate) use rows::TokenPart;

@@ -34,7 +34,7 @@ Examples:
   refit plan pipelines/helpdesk
   refit plan -S params.epochs=2                 what a changed value would cost
   refit plan --exit-code -q || echo stale       for scripts
-  refit plan --memory                           what each training that would run needs at its peak
+  refit plan --memory                           what each training and evaluation needs at its peak
 
 Nothing is run or written, and a run under way is not disturbed. Nothing is fetched, but for the headers
 of a model that is not here when --memory is asked for.")]

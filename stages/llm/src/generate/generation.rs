@@ -162,7 +162,7 @@ fn longest(prompts: &[Prompt], options: GenerationOptions<'_>) -> usize {
 }
 
 /// Tokens that all prompts begin with, if there are several.
-fn common_beginning(prompts: &[Prompt]) -> usize {
+pub(crate) fn common_beginning(prompts: &[Prompt]) -> usize {
     let Some((first, others)) = prompts.split_first().filter(|(_, others)| !others.is_empty()) else { return 0 };
     others.iter().fold(first.ids.len(), |shared, prompt| {
         first.ids[..shared].iter().zip(&prompt.ids).take_while(|(a, b)| a == b).count()

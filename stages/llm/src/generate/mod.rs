@@ -8,6 +8,7 @@ mod options;
 mod sampling;
 mod stop;
 
+pub(crate) use generation::common_beginning;
 pub use options::{Answer, Generated, GenerationOptions, Prompt, Speed};
 pub use sampling::Sampling;
 pub use stop::StopStrings;
