@@ -38,7 +38,8 @@ pub(crate) fn choice<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 fn joined<'a>(words: impl IntoIterator<Item = &'a str>, last_word: &str) -> String {
     const SHOWN: usize = 12;
     let words: Vec<_> = words.into_iter().map(|word| format!("`{word}`")).collect();
-    if words.len() > SHOWN {
+    // The place of `1 more` is that of the word itself.
+    if words.len() > SHOWN + 1 {
         return format!("{} {last_word} {} more", words[..SHOWN].join(", "), words.len() - SHOWN);
     }
     match words.split_last() {
