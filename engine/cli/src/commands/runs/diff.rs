@@ -78,7 +78,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
         ui.data(&compared.to_string())?;
         return Ok(ExitCode::Ok);
     }
-    if args.format.csv || args.format.md {
+    if args.format.wants_sheet() {
         let mut sheet = Sheet::new(["what", "name", a.record.id.as_str(), b.record.id.as_str()]);
         let scores = together(&a.scores, &b.scores);
         for (what, rows) in [("parameter", &parameters), ("input", &inputs), ("output", &outputs), ("score", &scores)] {
@@ -87,7 +87,7 @@ pub(super) fn diff(args: &DiffArgs, ui: Ui, environment: &Environment) -> Result
                 sheet.row([what.to_owned(), name.clone(), cell(a), cell(b)]);
             }
         }
-        ui.data(&if args.format.csv { sheet.csv()? } else { sheet.markdown() })?;
+        sheet.print(args.format, ui)?;
         return Ok(ExitCode::Ok);
     }
     let mut table = Table::new();

@@ -1,29 +1,29 @@
 //! A list of runs as a table, as CSV and as Markdown.
 
-use super::{Row, columns::Column, sheet::Sheet};
+use super::{
+    Row,
+    columns::Column,
+    sheet::{FormatArgs, Sheet},
+};
 use crate::{
     failure::Failure,
     ui::{Table, Ui, count, width},
 };
 
-/// What a list is printed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    Table,
-    Csv,
-    Markdown,
-}
-
 /// Between two columns of a table.
 const GAP: usize = 2;
 
 /// Prints a list of runs.
-pub(super) fn print(rows: &[Row<'_>], columns: Vec<Column>, format: Format, ui: Ui) -> Result<(), Failure> {
-    match format {
-        Format::Table => table(rows, columns, ui),
-        Format::Csv => Ok(ui.data(&sheet(rows, &columns, Column::exact, |column| &column.0).csv()?)?),
-        Format::Markdown => Ok(ui.data(&sheet(rows, &columns, Column::cell, Column::title).markdown())?),
+pub(super) fn print(rows: &[Row<'_>], columns: Vec<Column>, format: FormatArgs, ui: Ui) -> Result<(), Failure> {
+    if !format.wants_sheet() {
+        return table(rows, columns, ui);
     }
+    let sheet = if format.csv {
+        sheet(rows, &columns, Column::exact, |column| &column.0)
+    } else {
+        sheet(rows, &columns, Column::cell, Column::title)
+    };
+    sheet.print(format, ui)
 }
 
 /// On a terminal, the columns that do not fit are left out from the right, where the less important ones stand.

@@ -8,7 +8,7 @@ use super::{
     columns::{Breadth, Column},
     condition::compare,
     filter::{FilterArgs, expect_known},
-    listing::{self, Format},
+    listing,
     sheet::FormatArgs,
 };
 use crate::{
@@ -76,15 +76,10 @@ pub(super) fn ls(args: &LsArgs, ui: Ui, environment: &Environment) -> Result<Exi
         names => Breadth::Named(names),
     };
     let columns = Column::choose(&rows, breadth);
-    let format = match (args.format.csv, args.format.md) {
-        (true, _) => Format::Csv,
-        (_, true) => Format::Markdown,
-        _ => Format::Table,
-    };
-    if rows.is_empty() && format == Format::Table {
+    if rows.is_empty() && !args.format.wants_sheet() {
         ui.say("no runs");
     } else {
-        listing::print(&rows, columns, format, ui)?;
+        listing::print(&rows, columns, args.format, ui)?;
     }
     if more > 0 {
         ui.say(&format!("{} more; show them with `-n`", count(more, "run")));

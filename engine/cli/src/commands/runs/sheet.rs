@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, ui::Ui};
 
 /// What a table is printed as, if not for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
@@ -17,6 +17,13 @@ pub(crate) struct FormatArgs {
     /// Print a Markdown table.
     #[arg(long)]
     pub(super) md: bool,
+}
+
+impl FormatArgs {
+    /// Whether a sheet is asked for.
+    pub(super) fn wants_sheet(self) -> bool {
+        self.csv || self.md
+    }
 }
 
 /// Rows below a header.
@@ -35,7 +42,12 @@ impl Sheet {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    pub(super) fn csv(&self) -> Result<String, Failure> {
+    /// Prints the sheet as it is asked for.
+    pub(super) fn print(&self, format: FormatArgs, ui: Ui) -> Result<(), Failure> {
+        Ok(ui.data(&if format.csv { self.csv()? } else { self.markdown() })?)
+    }
+
+    fn csv(&self) -> Result<String, Failure> {
         let failed = |error: csv::Error| std::io::Error::other(error);
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in std::iter::once(&self.header).chain(&self.rows) {
@@ -45,7 +57,7 @@ impl Sheet {
         Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
     }
 
-    pub(super) fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let escaped = |text: &String| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
         let line = |cells: &Vec<String>| format!("| {} |", cells.iter().map(escaped).collect::<Vec<_>>().join(" | "));
         let rule = line(&self.header.iter().map(|_| "---".to_owned()).collect());

@@ -72,9 +72,8 @@ pub(super) fn show(args: &ShowArgs, ui: Ui, environment: &Environment) -> Result
         ui.data(&shown.to_string())?;
         return Ok(ExitCode::Ok);
     }
-    if args.format.csv || args.format.md {
-        let sheet = sheet(&Row::one(&store, &record.id)?, record.stages());
-        ui.data(&if args.format.csv { sheet.csv()? } else { sheet.markdown() })?;
+    if args.format.wants_sheet() {
+        sheet(&Row::one(&store, &record.id)?, record.stages()).print(args.format, ui)?;
         return Ok(ExitCode::Ok);
     }
     let mut head = Table::new();
