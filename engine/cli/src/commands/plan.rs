@@ -86,12 +86,9 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     (capacity.steps, capacity.cpu) = (jobs, capacity.cpu.max(jobs as u32));
     let estimate = Estimate::of(&planned.pipeline, capacity, |stage| running.get(stage).copied());
     // What is known comes first, as it does in a run; then what runs, in the order of its turns; then what cannot.
-    let turns: HashMap<usize, usize> = estimate.order.iter().enumerate().map(|(turn, step)| (*step, turn)).collect();
-    let mut places = HashMap::with_capacity(turns.len());
-    for (place, node) in planned.pipeline.stages.stages().enumerate() {
-        places.extend(turns.get(&place).map(|turn| (node.name.as_str(), *turn)));
-    }
-    rows.sort_by_key(|row| (row.outlook == Outlook::Blocked, places.get(row.stage).copied()));
+    let names: Vec<&str> = planned.pipeline.stages.stages().map(|node| node.name.as_str()).collect();
+    let turns: HashMap<&str, usize> = estimate.order.iter().map(|step| names[*step]).zip(0..).collect();
+    rows.sort_by_key(|row| (row.outlook == Outlook::Blocked, turns.get(row.stage).copied()));
     tell(&planned.pipeline.name, &rows, (&estimate, jobs), args, ui)
 }
 
