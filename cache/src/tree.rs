@@ -91,6 +91,12 @@ impl Tree {
         Self { digest, bytes, content: Content::Folder(entries) }
     }
 
+    /// A file of a folder, by its path there.
+    pub fn entry(&self, path: &str) -> Option<&Entry> {
+        let Content::Folder(entries) = &self.content else { return None };
+        entries.iter().find(|entry| entry.path == path)
+    }
+
     /// Every object it needs with that object's size; one that two files share comes twice.
     pub fn objects(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
         let entries = match &self.content {

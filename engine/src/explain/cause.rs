@@ -193,8 +193,7 @@ impl Detail {
     /// What changed between two artifacts of the store: the rows of records, the files of anything else.
     pub fn between(store: &Store, old: &Tree, new: &Tree) -> Option<Self> {
         let records = |tree: &Tree| {
-            let Content::Folder(entries) = &tree.content else { return None };
-            let entry = entries.iter().find(|entry| entry.path == "records.jsonl" && entry.bytes <= LARGEST)?;
+            let entry = tree.entry("records.jsonl").filter(|entry| entry.bytes <= LARGEST)?;
             Some(Sketch::of_rows(&fs_err::read(store.object_path(&entry.digest)).ok()?, false))
         };
         let files = |tree: &Tree| match &tree.content {

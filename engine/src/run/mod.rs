@@ -26,6 +26,7 @@ pub use halt::Halt;
 pub use labels::{LabelError, Labels};
 pub use options::{GpuSearch, RunError, RunOptions, Selection};
 pub use record::{OutputReport, RunPlan, RunReport, RunStatus, SourceReport, StageReport, StageState};
+pub use scores::history_at;
 pub use summary::RunSummary;
 pub use sweep::{SweepRun, VariantOf, runs};
 pub use verify::{Difference, Verdict};

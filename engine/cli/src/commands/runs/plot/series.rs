@@ -1,5 +1,5 @@
-use refit_cache::{Content, Store};
-use refit_engine::run::StageReport;
+use refit_cache::Store;
+use refit_engine::run::{StageReport, history_at};
 use serde_json::{Map, Value};
 
 /// One curve.
@@ -14,22 +14,13 @@ pub(super) struct Series {
 /// A row of a history.
 pub(super) type Row = Map<String, Value>;
 
-/// The port at which a command may put a file of a row a line.
-const HISTORY: &str = "history";
-
 /// The histories that a stage of a run made, as far as the store still holds them. A line that is no JSON ends one: the
 /// training was killed while it wrote.
 pub(super) fn histories(store: &Store, stage: &StageReport) -> Vec<Vec<Row>> {
     let manifest = stage.result(store).ok().flatten();
     let outputs = manifest.into_iter().flat_map(|manifest| manifest.outputs);
-    let files = outputs.filter_map(|(port, tree)| {
-        let object = match tree.content {
-            Content::File(object) | Content::Executable(object) if port == HISTORY => object,
-            Content::File(_) | Content::Executable(_) => return None,
-            Content::Folder(entries) => entries.into_iter().find(|entry| entry.path == "history.jsonl")?.digest,
-        };
-        fs_err::read_to_string(store.object_path(&object)).ok()
-    });
+    let files =
+        outputs.filter_map(|(port, tree)| fs_err::read_to_string(store.object_path(&history_at(&port, &tree)?)).ok());
     files.map(|text| text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()).collect()
 }
 
