@@ -13,11 +13,12 @@ fn scale_and_minimum(packed: &[u8; 12], j: usize) -> (u8, u8) {
     }
 }
 
-/// `d · scale` and `dmin · minimum` of run `j`.
+/// The numbers of a group from its codes: `d · scale` and `dmin · minimum` are those of its run.
 #[inline(always)]
-fn scales(block: &[u8], j: usize) -> (f32, f32) {
-    let (scale, minimum) = scale_and_minimum(part(block, 4), j);
-    (half_at(block, 0) * f32::from(scale), half_at(block, 2) * f32::from(minimum))
+fn scaled(block: &[u8], group: usize, codes: [u8; GROUP]) -> [f32; GROUP] {
+    let (scale, minimum) = scale_and_minimum(part(block, 4), group / 2);
+    let (scale, minimum) = (half_at(block, 0) * f32::from(scale), half_at(block, 2) * f32::from(minimum));
+    codes.map(|q| scale * f32::from(q) - minimum)
 }
 
 /// The parts of `d · scale` for a group.
@@ -43,8 +44,7 @@ impl Layout for Q4K {
 
     #[inline(always)]
     fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
-        let (scale, minimum) = scales(block, group / 2);
-        Self::codes(block, group).map(|q| scale * f32::from(q) - minimum)
+        scaled(block, group, Self::codes(block, group))
     }
 
     #[inline(always)]
@@ -74,8 +74,7 @@ impl Layout for Q5K {
 
     #[inline(always)]
     fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
-        let (scale, minimum) = scales(block, group / 2);
-        Self::codes(block, group).map(|q| scale * f32::from(q) - minimum)
+        scaled(block, group, Self::codes(block, group))
     }
 
     #[inline(always)]

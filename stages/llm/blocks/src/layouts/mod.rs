@@ -31,8 +31,11 @@ pub trait Layout {
     /// The codes that these numbers are made of.
     fn codes(block: &[u8], group: usize) -> [u8; GROUP];
 
-    /// What codes of a group are multiplied by, as a number of the block and one of the run, or 1.
-    fn scale(block: &[u8], group: usize) -> (f32, i8);
+    /// What codes of a group are multiplied by, as a number of the block and one of the run, or 1. Most blocks begin with it.
+    #[inline(always)]
+    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
+        (half_at(block, 0), 1)
+    }
 
     /// What is added after that, in the same way, where a format adds something.
     fn offset(_block: &[u8], _group: usize) -> (f32, i8) {

@@ -21,11 +21,6 @@ impl Layout for Q4v0 {
     fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         nibbles(part(block, 2), 4 * group)
     }
-
-    #[inline(always)]
-    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
-        (half_at(block, 0), 1)
-    }
 }
 
 /// f16 d, f16 m, 16 bytes: `q d + m`.
@@ -45,11 +40,6 @@ impl Layout for Q4v1 {
     #[inline(always)]
     fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         nibbles(part(block, 4), 4 * group)
-    }
-
-    #[inline(always)]
-    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
-        (half_at(block, 0), 1)
     }
 
     #[inline(always)]

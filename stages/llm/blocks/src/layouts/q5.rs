@@ -29,11 +29,6 @@ impl Layout for Q5v0 {
     fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         five_bits(block, 2, group)
     }
-
-    #[inline(always)]
-    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
-        (half_at(block, 0), 1)
-    }
 }
 
 /// f16 d, f16 m, u32 fifth bits, 16 bytes: `q d + m`.
@@ -53,11 +48,6 @@ impl Layout for Q5v1 {
     #[inline(always)]
     fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         five_bits(block, 4, group)
-    }
-
-    #[inline(always)]
-    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
-        (half_at(block, 0), 1)
     }
 
     #[inline(always)]

@@ -19,9 +19,4 @@ impl Layout for Q8v0 {
     fn codes(block: &[u8], group: usize) -> [u8; GROUP] {
         part::<GROUP>(block, 2 + GROUP * group).map(|q| q ^ 0x80)
     }
-
-    #[inline(always)]
-    fn scale(block: &[u8], _group: usize) -> (f32, i8) {
-        (half_at(block, 0), 1)
-    }
 }
