@@ -1,20 +1,26 @@
+use std::ops::Range;
+
 use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
     Isa, Weight,
-    bf16::{Bf16Panels, Packed, PairStrip},
+    bf16::{Bf16Panels, PANEL, Packed, PairStrip},
     lanes::PAD,
     packed::{PairWalk, Unpacked},
     tile::{Dots, Strip, Walk},
     weight::{Direction, TILE},
 };
 
-/// Columns of a left side that are gone through before the next strip of rows: what they meet stays in the cache.
-const DEPTH: usize = 1024;
+/// Columns of a left side that are gone through before the next panel of tokens: what they meet, 24 KiB, stays in the nearest cache.
+const NEAR: usize = 128;
+
+/// Columns of a left side that are unpacked, and of one in bf16 twice as many that are gone through, before the next strip of
+/// rows: what they meet stays in a cache of its core. A multiple of the longest block.
+const DEPTH: usize = 256;
 
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
-const DEEP: usize = 8 * DEPTH;
+const DEEP: usize = 8192;
 
 /// With fewer rows than this, tasks share the tokens instead of the rows.
 const FEW_ROWS: usize = 64;
@@ -204,29 +210,43 @@ fn lanes_block(
     stride: usize,
     token: usize,
 ) {
-    let rows = c.len() / c_row;
+    let (depth, right) = (right.len() / stride, &right[token..]);
     match left {
         Left::Matrix { values, row, column, .. } => {
-            let steps = right.len() / stride;
-            let start = &values[first * row..];
-            for first in (0..steps).step_by(DEPTH) {
-                let steps = DEPTH.min(steps - first);
-                let a = Walk { start: start[first * column..].as_ptr(), row, step: column, steps, jump: 0, blocks: 1 };
-                let (b, c) = (right[first * stride + token..].as_ptr(), c.as_mut_ptr());
-                let accumulate = accumulate || first > 0;
-                isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c, c_row, accumulate });
+            let rows = c.len() / c_row;
+            for (steps, tokens) in panels(depth, c_row) {
+                let start = values[first * row + steps.start * column..].as_ptr();
+                let a = Walk { start, row, step: column, steps: steps.len(), jump: 0, blocks: 1 };
+                let accumulate = accumulate || steps.start > 0;
+                let b = right[steps.start * stride + tokens.start..].as_ptr();
+                let c = c[tokens.start..].as_mut_ptr();
+                isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
             }
         }
         Left::Weight(weight) => {
-            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Plain), &right[token..], stride);
+            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Plain), right, stride);
         }
         Left::Transposed(weight) => {
-            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Transposed), &right[token..], stride);
+            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Transposed), right, stride);
         }
     }
 }
 
-/// Goes through a weight that is multiplied in f32: 16 rows at a time, as deep as the cache allows.
+/// How a task goes through a right side: in panels of [`NEAR`] rows and 48 tokens, which the nearest cache holds while all rows
+/// of the left side meet them.
+fn panels(depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let steps = (0..depth).step_by(NEAR).flat_map(move |start| {
+        let end = (start + NEAR).min(depth);
+        // Whole tiles, then what is left of the last.
+        let whole = start..start + (end - start) / TILE * TILE;
+        [whole.clone(), whole.end..end].into_iter().filter(|steps| !steps.is_empty())
+    });
+    steps.flat_map(move |steps| {
+        (0..tokens).step_by(PANEL).map(move |start| (steps.clone(), start..(start + PANEL).min(tokens)))
+    })
+}
+
+/// Goes through a weight that is multiplied in f32, 16 rows at a time.
 #[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
 fn weight_block(
     isa: Isa,
@@ -236,43 +256,38 @@ fn weight_block(
     accumulate: bool,
     (weight, direction): (&Weight, Direction),
     right: &[f32],
-    b_row: usize,
+    stride: usize,
 ) {
     let (_, depth) = weight.shape(direction);
     if let Some(packed) = weight.in_blocks() {
         let mut unpacked = Unpacked::default();
         for start in (0..depth).step_by(DEPTH) {
             let columns = start..(start + DEPTH).min(depth);
-            let b = right[start * b_row..].as_ptr();
+            let b = right[start * stride..].as_ptr();
             let accumulate = accumulate || start > 0;
             for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
                 let a = packed.strip(isa, direction, first / TILE + strip, columns.clone(), &mut unpacked);
                 let rows = c.len() / c_row;
-                isa.run(Strip { rows, columns: c_row, a, b, b_row, c: c.as_mut_ptr(), c_row, accumulate });
+                isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c: c.as_mut_ptr(), c_row, accumulate });
             }
         }
         return;
     }
-    for start in (0..depth).step_by(DEPTH) {
-        let end = (start + DEPTH).min(depth);
-        // Whole tiles, then what is left of the last.
-        for columns in [start..end / TILE * TILE, (end / TILE * TILE).max(start)..end] {
-            if columns.is_empty() {
-                continue;
-            }
-            let accumulate = accumulate || columns.start > 0;
-            let tiles = columns.start / TILE..columns.end.div_ceil(TILE);
-            for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
-                let mut a = weight
-                    .walk(direction, first / TILE + strip, tiles.clone())
-                    .expect("invariant: weights in bf16 meet panels");
-                if columns.len() < TILE {
-                    a.steps = columns.len();
-                }
-                let rows = c.len() / c_row;
-                let b = right[columns.start * b_row..].as_ptr();
-                isa.run(Strip { rows, columns: c_row, a, b, b_row, c: c.as_mut_ptr(), c_row, accumulate });
-            }
+    let strips = (c.len() / c_row).div_ceil(TILE);
+    let walk = |strip: usize, steps: Range<usize>| {
+        let walk = weight.walk(direction, first / TILE + strip, steps.start / TILE..steps.end.div_ceil(TILE));
+        walk.expect("invariant: weights in bf16 meet panels")
+    };
+    for (steps, tokens) in panels(depth, c_row) {
+        for strip in 0..strips {
+            let mut a = walk(strip, steps.clone());
+            a.steps = a.steps.min(steps.len());
+            let c = &mut c[strip * TILE * c_row..];
+            let rows = (c.len() / c_row).min(TILE);
+            let accumulate = accumulate || steps.start > 0;
+            let b = right[steps.start * stride + tokens.start..].as_ptr();
+            let c = c[tokens.start..].as_mut_ptr();
+            isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
         }
     }
 }
