@@ -119,6 +119,7 @@ pub(crate) struct PairStrip<'a> {
     /// `rows` rows of `stride` numbers.
     pub(crate) c: &'a mut [f32],
     pub(crate) stride: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
     pub(crate) accumulate: bool,
 }
 
