@@ -282,6 +282,27 @@ fn cross_entropy_and_its_gradient() {
     }
 }
 
+/// Of a nearly certain token, what it lacks of certainty is the sum of many numbers that are nothing beside 1.
+#[test]
+fn a_nearly_certain_token_keeps_its_small_loss_and_slope() {
+    let (vocabulary, tokens, target) = (40_000, 5, 1234);
+    let mut logits = lanes(vocabulary, tokens, 1);
+    logits.values_mut().iter_mut().for_each(|x| *x += 10.3);
+    logits.rows_mut(target..target + 1).fill(29.7);
+    for isa in Isa::available() {
+        let mut gradient = logits.clone();
+        let losses = cross_entropy::losses(isa, &mut gradient, &[target as u32; 5], Some(0.25));
+        for (token, loss) in losses.into_iter().enumerate() {
+            let of = |entry: usize| f64::from(logits.row(entry)[token]);
+            let others: f64 = (0..vocabulary).filter(|e| *e != target).map(|e| (of(e) - of(target)).exp()).sum();
+            assert!(others < 3e-4);
+            assert!((loss - others.ln_1p()).abs() < 1e-3 * others, "{}: {loss} {others}", isa.name());
+            let (slope, expected) = (f64::from(gradient.row(target)[token]), -0.25 * others / (1.0 + others));
+            assert!((slope - expected).abs() < 1e-3 * expected.abs(), "{}: {slope} {expected}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn the_most_likely_entry_is_the_first_of_the_largest() {
     let (vocabulary, tokens) = (2500, 18);
