@@ -31,4 +31,6 @@ pub(crate) use weights::FusedWeights;
 #[cfg(test)]
 mod blocks_tests;
 #[cfg(test)]
+mod instructions_tests;
+#[cfg(test)]
 mod tests;

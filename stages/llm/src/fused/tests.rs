@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Every family, and shapes of which no size fits a tile: more layers, other heads, other rotary rules.
-fn models() -> Vec<(String, Model)> {
+pub(super) fn models() -> Vec<(String, Model)> {
     let llama = reference::llama();
     let odd = ModelConfig {
         hidden_size: 18,
@@ -78,7 +78,7 @@ fn random_model(config: ModelConfig) -> Model {
 }
 
 /// An adapter whose B is not zero, so that both matrices have a gradient.
-fn adapter(model: &Model, targets: TargetModules) -> Adapter {
+pub(super) fn adapter(model: &Model, targets: TargetModules) -> Adapter {
     let config = LoraConfig { target_modules: targets, rank: 3, ..Reference::lora() };
     let mut adapter = Adapter::initial(config, model, 1).unwrap();
     let mut random = stream(2, Purpose::Init, u64::MAX);
@@ -90,7 +90,12 @@ fn randomness(adapter: &Adapter) -> Randomness {
     Randomness { seed: 5, dropout: adapter.config.dropout, neftune_alpha: 0.0 }
 }
 
-fn computed_full(by: GradientBy, model: &Model, weights: &TrainedWeights, threads: usize) -> (f64, Vec<f32>) {
+pub(super) fn computed_full(
+    by: GradientBy,
+    model: &Model,
+    weights: &TrainedWeights,
+    threads: usize,
+) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; weights.values().len()];
     let (rows, workers, by_targets) = (learnable_rows(7), &mut Workers::new(threads), Weights::Every(0.05));
     let passed =
@@ -159,7 +164,13 @@ fn gradients_by_weights_agree_with_finite_differences() {
     }
 }
 
-fn computed(by: GradientBy, model: &Model, adapter: &Adapter, rows: &OwnedRows, threads: usize) -> (f64, Vec<f32>) {
+pub(super) fn computed(
+    by: GradientBy,
+    model: &Model,
+    adapter: &Adapter,
+    rows: &OwnedRows,
+    threads: usize,
+) -> (f64, Vec<f32>) {
     let mut gradient = vec![0f32; adapter.values.len()];
     let (weights, mut workers) = (Weights::Every(0.05), Workers::new(threads));
     let passed =
@@ -167,7 +178,7 @@ fn computed(by: GradientBy, model: &Model, adapter: &Adapter, rows: &OwnedRows, 
     (passed.loss.mean(), gradient)
 }
 
-fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
+pub(super) fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
     values.into_iter().map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 

@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-
 use super::{
     NamedRow, Schedule, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained, Weights, Workers,
     accumulate, train,
@@ -16,7 +14,7 @@ use crate::{
     Model,
     adapter::{Adapter, LoraConfig},
     model::{OwnedRows, Randomness},
-    reference::{self, Reference, learnable_rows},
+    reference::{self, Reference, learnable_rows, methods, step_losses},
     weights::{Selection, TrainedWeights},
 };
 
@@ -82,11 +80,6 @@ fn the_gradient_agrees_with_finite_differences_also_under_dropout() {
     }
 }
 
-/// What transformers and PEFT computed: `tests/reference/methods.py`.
-fn methods() -> Value {
-    serde_json::from_str(include_str!("../../tests/reference/methods.json")).unwrap()
-}
-
 /// DoRA over the reference adapter's A and B, with lengths of rows as in `methods.py`.
 fn dora(reference: &Reference) -> Adapter {
     let config = LoraConfig { dora: true, ..Reference::lora() };
@@ -148,9 +141,7 @@ fn full_tuning_follows_transformers_step_by_step() {
     };
     let trained =
         train(&model, weights, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();
-    let expected = methods();
-    for (row, expected) in trained.history.iter().zip(expected["full"]["steps"].as_array().unwrap()) {
-        let expected = expected.as_f64().unwrap();
+    for (row, expected) in trained.history.iter().zip(step_losses("full")) {
         assert!((row.loss - expected).abs() < 1e-3 * expected, "step {}: {} {expected}", row.step, row.loss);
     }
 }
@@ -202,9 +193,7 @@ fn training_follows_peft_step_by_step() {
         let (model, rows) = (reference.model(), reference.rows());
         let trained =
             train(&model, adapter, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();
-        let expected = methods();
-        for (row, expected) in trained.history.iter().zip(expected[method]["steps"].as_array().unwrap()) {
-            let expected = expected.as_f64().unwrap();
+        for (row, expected) in trained.history.iter().zip(step_losses(method)) {
             assert!(
                 (row.loss - expected).abs() < 1e-3 * expected,
                 "{method}, step {}: {} {expected}",
