@@ -1,11 +1,12 @@
+use refit_checkpoint::{CheckpointError, FloatType, HostTensor, ModelConfig, write_safetensors};
 use refit_engine::stage::{Event, StageKind};
 use safetensors::SafeTensors;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::TrainLora;
 use crate::{
     tokens::TokenRows,
-    training::bench::{Bench, token_pairs, token_rows, write_model},
+    training::bench::{Bench, VOCABULARY, token_pairs, token_rows, write_model},
 };
 
 fn bench(validation: u32) -> Bench {
@@ -44,6 +45,36 @@ fn all_outputs_are_written_and_the_loss_falls() {
         assert!(outputs.join(file).is_file(), "{file}");
     }
     assert!(outcome.fact("train.best_step").is_some() && outcome.fact("train.tokens_per_second").is_some());
+}
+
+/// Names and shapes of weights differ from family to family.
+#[test]
+fn a_model_of_every_family_is_trained() {
+    let configs = include_str!("../../llm/tests/reference/families.json");
+    for (name, mut config) in serde_json::from_str::<Map<String, Value>>(configs).unwrap() {
+        for size in ["vocab_size", "padded_vocab_size"] {
+            config.as_object_mut().unwrap().entry(size).and_modify(|size| *size = VOCABULARY.into());
+        }
+        let bench = Bench::of_model(token_rows(24), token_rows(3), |model| {
+            fs_err::write(model.join("config.json"), config.to_string()).unwrap();
+            let config = ModelConfig::from_json(&config.to_string()).unwrap();
+            let tensors: Vec<_> = config.tensors().collect();
+            let mut index = 0;
+            write_safetensors(&model.join("model.safetensors"), &tensors, FloatType::F32, |_| {
+                let (name, shape) = tensors[index].clone();
+                index += 1;
+                let wave = |at: usize| (at as f32 * 0.7 + index as f32).sin();
+                let (around, by) = if name.contains("norm") { (1.0, 0.1) } else { (0.0, 0.3) };
+                let values = (0..shape.iter().product()).map(|at| around + by * wave(at)).collect();
+                Ok::<_, CheckpointError>(HostTensor { shape, values })
+            })
+            .unwrap();
+        });
+        let history = bench.run::<TrainLora>(with(), 2).unwrap().history();
+        let loss = |row: &Value| row["loss"].as_f64().unwrap();
+        let (first, last) = (&history[0], &history[history.len() - 1]);
+        assert!(loss(last) < 0.9 * loss(first), "{name}: {first} to {last}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::tokens::{TokenFacts, TokenRows};
 
-const VOCABULARY: usize = 40;
+pub(crate) const VOCABULARY: usize = 40;
 const HIDDEN: usize = 16;
 
 /// A Llama of two small layers with pseudo-random weights; `words` names the tokens.
@@ -132,9 +132,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(train: TokenRows, validation: TokenRows) -> Self {
+        Self::of_model(train, validation, |_| {})
+    }
+
+    /// With the usual model after something of it was changed.
+    pub(crate) fn of_model(train: TokenRows, validation: TokenRows, change: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (model, tokens) = (folder.path().join("model"), folder.path().join("tokens"));
         write_model(&model, "word");
+        change(&model);
         fs_err::create_dir(&tokens).unwrap();
         let checkpoint = Checkpoint::open(&model).unwrap();
         let (tokenizer, template) = (checkpoint.tokenizer().unwrap(), checkpoint.chat_template().unwrap());

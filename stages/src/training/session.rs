@@ -277,8 +277,9 @@ impl<'a> Session<'a> {
                 hasher.update(known.desired);
             }
         }
-        for name in ["model.norm.weight", "model.layers.0.self_attn.k_proj.weight"] {
-            let weight = self.checkpoint.tensor(name).map_err(|error| model_error(&error))?;
+        // The last norm and the first layer of the first block, whatever the family calls them.
+        for module in [config.names.norm.to_owned(), config.linear_path(0, config.linears[0].module)] {
+            let weight = self.checkpoint.tensor(&format!("{module}.weight")).map_err(|error| model_error(&error))?;
             hasher.update(bytemuck::cast_slice(&weight.values));
         }
         Ok(hasher.finalize().to_hex().to_string())
