@@ -136,12 +136,11 @@ fn config(rate: f64, steps: u64) -> TrainConfig {
 const STEPS: u64 = 16;
 /// Steps of full tuning, each of which takes torch several seconds.
 const FULL_STEPS: u64 = 6;
-/// Steps of each kind of bottleneck adapter; the library starts three times for each.
+/// Steps of each kind of bottleneck adapter; the library starts three times for each, and once more where there are more steps.
 const BOTTLENECK_STEPS: u64 = 8;
 const BATCH: usize = 4;
 
-/// As many steps as `REFIT_PEER_STEPS` asks for, else as many as are quick. Not of bottlenecks: their few rows come round every
-/// four steps, and within 64 a loss of Pfeiffer's was 5 % apart.
+/// As many steps as `REFIT_PEER_STEPS` asks for, else as many as are quick.
 fn steps(usual: u64) -> u64 {
     std::env::var("REFIT_PEER_STEPS").map_or(usual, |steps| steps.parse().unwrap())
 }
@@ -150,10 +149,18 @@ fn steps(usual: u64) -> u64 {
 fn worst<T>(method: &str, trained: &Trained<T>, losses: &Value) -> f64 {
     let losses = losses.as_array().unwrap();
     assert_eq!(trained.history.len(), losses.len());
-    let pairs = trained.history.iter().zip(losses).map(|(row, expected)| (row.loss, expected.as_f64().unwrap()));
-    let worst = pairs.fold(0f64, |worst, (found, expected)| worst.max((found - expected).abs() / expected));
+    let losses: Vec<f64> = losses.iter().map(|loss| loss.as_f64().unwrap()).collect();
+    let worst = apart(trained.history.iter().map(|row| row.loss), &losses);
     eprintln!("{method}, {} steps: largest relative difference of the loss {worst:.2e}", trained.history.len());
     worst
+}
+
+/// The largest difference of losses relative to the expected ones.
+fn apart(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
+    found
+        .into_iter()
+        .zip(expected)
+        .fold(0f64, |worst, (found, expected)| worst.max((found - expected).abs() / expected))
 }
 
 /// As many of the rows' questions as asked for, without their answers.
@@ -349,16 +356,28 @@ fn bottleneck_adapters_go_both_ways_and_training_follows_the_library() {
             *value += ((index % 13) as f32 - 6.0) * 1e-3;
         }
         bottleneck::save(&adapter, model.config(), &initial).unwrap();
-        let rate = 5e-4;
-        let losses = peers.run("train_steps.py", &options(rate, BOTTLENECK_STEPS, &theirs, Some(&initial)), &rows);
+        let (rate, steps) = (5e-4, steps(BOTTLENECK_STEPS));
+        let options = options(rate, steps, &theirs, Some(&initial));
+        let losses = peers.run("train_steps.py", &options, &rows);
         let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
         let adapter = bottleneck::load(&initial, model.config()).unwrap();
-        let trained = train(&model, adapter, &rows, None, &config(rate, BOTTLENECK_STEPS), &settings, &mut |_| {
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+        let trained =
+            train(&model, adapter, &rows, None, &config(rate, steps), &settings, &mut |_| ControlFlow::Continue(()))
+                .unwrap();
         let worst = worst(&format!("{kind:?}"), &trained, &losses[0]);
-        assert!(worst < 5e-3, "{kind:?}: {worst}");
+        let mut bound = 5e-3;
+        if steps > BOTTLENECK_STEPS {
+            // The few rows are soon known by heart, and rounding decides a good part of what is left of their losses: the library
+            // is as far from itself when it computes the same loss in float64.
+            let numbers = |losses: &Value| -> Vec<f64> {
+                losses.as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect()
+            };
+            let exact = [options, vec!["--loss-in-float64".into()]].concat();
+            let itself = apart(numbers(&peers.run("train_steps.py", &exact, &rows)[0]), &numbers(&losses[0]));
+            eprintln!("{kind:?}: the library with its loss in float64 is {itself:.2e} from itself");
+            bound = (2.0 * itself).max(bound);
+        }
+        assert!(worst <= bound, "{kind:?}: {worst}");
 
         let tuned = model.with(&bottleneck::load(&theirs, model.config()).unwrap()).unwrap();
         assert_same_losses(&tuned, &rows, &peers.run("row_losses.py", &["--adapter", theirs.to_str().unwrap()], &rows));

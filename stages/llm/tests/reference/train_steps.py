@@ -1,9 +1,10 @@
 """Losses of training steps by PEFT, the `adapters` library or transformers, and torch: the oracle for `train::train`.
 
-train_steps.py --model HF_FOLDER [--adapter FOLDER] --out FOLDER --batch-size N --rate R --steps N < rows.jsonl > losses.json
+train_steps.py --model HF_FOLDER [--adapter FOLDER] --out FOLDER --batch-size N --rate R --steps N [--loss-in-float64] < rows.jsonl > losses.json
 Rows are {"ids": […], "mask": […]} in file order, around again when they run out. Without an adapter
 every weight is trained. AdamW with torch's defaults, but norms and biases do not decay (those of LoRA are none), constant rate,
-global-norm clip 1.0.
+global-norm clip 1.0. With `--loss-in-float64` the cross-entropy of the same logits is computed in float64, to see how far rounding
+takes a training from itself.
 """
 import argparse, json, sys
 import torch
@@ -18,6 +19,7 @@ parser.add_argument("--out", required=True)
 parser.add_argument("--batch-size", type=int, required=True)
 parser.add_argument("--rate", type=float, required=True)
 parser.add_argument("--steps", type=int, required=True)
+parser.add_argument("--loss-in-float64", action="store_true")
 args = parser.parse_args()
 torch.set_num_threads(2)
 bottleneck = args.adapter and is_bottleneck(args.adapter)
@@ -45,7 +47,11 @@ for step in range(args.steps):
     ids = torch.tensor([pad(row["ids"], 0) for row in batch])
     labels = torch.tensor([pad([i if m else -100 for i, m in zip(row["ids"], row["mask"])], -100) for row in batch])
     mask = torch.tensor([pad([1] * len(row["ids"]), 0) for row in batch])
-    loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    if args.loss_in_float64:
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.double().flatten(0, 1), labels[:, 1:].flatten())
+    else:
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
