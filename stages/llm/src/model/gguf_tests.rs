@@ -21,7 +21,7 @@ use crate::{
 
 /// The configurations of `families.json` and of the two families that have a file of their own, with sizes that fill blocks and
 /// in forms that llama.cpp has.
-fn configs() -> BTreeMap<String, Value> {
+pub(super) fn configs() -> BTreeMap<String, Value> {
     let text = include_str!("../../tests/reference/families.json");
     let mut configs: BTreeMap<String, Value> = serde_json::from_str(text).unwrap();
     let plain = json!({"head_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -49,6 +49,7 @@ fn configs() -> BTreeMap<String, Value> {
             }
             "mistral" => own["sliding_window"] = 32.into(),
             "phi3" => {
+                own["sliding_window"] = 32.into();
                 let mut rope = config["rope_parameters"].clone();
                 rope["short_factor"] = json!([1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0]);
                 rope["long_factor"] = json!([2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
@@ -67,7 +68,7 @@ fn merged(base: &Map<String, Value>, own: Value) -> Map<String, Value> {
 }
 
 /// The model as a folder: weights by the formula that all family tests have, a vocabulary of single letters.
-fn write_folder(folder: &Path, config: &Value) -> Checkpoint {
+pub(super) fn write_folder(folder: &Path, config: &Value) -> Checkpoint {
     let write = |name: &str, value: &Value| fs_err::write(folder.join(name), value.to_string()).unwrap();
     write("config.json", config);
     let vocabulary: Map<String, Value> = (0..24u8).map(|id| (char::from(b'a' + id).to_string(), id.into())).collect();
@@ -93,7 +94,7 @@ fn write_folder(folder: &Path, config: &Value) -> Checkpoint {
     Checkpoint::open(folder).unwrap()
 }
 
-fn load(checkpoint: &Checkpoint) -> Model {
+pub(super) fn load(checkpoint: &Checkpoint) -> Model {
     let form = WeightForm { quantization: Quantization::Keep, ..WeightForm::default() };
     Model::load_as(checkpoint, &Device::flex(), form).unwrap()
 }
@@ -161,11 +162,13 @@ fn a_gguf_file_of_every_family_answers_and_trains_as_its_folder() {
 }
 
 #[test]
-fn a_window_that_gguf_has_no_place_for_is_a_shorter_context() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = write_folder(folder.path(), &configs()["mistral"]);
-    let found = written(&source, folder.path(), GgufType::Float(FloatType::F32));
-    assert_eq!((source.config().max_positions, found.config().max_positions), (64, 32));
+fn a_window_that_llama_cpp_does_not_apply_is_a_shorter_context() {
+    for name in ["mistral", "phi3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let source = write_folder(folder.path(), &configs()[name]);
+        let found = written(&source, folder.path(), GgufType::Float(FloatType::F32));
+        assert_eq!((source.config().max_positions, found.config().max_positions), (64, 32), "{name}");
+    }
 }
 
 #[test]

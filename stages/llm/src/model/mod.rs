@@ -47,4 +47,6 @@ mod family_tests;
 #[cfg(test)]
 mod gguf_tests;
 #[cfg(test)]
+mod llama_cpp_tests;
+#[cfg(test)]
 mod tests;

@@ -40,6 +40,7 @@ fn read_gguf(config: &GgufConfig<'_>) -> Result<ModelConfig, CheckpointError> {
 fn write_gguf(config: &ModelConfig, keys: &mut GgufKeys<'_>) -> Result<(), CheckpointError> {
     keys.heads_fill_width(config)?;
     keys.like_llama(config)?;
+    keys.within_windows(config);
     keys.count("attention.sliding_window", config.layer_forms[0].window.unwrap_or(0));
     keys.count("rope.scaling.original_context_length", original_positions(config));
     Ok(())

@@ -6,6 +6,7 @@ mod families;
 mod folder;
 mod gguf;
 mod hostile;
+mod llama_cpp;
 mod nf4;
 mod real;
 mod sentence_piece;

@@ -1,7 +1,7 @@
 use refit_checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::support::{HIDDEN, gguf};
+use crate::support::{Gguf, gguf, with_table};
 
 /// Written by `tests/reference/sentencepiece_bpe.py`.
 const REFERENCE: &str = include_str!("../reference/sentencepiece.json");
@@ -20,9 +20,13 @@ struct Text {
     ids: Vec<u32>,
 }
 
-#[test]
-fn ids_equal_the_sentencepiece_library() {
-    let reference: Reference = serde_json::from_str(REFERENCE).unwrap();
+fn reference() -> Reference {
+    serde_json::from_str(REFERENCE).unwrap()
+}
+
+/// A file with the tokenizer of the reference.
+pub(crate) fn file() -> Gguf {
+    let reference = reference();
     let mut file = gguf();
     file.text("tokenizer.ggml.model", "llama")
         .texts("tokenizer.ggml.tokens", &reference.tokens)
@@ -31,9 +35,12 @@ fn ids_equal_the_sentencepiece_library() {
         .count("tokenizer.ggml.unknown_token_id", 0)
         .count("tokenizer.ggml.bos_token_id", 1)
         .count("tokenizer.ggml.eos_token_id", 2);
-    file.tensors.retain(|tensor| tensor.name != "token_embd.weight");
-    let size = reference.tokens.len();
-    file.tensor("token_embd.weight", &[size, HIDDEN], &vec![0.0; size * HIDDEN]);
+    with_table(file, reference.tokens.len())
+}
+
+#[test]
+fn ids_equal_the_sentencepiece_library() {
+    let (reference, mut file) = (reference(), file());
     let (_guard, path) = file.write();
     let tokenizer = Checkpoint::open(&path).unwrap().tokenizer().unwrap();
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(2)));

@@ -59,7 +59,7 @@ pub(crate) fn shapes() -> BTreeMap<String, Vec<usize>> {
 pub(crate) fn values(name: &str, shape: &[usize]) -> Vec<f32> {
     let seed = name.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
     (0..shape.iter().product::<usize>())
-        .map(|i| (seed.wrapping_add(i as u32 * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
+        .map(|i| (seed.wrapping_add((i as u32).wrapping_mul(2_654_435_761)) % 1000) as f32 / 500.0 - 1.0)
         .collect()
 }
 
@@ -292,6 +292,13 @@ pub(crate) fn gguf() -> Gguf {
         }
         file.tensor(&gguf_name(&name), &shape, &numbers);
     }
+    file
+}
+
+/// The same file with as many rows in its table as there are tokens.
+pub(crate) fn with_table(mut file: Gguf, tokens: usize) -> Gguf {
+    file.tensors.retain(|tensor| tensor.name != "token_embd.weight");
+    file.tensor("token_embd.weight", &[tokens, HIDDEN], &vec![0.0; tokens * HIDDEN]);
     file
 }
 

@@ -52,7 +52,10 @@ impl<'a> GgufKeys<'a> {
         self.need(config.activation == usual, "its gate goes through another activation")?;
         self.metadata.text("general.architecture", self.family.gguf_architecture());
         self.metadata.text("general.type", "model");
-        self.metadata.text("general.name", &config.name);
+        // A model without a name has none there either: by some names, as that of Phi-3, llama.cpp expects tokens of a vocabulary.
+        if config.name != self.family.name() {
+            self.metadata.text("general.name", &config.name);
+        }
         let rotary = main_rotary(config);
         for (key, value) in [
             ("block_count", config.layers),
