@@ -182,6 +182,26 @@ pub enum LlmError {
         /// The first layer whose output is not finite, if one was found.
         first_bad: Option<String>,
     },
+    /// A weight needs a larger buffer than the device has.
+    #[error("the weight `{name}` takes {} MiB in one buffer, and the device has none above {} MiB", mib(*.bytes), *.limit >> 20)]
+    WeightTooLarge {
+        /// Name of the tensor, as Hugging Face spells it.
+        name: String,
+        /// Bytes it takes as f32.
+        bytes: usize,
+        /// Bytes of the device's largest buffer.
+        limit: usize,
+    },
+    /// Rows that have to go through the model together need a larger buffer than the device has.
+    #[error("{what} take {} MiB in one buffer, and the device has none above {} MiB", mib(*.bytes), *.limit >> 20)]
+    PassTooLarge {
+        /// What would be that large, and of how many tokens.
+        what: String,
+        /// Bytes it would take.
+        bytes: usize,
+        /// Bytes of the device's largest buffer.
+        limit: usize,
+    },
     /// The device failed.
     #[error("the device failed: {reason}")]
     Device {
@@ -224,6 +244,8 @@ impl LlmError {
             Self::NoWeight { .. } => "train::no_weight",
             Self::UntrainableWeight { .. } => "train::untrainable_weight",
             Self::NotFinite { .. } => "train::not_finite",
+            Self::WeightTooLarge { .. } => "device::weight_too_large",
+            Self::PassTooLarge { .. } => "device::pass_too_large",
             Self::Device { .. } => "device::failed",
             Self::Io(_) => "io::failed",
             Self::Plot(_) => "train::plot",
@@ -295,8 +317,19 @@ impl LlmError {
                 "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm"
                     .into()
             }
+            Self::WeightTooLarge { .. } => {
+                "embedding and head are cut up for the device, other weights are not; run again with `--device cpu`, which has no such limit, or on an adapter with larger buffers".into()
+            }
+            Self::PassTooLarge { .. } => {
+                "set a smaller `max_length` of the `tokenize` stage, or run again with `--device cpu`, which has no such limit".into()
+            }
             Self::Device { .. } => "run again with `--device cpu`".into(),
             Self::Io(_) | Self::Plot(_) => return None,
         })
     }
+}
+
+/// Rounded up, as a limit is rounded down, so that what is too large never reads as what would fit.
+fn mib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 20)
 }

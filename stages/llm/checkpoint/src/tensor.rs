@@ -43,11 +43,11 @@ impl HostTensor {
     /// # Panics
     /// When it has no such rows.
     #[must_use]
-    pub(crate) fn rows(mut self, rows: Range<usize>) -> Self {
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         let width: usize = self.shape[1..].iter().product();
-        self.values = self.values[rows.start * width..rows.end * width].to_vec();
-        self.shape[0] = rows.len();
-        self
+        let mut shape = self.shape.clone();
+        shape[0] = rows.len();
+        Self { shape, values: self.values[rows.start * width..rows.end * width].to_vec() }
     }
 }
 
@@ -77,6 +77,26 @@ impl StoredTensor {
         match self {
             Self::Plain(tensor) => &tensor.shape,
             Self::Packed(tensor) => &tensor.shape,
+        }
+    }
+
+    /// Some of its rows, in the same form.
+    ///
+    /// # Panics
+    /// When it has no such rows.
+    #[must_use]
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Plain(tensor) => Self::Plain(tensor.rows(rows)),
+            Self::Packed(tensor) => {
+                let [_, width] = tensor.shape;
+                let bytes = width / tensor.format.values() * tensor.format.bytes();
+                Self::Packed(PackedTensor {
+                    format: tensor.format,
+                    shape: [rows.len(), width],
+                    bytes: tensor.bytes[rows.start * bytes..rows.end * bytes].to_vec(),
+                })
+            }
         }
     }
 

@@ -1,6 +1,10 @@
 //! Where a model runs: a GPU through wgpu, or the CPU.
 
 mod choice;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod limited;
+mod limits;
 mod select;
 mod self_check;
 #[cfg(test)]
@@ -8,6 +12,7 @@ mod self_check;
 mod tests;
 
 pub use choice::DeviceChoice;
+pub(crate) use limits::largest_buffer;
 pub(crate) use select::is_cpu;
 pub use select::{Selected, select};
 pub use self_check::self_check;

@@ -2,7 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, DeviceKind};
 
-use super::DeviceChoice;
+use super::{DeviceChoice, limits::remember};
 use crate::LlmError;
 
 /// A device, and how it came to be chosen.
@@ -77,6 +77,7 @@ fn open(kind: DeviceKind) -> Result<Opened, LlmError> {
         Ok(Err(error)) => return Err(LlmError::Device { reason: error.to_string() }),
         Err(_) => return Err(LlmError::Device { reason: "its driver failed while it was opened".into() }),
     };
+    remember(&device, &setup.device.limits());
     let info = setup.adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
     Ok(Opened { device, name: format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend), software })

@@ -1,19 +1,23 @@
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
-use burn::tensor::Device;
-use refit_checkpoint::BlockFormat;
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, StoredTensor};
 
 use super::{
-    DeviceChoice, Selected, is_cpu, select, self_check,
+    DeviceChoice, Selected, is_cpu,
+    limited::limited,
+    select, self_check,
     self_check::{tiny_adapter, tiny_model},
 };
 use crate::{
-    Model,
+    LlmError, Model,
     adapter::Adapter,
     bottleneck::{BottleneckAdapter, BottleneckConfig, BottleneckKind, NonLinearity, ReductionFactor},
-    model::{Frozen, OwnedRows, Quantization, Randomness, WeightForm, values},
+    generate::{GenerationOptions, Prompt, Sampling},
+    model::{Frozen, HeadOutput, OwnedRows, Quantization, Randomness, Targets, WeightForm, lm_head_loss, values},
     reference::{blocks, families, in_blocks, learnable_rows, numbers},
     train::{NamedRow, TrainConfig, TrainEvent, TrainSettings, Trainable, Weights, Workers, accumulate, train},
+    weights::{Selection, TrainedWeights},
 };
 
 fn lora(device: &Device) -> Vec<f64> {
@@ -86,6 +90,119 @@ fn wgpu_unpacks_every_format_as_the_cpu_does() {
             [&expected[4 * 512..5 * 512], &expected[512..1024]].concat(),
             "{format}"
         );
+    }
+}
+
+/// Bytes of a buffer and storage buffers of a kernel of the least adapter that WebGPU allows, but for the buffers: those are
+/// smaller still, so that a small model meets their end.
+const LARGEST: usize = 8 << 20;
+const BINDINGS: u32 = 8;
+
+/// A Llama whose embedding and head are larger than [`LARGEST`] each.
+fn wide_vocabulary(quantization: Quantization, device: &Device) -> Model {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 96, "vocab_size": 40000, "max_position_embeddings": 2048,
+            "tie_word_embeddings": false}"#,
+    )
+    .unwrap();
+    let shapes: HashMap<String, Vec<usize>> = config.tensors().collect();
+    let form = WeightForm { quantization, tiles: is_cpu(device), ..WeightForm::default() };
+    Model::build_as(config, device, form, |name| {
+        let values: Vec<f32> = numbers(name, shapes[name].iter().product()).map(|number| number * 0.5).collect();
+        let format = BlockFormat::Q8_0;
+        Ok(match *shapes[name] {
+            [rows, columns] if quantization == Quantization::Keep => StoredTensor::from(PackedTensor {
+                format,
+                shape: [rows, columns],
+                bytes: refit_blocks::quantize(format, &values).unwrap(),
+            }),
+            ref shape => HostTensor { shape: shape.to_vec(), values }.into(),
+        })
+    })
+    .unwrap()
+}
+
+/// Loss and gradient of some rows, and their answers.
+fn computed(model: &Model, trained: &dyn Trainable) -> (f64, Vec<f32>, Vec<u32>) {
+    let rows = learnable_rows(5);
+    let mut gradient = vec![0f32; trained.values().len()];
+    let (weights, mut workers) = (Weights::Every(0.05), Workers::new(1));
+    let rows = NamedRow::all(&rows);
+    let passed =
+        accumulate(model, trained, &rows, weights, Randomness::default(), &mut workers, &mut gradient).unwrap();
+    let prompt = Prompt { ids: vec![1, 39_999, 20_000, 7], name: 0 };
+    let sampling = Sampling::default();
+    let options = GenerationOptions { max_new_tokens: 3, stop: &[], stop_strings: None, batch_size: 1, sampling };
+    let answer = model.generate(&[prompt], options, |_| {}).unwrap().answers.remove(0);
+    (passed.loss.mean(), gradient, answer.ids)
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    assert_eq!(found.len(), expected.len());
+    length(&mut found.iter().zip(expected).map(|(found, expected)| found - expected))
+        / length(&mut expected.iter().copied())
+}
+
+fn limited_adapter() -> Option<Device> {
+    let device = limited(LARGEST as u64, BINDINGS);
+    if device.is_none() {
+        eprintln!("skipped: no adapter for wgpu on this machine");
+    }
+    device
+}
+
+#[test]
+fn tables_are_cut_for_wgpu_with_small_buffers_and_give_what_the_cpu_gives() {
+    let Some(device) = limited_adapter() else { return };
+    let hidden: Vec<f32> = numbers("hidden", 6 * 64).map(|number| number * 0.5).collect();
+    for (quantization, want) in
+        [(Quantization::Unpack, HeadOutput::BothGradients), (Quantization::Keep, HeadOutput::Gradient)]
+    {
+        let [expected, found] = [&Device::flex(), &device].map(|device| {
+            let model = wide_vocabulary(quantization, device);
+            assert_eq!(model.head.shards().len() > 1, !is_cpu(device));
+            let hidden = Tensor::from_data(TensorData::new(hidden.clone(), [6, 64]), device);
+            let targets = Targets::new(&[0, 39_999, 20_000, 7, 19_999, 7], 6, device);
+            let found = lm_head_loss(hidden, &model.head, None, &targets, want);
+            let rows = model.embedding.select(targets.ids);
+            let by_head = found.by_head.into_iter().flatten().flat_map(|shard| values(shard).unwrap()).collect();
+            [values(found.losses).unwrap(), values(found.gradient.unwrap()).unwrap(), by_head, values(rows).unwrap()]
+        });
+        for (found, expected) in found.iter().zip(&expected).filter(|(_, expected)| !expected.is_empty()) {
+            let off = distance(found, expected);
+            assert!(off < 1e-5, "{quantization:?}: off by {off}");
+        }
+    }
+    let model = wide_vocabulary(Quantization::Unpack, &device);
+    let row = (vec![1; 1200], vec![1; 1200]);
+    let error = model.row_losses(&vec![row], |_| {}).unwrap_err();
+    assert!(matches!(error, LlmError::PassTooLarge { limit: LARGEST, .. }), "{error}");
+    assert!(error.to_string().contains("attention scores of 1 rows of 1280 tokens"), "{error}");
+    let shape = [1 << 12, 1 << 10];
+    let matrix = HostTensor { shape: shape.into(), values: vec![0.5; 1 << 22] };
+    let error = Frozen::new("down.weight", matrix.into(), shape, WeightForm::default(), &device).unwrap_err();
+    assert!(matches!(error, LlmError::WeightTooLarge { bytes: 16_777_216, limit: LARGEST, .. }), "{error}");
+}
+
+#[test]
+#[ignore = "a software driver takes minutes"]
+fn wgpu_with_small_buffers_and_few_bindings_trains_as_the_cpu_does() {
+    let Some(device) = limited_adapter() else { return };
+    for quantization in [Quantization::Unpack, Quantization::Keep] {
+        let [expected, found] = [&Device::flex(), &device].map(|device| {
+            let model = wide_vocabulary(quantization, device);
+            if quantization == Quantization::Unpack {
+                computed(&model, &TrainedWeights::of(&model, &Selection::All).unwrap())
+            } else {
+                computed(&model, &Adapter::initial(tiny_adapter(), &model, 5).unwrap())
+            }
+        });
+        assert!((found.0 - expected.0).abs() < 1e-5 * expected.0, "{quantization:?}: {} {}", found.0, expected.0);
+        let off = distance(&found.1, &expected.1);
+        assert!(off < 1e-4, "{quantization:?}: off by {off}");
+        assert_eq!(found.2, expected.2, "{quantization:?}");
     }
 }
 

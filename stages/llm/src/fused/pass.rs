@@ -182,7 +182,7 @@ pub(super) fn embed(
     let hidden = model.config().hidden_size;
     let mut rows = match changes.dense.get(WeightPlace::Embedding) {
         Some(own) => ids.iter().flat_map(|&id| &own.values[id as usize * hidden..][..hidden]).copied().collect(),
-        None => model.embedding.rows(ids)?,
+        None => model.embedding.whole().rows(ids)?,
     };
     if let Some(scale) = model.config().embedding_scale {
         for value in &mut rows {

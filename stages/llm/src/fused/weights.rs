@@ -63,7 +63,7 @@ impl FusedWeights {
             scale: config.attention.scale,
             blocks: blocks.collect::<Result<_, LlmError>>()?,
             norm: norm(&model.norm)?,
-            head: model.head.tiles()?,
+            head: model.head.whole().tiles()?,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     LlmError, Model,
-    model::{DecoderPass, PromptBatch, attend, capped, decoder_layer, ids, indices, values},
+    model::{DecoderPass, PromptBatch, attend, decoder_layer, ids, indices, logits, most_likely, values},
 };
 
 /// Rows are dropped once at least this share of them is done: dropping copies the others' cache.
@@ -32,19 +32,21 @@ impl<'m> ComposedDecoder<'m> {
 
     /// The head's part, for hidden states `[rows, hidden]`.
     fn choose(&self, hidden: Tensor<2>, choice: &mut Choice<'_>) -> Result<(), LlmError> {
-        let logits = self.model.norm.forward(hidden).matmul(self.model.head().transpose());
-        let logits = capped(logits, self.model.config().logit_cap);
+        let (hidden, head) = (self.model.norm.forward(hidden), &self.model.head);
+        let cap = self.model.config().logit_cap;
         if choice.is_plain() {
             // The device can do that by itself.
-            choice.tokens.extend(ids(logits.argmax(1).squeeze_dim(1))?);
+            choice.tokens.extend(ids(most_likely(&hidden, head, cap))?);
             return Ok(());
         }
-        let [rows, vocabulary] = logits.dims();
-        let mut lanes = Lanes::zeros(vocabulary, rows);
+        let mut lanes = Lanes::zeros(head.len(), hidden.dims()[0]);
         let stride = lanes.stride();
-        for (row, logits) in values(logits)?.chunks_exact(vocabulary).enumerate() {
-            for (to, logit) in lanes.values_mut().chunks_exact_mut(stride).zip(logits) {
-                to[row] = *logit;
+        for (shard, logits) in head.shards().iter().zip(logits(&hidden, head, cap)) {
+            let to = &mut lanes.values_mut()[shard.rows.start * stride..];
+            for (row, logits) in values(logits)?.chunks_exact(shard.rows.len()).enumerate() {
+                for (to, logit) in to.chunks_exact_mut(stride).zip(logits) {
+                    to[row] = *logit;
+                }
             }
         }
         choice.choose(Isa::best(), &mut lanes);
@@ -57,15 +59,15 @@ impl Decode for ComposedDecoder<'_> {
 
     /// One pass over the packed prompts.
     fn read(&mut self, prompts: &[&[u32]], choice: &mut Choice<'_>) -> Result<(), LlmError> {
-        let PromptBatch { batch, prefix, own, last } = PromptBatch::new(prompts, None);
+        let PromptBatch { mut batch, prefix, own, last } = PromptBatch::new(prompts, None);
+        batch.longest = self.longest;
         let mut places = vec![Vec::new(); prompts.len()];
         for (row, tokens) in own {
             places[row] = (0..prefix).chain(tokens).collect();
         }
         let model = self.model;
         let layout = PromptLayout::new(&places, model.config(), model.device());
-        let mut tables = model.tables(&batch);
-        tables.rope = model.rope.rows(batch.positions(), self.longest);
+        let tables = model.tables(&batch)?;
         let last = indices(&last, model.device());
         let mut caches = Vec::with_capacity(model.layers.len());
         let mut hidden = model.embed(tables.ids.clone());

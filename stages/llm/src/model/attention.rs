@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use refit_checkpoint::ModelConfig;
 
-use super::batch::indices;
+use super::{batch::indices, sizes::Sizes};
 
 /// Added to the score of a key a query may not see. Finite, so that a row of nothing else stays a number.
 pub(crate) const HIDDEN: f32 = -1e9;
@@ -13,6 +13,23 @@ pub(crate) struct AttentionGroup {
     pub(crate) before: usize,
     /// First token and number of tokens of each row.
     pub(crate) spans: Vec<(usize, usize)>,
+}
+
+/// The size of a group with what pads it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PaddedGroup {
+    pub(crate) rows: usize,
+    /// Keys that all rows begin with.
+    pub(crate) before: usize,
+    /// Queries of a row, and keys of its own.
+    pub(crate) queries: usize,
+}
+
+impl AttentionGroup {
+    pub(crate) fn padded(&self, sizes: Sizes) -> PaddedGroup {
+        let longest = self.spans.iter().map(|(_, length)| *length).max().unwrap_or(0);
+        PaddedGroup { rows: sizes.of(self.spans.len()), before: sizes.of(self.before), queries: sizes.of(longest) }
+    }
 }
 
 /// Heads of the attention, and how wide each is.
@@ -57,7 +74,14 @@ struct GroupPlan {
 }
 
 impl AttentionPlan {
-    pub(crate) fn new(groups: &[AttentionGroup], tokens: usize, config: &ModelConfig, device: &Device) -> Self {
+    /// That of a pass of so many tokens, those included that pad it.
+    pub(crate) fn new(
+        groups: &[AttentionGroup],
+        tokens: usize,
+        sizes: Sizes,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Self {
         let (heads, key_heads) = (config.heads, config.kv_heads);
         let stack = heads / key_heads;
         let mut restore = vec![0u32; tokens * heads];
@@ -65,10 +89,11 @@ impl AttentionPlan {
         let groups = groups
             .iter()
             .map(|group| {
-                let queries = group.spans.iter().map(|(_, length)| *length).max().unwrap_or(0);
-                let keys = group.before + queries;
-                let mut query_at = Vec::with_capacity(group.spans.len() * heads * queries);
-                let mut key_at = Vec::with_capacity(group.spans.len() * key_heads * keys);
+                let placed_before = placed;
+                let PaddedGroup { rows, before, queries } = group.padded(sizes);
+                let keys = before + queries;
+                let mut query_at = Vec::with_capacity(rows * heads * queries);
+                let mut key_at = Vec::with_capacity(rows * key_heads * keys);
                 for &(start, length) in &group.spans {
                     for key_head in 0..key_heads {
                         for head in key_head * stack..(key_head + 1) * stack {
@@ -82,22 +107,26 @@ impl AttentionPlan {
                                 placed += 1;
                             }
                         }
-                        // Padded keys come after all real ones, where the mask hides them from every real query.
-                        key_at.extend(
-                            (0..group.before)
-                                .chain(start..start + length)
-                                .map(|token| (token * key_heads + key_head) as u32),
-                        );
+                        // What pads keys is hidden by the mask: behind the common beginning from all queries, and behind a
+                        // row's own from every real one.
+                        let at = |token: usize| (token * key_heads + key_head) as u32;
+                        key_at.extend((0..group.before).map(at));
+                        key_at.resize(key_at.len() + before - group.before, 0);
+                        key_at.extend((start..start + length).map(at));
                         key_at.resize(key_at.len() + queries - length, 0);
                     }
                 }
+                // Nothing reads what padded rows compute.
+                query_at.resize(rows * heads * queries, 0);
+                key_at.resize(rows * key_heads * keys, 0);
+                placed = placed_before + rows * heads * queries;
                 GroupPlan {
-                    rows: group.spans.len(),
+                    rows,
                     queries,
                     keys,
                     query_at: indices(&query_at, device),
                     key_at: indices(&key_at, device),
-                    masks: masks(config, queries, group.before, device),
+                    masks: masks(config, queries, [group.before, before], device),
                 }
             })
             .collect();
@@ -112,9 +141,10 @@ impl AttentionPlan {
     }
 }
 
-/// One for each form of block; those with the same window share theirs.
-fn masks(config: &ModelConfig, queries: usize, before: usize, device: &Device) -> Vec<Tensor<4>> {
-    let (stack, keys) = (config.heads / config.kv_heads, before + queries);
+/// One for each form of block; those with the same window share theirs. Of the keys that `padded` rows begin with, those
+/// from `before` on are nobody's.
+fn masks(config: &ModelConfig, queries: usize, [before, padded]: [usize; 2], device: &Device) -> Vec<Tensor<4>> {
+    let (stack, keys) = (config.heads / config.kv_heads, padded + queries);
     let mut made: Vec<(Option<usize>, Tensor<4>)> = Vec::new();
     let forms = config.layer_forms.iter().map(|form| {
         // A window that reaches over all of it hides nothing.
@@ -123,7 +153,12 @@ fn masks(config: &ModelConfig, queries: usize, before: usize, device: &Device) -
             return mask.clone();
         }
         let one = |slope: f32| {
-            (0..queries).flat_map(move |query| (0..keys).map(move |key| bias(before + query, key, window, slope)))
+            let of_key = move |query: usize, key: usize| match key {
+                key if key < before => bias(before + query, key, window, slope),
+                key if key < padded => HIDDEN,
+                key => bias(before + query, before + key - padded, window, slope),
+            };
+            (0..queries).flat_map(move |query| (0..keys).map(move |key| of_key(query, key)))
         };
         let (values, heads): (Vec<f32>, usize) = match &config.attention.slopes {
             Some(slopes) => (slopes.iter().flat_map(|slope| one(*slope)).collect(), config.kv_heads),

@@ -3,8 +3,10 @@ use refit_checkpoint::ModelConfig;
 use refit_kernels::attention::Segment;
 
 use super::{
-    attention::{AttentionGroup, AttentionPlan},
+    attention::{AttentionGroup, AttentionPlan, PaddedGroup},
+    head::Targets,
     rope::{Rope, RopeRows},
+    sizes::Sizes,
 };
 use crate::{LlmError, train::Likelihood};
 
@@ -150,13 +152,38 @@ impl Batch {
         spans.map(|(before, (start, length))| Segment { start, length, before }).collect()
     }
 
-    pub(crate) fn on_device(&self, config: &ModelConfig, rope: &Rope, device: &Device) -> DeviceBatch {
+    /// The largest buffer that a pass over it needs: what it holds, and how many bytes.
+    pub(crate) fn largest_buffer(&self, config: &ModelConfig, sizes: Sizes) -> (String, usize) {
+        let tokens = sizes.of(self.ids.len());
+        let widths = config.linears.iter().flat_map(|linear| config.linear_shape(linear.module));
+        let features = tokens * widths.max().unwrap_or(0);
+        let mut largest =
+            (format!("the hidden states of {tokens} tokens that go through the model together"), features);
+        for group in &self.groups {
+            let PaddedGroup { rows, before, queries } = group.padded(sizes);
+            let scores = rows * config.heads * queries * (before + queries);
+            if scores > largest.1 {
+                largest = (format!("the attention scores of {rows} rows of {} tokens each", before + queries), scores);
+            }
+        }
+        (largest.0, largest.1 * size_of::<f32>())
+    }
+
+    /// What pads it repeats the last token, the last source and the last target: it is as finite as they are.
+    pub(crate) fn on_device(&self, config: &ModelConfig, sizes: Sizes, rope: &Rope, device: &Device) -> DeviceBatch {
+        let padded = |values: &[u32]| {
+            let mut values = values.to_vec();
+            values.resize(sizes.of(values.len()), values.last().copied().unwrap_or(0));
+            values
+        };
+        let ids = padded(&self.ids);
         DeviceBatch {
-            ids: indices(&self.ids, device),
-            rope: rope.rows(&self.positions, self.longest),
-            attention: AttentionPlan::new(&self.groups, self.ids.len(), config, device),
-            sources: indices(&self.sources, device),
-            targets: indices(&self.targets, device),
+            rope: rope.rows(&padded(&self.positions), self.longest),
+            attention: AttentionPlan::new(&self.groups, ids.len(), sizes, config, device),
+            tokens: ids.len(),
+            ids: indices(&ids, device),
+            sources: indices(&padded(&self.sources), device),
+            targets: Targets::new(&padded(&self.targets), self.targets.len(), device),
         }
     }
 }
@@ -164,10 +191,12 @@ impl Batch {
 /// Tables of a [`Batch`] on the device; all layers use the same.
 pub(crate) struct DeviceBatch {
     pub(crate) ids: Tensor<1, Int>,
+    /// Tokens that go through the model, those included that pad the pass.
+    pub(crate) tokens: usize,
     pub(crate) rope: RopeRows,
     pub(crate) attention: AttentionPlan,
     pub(crate) sources: Tensor<1, Int>,
-    pub(crate) targets: Tensor<1, Int>,
+    pub(crate) targets: Targets,
 }
 
 pub(crate) fn indices(values: &[u32], device: &Device) -> Tensor<1, Int> {

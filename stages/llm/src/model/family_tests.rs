@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::{Batch, HeadOutput, Model, Randomness, Row, Rows, capped, lm_head_loss, values};
+use super::{Batch, Model, Randomness, Row, Rows};
 use crate::{
     Device,
     adapter::Adapter,
@@ -20,8 +20,7 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
-    let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
-    values(capped(hidden.matmul(model.head().transpose()), model.config.logit_cap)).unwrap()
+    model.logits(row).unwrap().concat()
 }
 
 /// The mean loss of some rows, each by itself, and its gradient.
@@ -73,11 +72,9 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
     let all: Vec<Row<'_>> = (0..rows.len()).map(|index| rows.row(index)).collect();
     for family in families() {
         let model = family.model(&Device::flex());
-        let losses = |rows: &[Row<'_>], share: bool| {
-            let tables = model.tables(&Batch::new(rows, share));
-            let hidden = model.supervised_hidden(&tables, None);
-            let cap = model.config.logit_cap;
-            values(lm_head_loss(hidden, &model.head(), cap, &tables.targets, HeadOutput::Losses).losses).unwrap()
+        let losses = |rows: &[Row<'_>], share: bool| -> Vec<f32> {
+            let losses = model.target_losses(&Batch::new(rows, share)).unwrap();
+            losses.into_iter().map(|loss| loss as f32).collect()
         };
         let order = Batch::new(&all, false).order;
         let alone: Vec<f32> = order.iter().flat_map(|&row| losses(&[all[row]], false)).collect();

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     LlmError,
+    device::largest_buffer,
     fused::{self, Changes, ComputePath},
     train::Trainable,
 };
@@ -86,13 +87,14 @@ impl Model {
 
     /// −ln p of each target of a batch and what the model would have said there, by burn operations.
     pub(crate) fn composed_losses(&self, batch: &Batch) -> Result<(Vec<f64>, Vec<u32>), LlmError> {
-        let tables = self.tables(batch);
+        let tables = self.tables(batch)?;
         let hidden = self.supervised_hidden(&tables, None);
         let cap = self.config.logit_cap;
-        let head = lm_head_loss(hidden, &self.head(), cap, &tables.targets, HeadOutput::Argmax);
-        let losses = values(head.losses)?.into_iter().map(f64::from).collect();
-        let argmax = head.argmax.expect("invariant: it was asked for");
-        Ok((losses, ids(argmax)?))
+        let head = lm_head_loss(hidden, &self.head, cap, &tables.targets, HeadOutput::Argmax);
+        let losses = tables.targets.losses(head.losses)?;
+        let mut argmax = ids(head.argmax.expect("invariant: it was asked for"))?;
+        argmax.truncate(losses.len());
+        Ok((losses, argmax))
     }
 
     /// The supervised loss of some rows together.
@@ -107,16 +109,27 @@ impl Model {
 
     /// −ln p of every target of a batch.
     pub(crate) fn target_losses(&self, batch: &Batch) -> Result<Vec<f64>, LlmError> {
-        let tables = self.tables(batch);
+        let tables = self.tables(batch)?;
         let hidden = self.supervised_hidden(&tables, None);
         let cap = self.config.logit_cap;
-        let losses = values(lm_head_loss(hidden, &self.head(), cap, &tables.targets, HeadOutput::Losses).losses)?;
-        Ok(losses.into_iter().map(f64::from).collect())
+        tables.targets.losses(lm_head_loss(hidden, &self.head, cap, &tables.targets, HeadOutput::Losses).losses)
     }
 
     /// The tables of a batch on the model's device.
-    pub(crate) fn tables(&self, batch: &Batch) -> DeviceBatch {
-        batch.on_device(&self.config, &self.rope, &self.device)
+    ///
+    /// # Errors
+    /// When a pass over the batch would need a larger buffer than the device has.
+    pub(crate) fn tables(&self, batch: &Batch) -> Result<DeviceBatch, LlmError> {
+        let ((what, bytes), limit) = (batch.largest_buffer(&self.config, self.sizes), largest_buffer(&self.device));
+        if bytes > limit {
+            return Err(LlmError::PassTooLarge { what, bytes, limit });
+        }
+        Ok(batch.on_device(&self.config, self.sizes, &self.rope, &self.device))
+    }
+
+    /// Whether these rows can go through the model together.
+    pub(crate) fn takes(&self, rows: &[Row<'_>], share: bool) -> bool {
+        Batch::new(rows, share).largest_buffer(&self.config, self.sizes).1 <= largest_buffer(&self.device)
     }
 
     /// Normed hidden states at the places that predict a target, `[targets, hidden]`; tracked if some of the model's
@@ -166,7 +179,7 @@ impl Model {
             return Ok(Some(format!("the trained `{}`", trained.name_of(value))));
         }
         let model = self.with(trained)?;
-        let batch = model.tables(&Batch::new(rows, true));
+        let batch = model.tables(&Batch::new(rows, true))?;
         let mut hidden = model.embed(batch.ids.clone());
         for (index, layer) in model.layers.iter().enumerate() {
             let pass = DecoderPass::new(&model, index, &batch.rope);
@@ -177,7 +190,7 @@ impl Model {
         }
         let head = lm_head_loss(
             model.norm.forward(hidden.select(0, batch.sources)),
-            &model.head(),
+            &model.head,
             model.config.logit_cap,
             &batch.targets,
             HeadOutput::Losses,

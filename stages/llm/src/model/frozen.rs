@@ -7,7 +7,10 @@ use refit_checkpoint::{BlockFormat, HostTensor, PackedTensor, StoredTensor};
 use refit_kernels::{Precision, Weight};
 
 use super::{planes::DevicePlanes, values};
-use crate::{LlmError, device::is_cpu};
+use crate::{
+    LlmError,
+    device::{is_cpu, largest_buffer},
+};
 
 /// How the frozen matrices of a model are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Frozen {
     /// Takes over a matrix.
     ///
     /// # Errors
-    /// Rows that do not fill the blocks which are asked for.
+    /// Rows that do not fill the blocks which are asked for; more numbers than the device takes in one buffer.
     pub(crate) fn new(
         name: &str,
         matrix: StoredTensor,
@@ -77,6 +80,11 @@ impl Frozen {
             tiles: OnceLock::new(),
             planes: None,
         };
+        // What is kept in blocks is unpacked into one buffer too.
+        let (bytes, limit) = (out * width * size_of::<f32>(), largest_buffer(device));
+        if bytes > limit {
+            return Err(LlmError::WeightTooLarge { name: name.into(), bytes, limit });
+        }
         let matrix = match matrix {
             StoredTensor::Plain(plain) if form.quantization == Quantization::Nf4 => in_nf4(name, &plain, [out, width])?,
             matrix => matrix,

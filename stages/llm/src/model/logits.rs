@@ -1,4 +1,4 @@
-use super::{Batch, Model, Row, capped, check_row, values};
+use super::{Batch, Model, Row, check_row, head::logits, values};
 use crate::LlmError;
 
 impl Model {
@@ -8,9 +8,14 @@ impl Model {
     /// A row the model cannot take; a failing device.
     pub fn logits(&self, row: Row<'_>) -> Result<Vec<Vec<f32>>, LlmError> {
         check_row(row, 0, self.config())?;
-        let tables = self.tables(&Batch::new(&[row], false));
+        let tables = self.tables(&Batch::new(&[row], false))?;
         let hidden = self.supervised_hidden(&tables, None);
-        let logits = values(capped(hidden.matmul(self.head().transpose()), self.config().logit_cap))?;
-        Ok(logits.chunks_exact(self.config().vocab_size).map(<[f32]>::to_vec).collect())
+        // What pads them comes last.
+        let mut rows = vec![Vec::with_capacity(self.config().vocab_size); row.supervised()];
+        for (shard, logits) in self.head.shards().iter().zip(logits(&hidden, &self.head, self.config().logit_cap)) {
+            let logits = values(logits)?;
+            rows.iter_mut().zip(logits.chunks_exact(shard.rows.len())).for_each(|(row, part)| row.extend(part));
+        }
+        Ok(rows)
     }
 }

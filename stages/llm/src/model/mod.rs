@@ -17,6 +17,8 @@ mod planes;
 mod prompts;
 mod rope;
 mod rows;
+mod sizes;
+mod table;
 mod weights;
 
 pub use answers::{Agreement, Answers, Place};
@@ -36,11 +38,17 @@ pub(crate) use bottleneck::{Bottleneck, LayerBottlenecks};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};
 pub(crate) use frozen::Frozen;
-pub(crate) use head::{HeadOutput, lm_head_loss};
+pub(crate) use head::{HeadOutput, lm_head_loss, logits, most_likely};
 pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
 pub(crate) use prompts::PromptBatch;
+pub(crate) use table::Table;
+
+#[cfg(test)]
+pub(crate) use head::Targets;
+#[cfg(test)]
+use sizes::Sizes;
 
 #[cfg(test)]
 mod family_tests;
@@ -48,5 +56,7 @@ mod family_tests;
 mod gguf_tests;
 #[cfg(test)]
 mod llama_cpp_tests;
+#[cfg(test)]
+mod sizes_tests;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,15 @@ impl Noise {
         Some(Self { randomness, tokens: tokens.collect() })
     }
 
+    /// That of a pass of so many tokens, of which the last are there only to pad it.
+    #[must_use]
+    pub(crate) fn padded(mut self, tokens: usize) -> Self {
+        if let Some(last) = self.tokens.last().copied() {
+            self.tokens.resize(tokens, last);
+        }
+        self
+    }
+
     /// Whether entries are dropped.
     pub(crate) fn drops(&self) -> bool {
         self.randomness.dropout > 0.0

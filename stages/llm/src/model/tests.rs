@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::{Batch, HeadOutput, LinearModule, LoraWeights, Model, Noise, Randomness, Row, Rows, lm_head_loss, values};
+use refit_checkpoint::HostTensor;
+
+use super::{
+    Batch, HeadOutput, LinearModule, LoraWeights, Model, Noise, Randomness, Row, Rows, Table, Targets, WeightForm, ids,
+    lm_head_loss, logits, most_likely, values,
+};
 use crate::{
     Device, LlmError,
     reference::{self, Reference, learnable_rows},
@@ -13,9 +18,8 @@ fn close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert!(worst <= tolerance * size, "{what}: off by {worst} where the largest is {size}");
 }
 
-fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
-    let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
-    values(super::capped(hidden.matmul(model.head().transpose()), model.config.logit_cap)).unwrap()
+fn logits_of(model: &Model, row: Row<'_>) -> Vec<f32> {
+    model.logits(row).unwrap().concat()
 }
 
 fn assert_equals_transformers(reference: &Reference) {
@@ -25,7 +29,7 @@ fn assert_equals_transformers(reference: &Reference) {
         let losses = model.row_losses(&rows, |_| {}).unwrap();
         for (index, loss) in losses.iter().enumerate() {
             let expected = reference.values(&format!("{kind}.{index}.logits"));
-            close(&logits(model, rows.row(index)), &expected, 2e-5, &format!("{kind} logits {index}"));
+            close(&logits_of(model, rows.row(index)), &expected, 2e-5, &format!("{kind} logits {index}"));
             let expected_loss = f64::from(reference.values(&format!("{kind}.{index}.loss"))[0]);
             assert!(
                 (loss.loss - expected_loss).abs() < 1e-5 * expected_loss,
@@ -56,12 +60,9 @@ fn sharing_a_beginning_and_batching_change_no_loss() {
     let model = reference::llama().model();
     let rows = learnable_rows(9);
     let all: Vec<Row<'_>> = (0..rows.len()).map(|index| rows.row(index)).collect();
-    let losses = |rows: &[Row<'_>], share: bool| {
-        let batch = Batch::new(rows, share);
-        let tables = model.tables(&batch);
-        let hidden = model.supervised_hidden(&tables, None);
-        values(lm_head_loss(hidden, &model.head(), model.config.logit_cap, &tables.targets, HeadOutput::Losses).losses)
-            .unwrap()
+    let losses = |rows: &[Row<'_>], share: bool| -> Vec<f32> {
+        let losses = model.target_losses(&Batch::new(rows, share)).unwrap();
+        losses.into_iter().map(|loss| loss as f32).collect()
     };
     // Targets come in the order the rows are laid out: longest first.
     let order = Batch::new(&all, false).order;
@@ -79,6 +80,13 @@ fn rows_the_model_cannot_take_are_named() {
     assert!(matches!(losses(vec![1, 2], vec![1, 0]), Err(LlmError::NothingSupervised { row: 1 })));
 }
 
+/// A table `[·, width]` on the CPU in shards of at most so many rows.
+fn table(values: Vec<f32>, width: usize, most: usize) -> Table {
+    let shape = [values.len() / width, width];
+    let numbers = HostTensor { shape: shape.into(), values };
+    Table::cut("table", numbers.into(), shape, WeightForm::default(), &Device::flex(), most).unwrap()
+}
+
 #[test]
 fn the_head_works_in_blocks() {
     use burn::tensor::{Tensor, TensorData};
@@ -87,13 +95,70 @@ fn the_head_works_in_blocks() {
     let device = Device::flex();
     let tensor = |count: usize, scale: f32| (0..count).map(|i| ((i % 17) as f32 - 8.0) * scale).collect::<Vec<_>>();
     let hidden = Tensor::<2>::from_data(TensorData::new(tensor(rows * width, 0.3), [rows, width]), &device);
-    let weight = Tensor::<2>::from_data(TensorData::new(tensor(vocabulary * width, 0.1), [vocabulary, width]), &device);
-    let targets = super::indices(&[5, 0, 4_194_304], &device);
-    let whole = lm_head_loss(hidden.clone(), &weight, None, &targets, HeadOutput::Gradient);
+    let head = table(tensor(vocabulary * width, 0.1), width, vocabulary);
+    let targets = Targets::new(&[5, 0, 4_194_304], 3, &device);
+    let whole = lm_head_loss(hidden.clone(), &head, None, &targets, HeadOutput::Gradient);
     assert_eq!(whole.losses.dims(), [3]);
     assert_eq!(whole.gradient.unwrap().dims(), [3, 2]);
-    let alone = lm_head_loss(hidden.narrow(0, 2, 1), &weight, None, &targets.narrow(0, 2, 1), HeadOutput::Losses);
+    let alone =
+        lm_head_loss(hidden.narrow(0, 2, 1), &head, None, &Targets::new(&[4_194_304], 1, &device), HeadOutput::Losses);
     close(&values(whole.losses).unwrap()[2..], &values(alone.losses).unwrap(), 1e-6, "last row");
+}
+
+#[test]
+fn shards_of_the_head_give_what_the_whole_gives() {
+    use burn::tensor::{Tensor, TensorData};
+    let (rows, width, vocabulary) = (7, 6, 50);
+    let numbers =
+        |count: usize, step: usize| (0..count).map(|i| ((i * step) % 1009) as f32 * 0.004 - 2.0).collect::<Vec<_>>();
+    let hidden = Tensor::<2>::from_data(TensorData::new(numbers(rows * width, 389), [rows, width]), &Device::flex());
+    let aimed = [0, 49, 16, 15, 31, 16, 32];
+    let targets = Targets::new(&aimed, rows, &Device::flex());
+    for cap in [None, Some(5.0)] {
+        let found = [vocabulary, 16, 7, 1].map(|most| {
+            let head = table(numbers(vocabulary * width, 617), width, most);
+            assert_eq!((head.shards().len() == 1, head.len()), (most == vocabulary, vocabulary));
+            assert!(head.widest() <= most);
+            let both = lm_head_loss(hidden.clone(), &head, cap, &targets, HeadOutput::BothGradients);
+            let one = lm_head_loss(hidden.clone(), &head, cap, &targets, HeadOutput::Gradient);
+            let argmax = lm_head_loss(hidden.clone(), &head, cap, &targets, HeadOutput::Argmax).argmax.unwrap();
+            let argmax = ids(argmax).unwrap();
+            assert_eq!(ids(most_likely(&hidden, &head, cap)).unwrap(), argmax);
+            let logits = Tensor::cat(logits(&hidden, &head, cap).collect(), 1);
+            let by_head: Vec<f32> = both.by_head.unwrap().into_iter().flat_map(|part| values(part).unwrap()).collect();
+            let numbers =
+                [values(one.losses), values(one.gradient.unwrap()), values(both.gradient.unwrap()), values(logits)];
+            let rows = values(head.select(targets.ids.clone())).unwrap();
+            (numbers.map(Result::unwrap), by_head, argmax, rows, head.rows(3..40).unwrap())
+        });
+        let whole = &found[0];
+        // By itself: the gradient of ln Σ exp − the target's logit, in f64.
+        let mut expected = vec![0f64; rows * width];
+        let [losses, gradient, _, logits] = &whole.0;
+        let weights = numbers(vocabulary * width, 617);
+        for (row, (logits, target)) in logits.chunks(vocabulary).zip(aimed.map(|token| token as usize)).enumerate() {
+            let total: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+            assert!((f64::from(losses[row]) - (total.ln() - f64::from(logits[target]))).abs() < 1e-5);
+            for (token, logit) in logits.iter().enumerate() {
+                let slope = cap.map_or(1.0, |cap| 1.0 - (f64::from(*logit) / f64::from(cap)).powi(2));
+                let p = f64::from(*logit).exp() / total - f64::from(u8::from(token == target));
+                let by = &weights[token * width..][..width];
+                expected[row * width..][..width]
+                    .iter_mut()
+                    .zip(by)
+                    .for_each(|(sum, w)| *sum += p * slope * f64::from(*w));
+            }
+        }
+        let expected: Vec<f32> = expected.into_iter().map(|value| value as f32).collect();
+        close(gradient, &expected, 1e-5, "gradient");
+        for (numbers, by_head, argmax, rows, some) in &found[1..] {
+            for (found, expected) in numbers.iter().zip(&whole.0) {
+                close(found, expected, 1e-5, "shards");
+            }
+            close(by_head, &whole.1, 1e-5, "by the head");
+            assert_eq!((argmax, rows, some), (&whole.2, &whole.3, &whole.4));
+        }
+    }
 }
 
 #[test]
@@ -101,8 +166,8 @@ fn an_impossible_target_has_a_finite_loss() {
     use burn::tensor::{Tensor, TensorData};
     let device = Device::flex();
     let hidden = Tensor::<2>::from_data(TensorData::new(vec![1.0f32], [1, 1]), &device);
-    let weight = Tensor::<2>::from_data(TensorData::new(vec![0.0f32, 300.0], [2, 1]), &device);
-    let loss = lm_head_loss(hidden, &weight, None, &super::indices(&[0], &device), HeadOutput::Losses);
+    let head = table(vec![0.0, 300.0], 1, 2);
+    let loss = lm_head_loss(hidden, &head, None, &Targets::new(&[0], 1, &device), HeadOutput::Losses);
     assert!((values(loss.losses).unwrap()[0] - 300.0).abs() < 1e-3);
 }
 

@@ -8,8 +8,8 @@ use refit_checkpoint::{Checkpoint, HostTensor, LinearForm, LinearModule, ModelCo
 use refit_kernels::Isa;
 
 use super::{
-    AttentionShape, Frozen, LayerBottlenecks, LoraWeights, Quantization, WeightForm, WeightsKept,
-    decoder::DecoderLayer, linear::Linear, norm::RmsNorm, rope::Rope,
+    AttentionShape, LayerBottlenecks, LoraWeights, Quantization, WeightForm, WeightsKept, decoder::DecoderLayer,
+    frozen::Frozen, linear::Linear, norm::RmsNorm, rope::Rope, sizes::Sizes, table::Table,
 };
 use crate::{LlmError, device::is_cpu, fused::FusedWeights, train::Trainable};
 
@@ -21,14 +21,16 @@ pub struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) device: Device,
     /// `[vocabulary, hidden]`.
-    pub(crate) embedding: Frozen,
+    pub(crate) embedding: Table,
     pub(crate) layers: Vec<DecoderLayer>,
     pub(crate) norm: RmsNorm,
     /// `[vocabulary, hidden]`; the embedding itself if tied.
-    pub(crate) head: Frozen,
+    pub(crate) head: Table,
     /// How long the rows of the head are in its file, where they are kept at length 1.
     pub(crate) head_lengths: Option<Arc<[f64]>>,
     pub(crate) rope: Rope,
+    /// How large the dimensions of its passes are made.
+    pub(crate) sizes: Sizes,
     pub(crate) lora: LoraWeights,
     /// One entry per block.
     pub(crate) bottlenecks: Vec<LayerBottlenecks>,
@@ -103,21 +105,17 @@ impl Model {
         let table = if config.tied_head { form } else { WeightForm::default() };
         let table = WeightForm { quantization: tables.quantization, ..table };
         let mut kept = WeightsKept::default();
-        let mut matrix = |name: &str, stored: StoredTensor, shape: [usize; 2], form: WeightForm| {
-            let frozen = Frozen::new(name, stored, shape, form, device)?;
-            kept.count(&frozen);
-            Ok::<_, LlmError>(frozen)
-        };
         let (shape, names) = ([config.vocab_size, hidden], config.names);
         let name = format!("{}.weight", names.embedding);
-        let embedding = matrix(&name, read(&name, &shape)?, shape, table)?;
+        let embedding = Table::new(&name, read(&name, &shape)?, shape, table, device)?;
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let mut linear = |form_of: &LinearForm| -> Result<Linear, LlmError> {
                 let (module, shape) = (form_of.module, config.linear_shape(form_of.module));
                 let path = config.linear_path(index, module);
                 let name = format!("{path}.weight");
-                let weight = matrix(&name, read(&name, &shape)?, shape, form)?;
+                let weight = Frozen::new(&name, read(&name, &shape)?, shape, form, device)?;
+                kept.count(&weight);
                 let bias = if form_of.bias {
                     Some(vector(read(&format!("{path}.bias"), &shape[..1])?.decode().values))
                 } else {
@@ -169,10 +167,13 @@ impl Model {
                 head_lengths = Some(plain.row_lengths().into());
                 rows = StoredTensor::Plain(plain.with_unit_rows());
             }
-            matrix(&name, rows, shape, tables)?
+            Table::new(&name, rows, shape, tables, device)?
         };
+        let untied = (!config.tied_head).then_some(&head);
+        [Some(&embedding), untied].into_iter().flatten().for_each(|table| table.count_in(&mut kept));
         Ok(Self {
             rope: Rope::new(&config, device),
+            sizes: Sizes::on(device),
             lora: LoraWeights::none(config.layers),
             bottlenecks: vec![LayerBottlenecks::default(); config.layers],
             kept,
@@ -226,11 +227,6 @@ impl Model {
     pub(crate) fn linear(&self, layer: usize, module: LinearModule) -> &Linear {
         let found = self.layers[layer].linears().find(|linear| linear.module() == module);
         found.expect("invariant: modules are those of the model")
-    }
-
-    /// The head's weight `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> Tensor<2> {
-        self.head.tensor()
     }
 
     /// Hidden states of tokens before the first block, `[tokens, hidden]`.

@@ -5,7 +5,7 @@ use burn::tensor::{Gradients, Tensor, TensorData, Transaction};
 use super::{
     Trainable,
     gradient::{NamedRow, Passed, Weights, lay_out, target_weights},
-    shard::shards,
+    shard::{fitting, shards},
     workers::Workers,
 };
 use crate::{
@@ -32,16 +32,17 @@ pub(crate) fn composed_gradient(
 ) -> Result<Passed, LlmError> {
     let share = randomness.lets_rows_share();
     let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
+    let prefix = if share { common_prefix(&plain) } else { 0 };
     let parts = if model.on_cpu() {
-        shards(&plain, if share { common_prefix(&plain) } else { 0 }, weights.together())
+        shards(&plain, prefix, weights.together())
     } else {
-        vec![(0..rows.len()).collect()]
+        fitting(&plain, prefix, weights.together(), |part| model.takes(part, share))
     };
     // What a product saw stays until the way back: a matrix that was unpacked for it must not.
     let again = workers.checkpointing() || model.unpacks_for_each_use();
     let gradients = workers.map(model, parts.len(), |part| {
         let rows: Vec<NamedRow<'_>> = parts[part].iter().map(|&index| rows[index]).collect();
-        Shard::new(model, trained, &rows, weights, randomness).gradient(again)
+        Shard::new(model, trained, &rows, weights, randomness)?.gradient(again)
     })?;
     let mut passed = Passed::default();
     for gradient in gradients {
@@ -85,8 +86,8 @@ struct Head {
     losses: Vec<f64>,
     /// The gradient of the weighed losses by the hidden states.
     towards: Tensor<2>,
-    /// The same by the head itself, where it is trained, with its place among the values.
-    own: Option<(Range<usize>, Tensor<2>)>,
+    /// The same by the head itself, where it is trained, with the places among the values.
+    own: Vec<(Range<usize>, Vec<f32>)>,
 }
 
 /// A tensor of trained values, tracked, with their place; and its gradient so far.
@@ -115,10 +116,11 @@ impl<'a> Shard<'a> {
         rows: &'a [NamedRow<'a>],
         weights: Weights<'a>,
         randomness: Randomness,
-    ) -> Self {
+    ) -> Result<Self, LlmError> {
         let (batch, noise) = lay_out(rows, randomness);
-        let tables = model.tables(&batch);
-        Self { model, trained, rows, weights, batch, tables, noise }
+        let tables = model.tables(&batch)?;
+        let noise = noise.map(|noise| noise.padded(tables.tokens));
+        Ok(Self { model, trained, rows, weights, batch, tables, noise })
     }
 
     /// Loss and gradient; with `again`, each block leaves its input only, and is computed again on the way back.
@@ -132,13 +134,12 @@ impl<'a> Shard<'a> {
         let head = if again { self.by_blocks(&tracked, &mut leaves)? } else { self.at_once(&tracked, &mut leaves)? };
         let mut reading = Transaction::default();
         let mut read = Vec::with_capacity(leaves.len());
-        let by_leaves = leaves.into_iter().filter_map(|leaf| Some((leaf.range, leaf.gradient?)));
-        for (range, gradient) in by_leaves.chain(head.own) {
+        for (range, gradient) in leaves.into_iter().filter_map(|leaf| Some((leaf.range, leaf.gradient?))) {
             reading = reading.register(gradient);
             read.push(range);
         }
         let device = |error: &dyn std::fmt::Debug| LlmError::Device { reason: format!("{error:?}") };
-        let mut parts = Vec::with_capacity(read.len());
+        let mut parts = head.own;
         for (range, data) in read.into_iter().zip(reading.try_execute().map_err(|e| device(&e))?) {
             parts.push((range, data.as_slice::<f32>().map_err(|e| device(&e))?.to_vec()));
         }
@@ -147,7 +148,7 @@ impl<'a> Shard<'a> {
 
     fn at_once(&self, tracked: &Model, leaves: &mut [Leaf]) -> Result<Head, LlmError> {
         let hidden = tracked.supervised_hidden(&self.tables, self.noise.as_ref());
-        let head = self.head(hidden.clone().inner())?;
+        let head = self.head(hidden.clone().inner(), tracked)?;
         // The head's gradient is known in closed form; this product has exactly that gradient.
         // Where the head alone is trained, and is not the embedding, nothing leads back from hidden states.
         if hidden.device().is_autodiff() {
@@ -166,7 +167,7 @@ impl<'a> Shard<'a> {
             inputs.push(hidden.clone());
             hidden = plain.block(layer, hidden, tables, noise);
         }
-        let head = self.head(plain.normed(hidden.clone(), tables, noise))?;
+        let head = self.head(plain.normed(hidden.clone(), tables, noise), tracked)?;
         drop(plain);
         let mut back = |input: Tensor<2>, towards: Tensor<2>, part: &dyn Fn(Tensor<2>) -> Tensor<2>| {
             let input = input.autodiff().require_grad();
@@ -191,40 +192,39 @@ impl<'a> Shard<'a> {
         Ok(head)
     }
 
-    fn head(&self, hidden: Tensor<2>) -> Result<Head, LlmError> {
+    fn head(&self, hidden: Tensor<2>, tracked: &Model) -> Result<Head, LlmError> {
         let config = self.model.config();
         let trained = self.trained.head(config);
-        let shape = [config.vocab_size, config.hidden_size];
-        let on_device =
-            |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), shape), self.model.device());
-        let unit = trained.clone().filter(|_| config.unit_head && !config.tied_head);
-        let unit = unit.map(|range| UnitRows::of(&self.trained.values()[range], config.hidden_size));
-        let (weight, want) = match (&trained, &unit) {
-            (_, Some(unit)) => (on_device(unit.values()), HeadOutput::BothGradients),
-            (Some(range), None) => (self.model.leaf(self.trained, range.clone(), shape), HeadOutput::BothGradients),
-            (None, None) => (self.model.head(), HeadOutput::Gradient),
+        let (head, want) = match trained {
+            Some(_) => (tracked.head.untracked(), HeadOutput::BothGradients),
+            None => (self.model.head.clone(), HeadOutput::Gradient),
         };
-        let found = lm_head_loss(hidden, &weight, config.logit_cap, &self.tables.targets, want);
-        let losses: Vec<f64> = values(found.losses)?.into_iter().map(f64::from).collect();
+        let found = lm_head_loss(hidden, &head, config.logit_cap, &self.tables.targets, want);
+        let losses = self.tables.targets.losses(found.losses)?;
         let by_hidden = found.gradient.expect("invariant: it was asked for");
         let (towards, own) = match self.weights {
             Weights::Every(weight) => {
-                let by_head = found.by_head.map(|gradient| gradient * weight);
-                let own = match (by_head, unit) {
-                    (Some(by_unit), Some(unit)) => {
-                        let mut own = vec![0f32; shape[0] * shape[1]];
-                        unit.add_gradient(&values(by_unit)?, &mut own);
-                        Some(on_device(&own))
+                let mut own = Vec::new();
+                for (range, by_head) in trained.into_iter().zip(found.by_head) {
+                    let mut read = Vec::with_capacity(range.len());
+                    for shard in by_head {
+                        read.extend(values(shard * weight)?);
                     }
-                    (by_head, _) => by_head,
-                };
-                (by_hidden * weight, trained.zip(own))
+                    if config.unit_head && !config.tied_head {
+                        let unit = UnitRows::of(&self.trained.values()[range.clone()], config.hidden_size);
+                        let by_unit = std::mem::replace(&mut read, vec![0.0; range.len()]);
+                        unit.add_gradient(&by_unit, &mut read);
+                    }
+                    own.push((range, read));
+                }
+                (by_hidden * weight, own)
             }
             Weights::ByRow(by) => {
-                let weights = target_weights(by, &self.batch, self.rows, &losses);
-                let shape = [weights.len(), 1];
+                let mut weights = target_weights(by, &self.batch, self.rows, &losses);
+                let shape = [by_hidden.dims()[0], 1];
+                weights.resize(shape[0], 0.0);
                 let weights = Tensor::<2>::from_data(TensorData::new(weights, shape), self.model.device());
-                (by_hidden * weights, None)
+                (by_hidden * weights, Vec::new())
             }
         };
         Ok(Head { losses, towards, own })

@@ -23,7 +23,7 @@ pub use crate::fused::ComputePath;
 pub(crate) use composed::{composed_by_layers, composed_gradient};
 pub use config::{Schedule, TrainConfig, Warmup};
 #[cfg(test)]
-pub(crate) use gradient::GradientBy;
+pub(crate) use gradient::{GradientBy, RowWeights};
 pub(crate) use gradient::{NamedRow, Weights, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub(crate) use likelihood::Likelihood;

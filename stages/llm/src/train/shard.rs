@@ -27,6 +27,22 @@ pub(crate) fn pieces(rows: &[Row<'_>], prefix: usize, together: usize) -> Vec<Ve
     or_by_themselves(rows, together, deal(rows, prefix, count, together))
 }
 
+/// Cuts a batch into the fewest parts that all fit, if there are such.
+pub(crate) fn fitting(
+    rows: &[Row<'_>],
+    prefix: usize,
+    together: usize,
+    fits: impl Fn(&[Row<'_>]) -> bool,
+) -> Vec<Vec<usize>> {
+    if fits(rows) {
+        return vec![(0..rows.len()).collect()];
+    }
+    let part_fits = |part: &Vec<usize>| fits(&part.iter().map(|&row| rows[row]).collect::<Vec<_>>());
+    let groups = rows.len() / together;
+    let mut cuts = (2..groups).map(|count| deal(rows, prefix, count, together));
+    cuts.find(|parts| parts.iter().all(part_fits)).unwrap_or_else(|| deal(rows, prefix, groups, together))
+}
+
 /// Rows that belong together, such as two answers to one question, share more with each other than with all: where fewer
 /// tokens go through the model then, each such group is a part by itself.
 fn or_by_themselves(rows: &[Row<'_>], together: usize, parts: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
@@ -61,4 +77,24 @@ fn deal(rows: &[Row<'_>], prefix: usize, count: usize, together: usize) -> Vec<V
         lightest.1.extend(members(group));
     }
     parts.into_iter().map(|(_, rows)| rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_until_its_parts_fit() {
+        let (ids, mask) = ([1; 9], [0, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let rows: Vec<Row<'_>> = (4..=9).map(|length| Row { ids: &ids[..length], mask: &mask[..length] }).collect();
+        let tokens = |rows: &[Row<'_>]| rows.iter().map(Row::needed).sum::<usize>();
+        for (together, most, expected) in [(1, 33, 1), (1, 20, 2), (1, 12, 3), (2, 12, 3), (1, 3, 6), (2, 3, 3)] {
+            let parts = fitting(&rows, 0, together, |part| tokens(part) <= most);
+            assert_eq!(parts.len(), expected, "{together} {most}: {parts:?}");
+            assert!(parts.iter().all(|part| part.chunks(together).all(|group| group[0] % together == 0)));
+            let mut all = parts.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
+        }
+    }
 }

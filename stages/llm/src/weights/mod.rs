@@ -16,7 +16,7 @@ pub(crate) use unit_rows::UnitRows;
 use crate::{
     LlmError, Model,
     fused::Changes,
-    model::{Frozen, RmsNorm, values},
+    model::{Frozen, RmsNorm, Table, values},
     train::{TrainConfig, Trainable, ValueGroup},
 };
 
@@ -38,9 +38,9 @@ impl TrainedWeights {
         let rows = |frozen: &Frozen, count: usize| frozen.rows(&(0..count as u32).collect::<Vec<_>>());
         for tensor in &tensors {
             numbers.extend(match tensor.place {
-                WeightPlace::Embedding => rows(&model.embedding, tensor.shape[0])?,
+                WeightPlace::Embedding => model.embedding.rows(0..tensor.shape[0])?,
                 WeightPlace::Head => {
-                    let mut head = rows(&model.head, tensor.shape[0])?;
+                    let mut head = model.head.rows(0..tensor.shape[0])?;
                     if let Some(lengths) = &model.head_lengths {
                         // The model keeps the rows at length 1; files have them as they are.
                         let long = head.chunks_exact_mut(tensor.shape[1]).zip(lengths.iter());
@@ -91,12 +91,12 @@ impl Model {
             let absent = || Frozen::absent(tensor.matrix(), &self.device);
             match tensor.place {
                 WeightPlace::Embedding => {
-                    self.embedding = absent();
+                    self.embedding = self.embedding.absent(&self.device);
                     if self.config.tied_head {
                         self.head = self.embedding.clone();
                     }
                 }
-                WeightPlace::Head => self.head = absent(),
+                WeightPlace::Head => self.head = self.head.absent(&self.device),
                 WeightPlace::Linear(layer, module) => {
                     let absent = absent();
                     for linear in self.layers[layer].linears_mut().filter(|linear| linear.module() == module) {
@@ -151,10 +151,13 @@ impl Trainable for TrainedWeights {
         let mut placed = model.clone();
         placed.fused = Arc::default();
         for tensor in &self.tensors {
-            let values = leaf(tensor.range(), tensor.matrix());
+            let table = |of: &Table, leaf: &mut dyn FnMut(Range<usize>, [usize; 2]) -> Tensor<2>| {
+                of.of_tensors(|rows| leaf(tensor.rows(&rows), [rows.len(), tensor.shape[1]]))
+            };
+            let mut values = || leaf(tensor.range(), tensor.matrix());
             match tensor.place {
                 WeightPlace::Embedding => {
-                    placed.embedding = Frozen::of_tensor(values);
+                    placed.embedding = table(&model.embedding, leaf);
                     if model.config.tied_head {
                         placed.head = placed.embedding.clone();
                     }
@@ -162,24 +165,27 @@ impl Trainable for TrainedWeights {
                 // The gradient by the head is known in closed form, so this one need not be tracked.
                 WeightPlace::Head if model.config.unit_head => {
                     let unit = UnitRows::of(&self.values[tensor.range()], tensor.shape[1]);
-                    let data = TensorData::new(unit.values().to_vec(), tensor.matrix());
-                    placed.head = Frozen::of_tensor(Tensor::from_data(data, &model.device));
+                    placed.head = model.head.of_tensors(|rows| {
+                        let shape = [rows.len(), tensor.shape[1]];
+                        let values = unit.values()[rows.start * shape[1]..rows.end * shape[1]].to_vec();
+                        Tensor::from_data(TensorData::new(values, shape), &model.device)
+                    });
                 }
-                WeightPlace::Head => placed.head = Frozen::of_tensor(values),
-                WeightPlace::LastNorm => placed.norm = RmsNorm::new(values.squeeze_dim(0), model.config.rms_eps),
+                WeightPlace::Head => placed.head = table(&model.head, leaf),
+                WeightPlace::LastNorm => placed.norm = RmsNorm::new(values().squeeze_dim(0), model.config.rms_eps),
                 WeightPlace::Norm(layer, place) => {
                     let norm = placed.layers[layer].norm_mut(place).expect("invariant: a listed norm is there");
-                    *norm = RmsNorm::new(values.squeeze_dim(0), model.config.rms_eps);
+                    *norm = RmsNorm::new(values().squeeze_dim(0), model.config.rms_eps);
                 }
                 WeightPlace::Linear(layer, module) => {
                     let found = placed.layers[layer].linears_mut().find(|linear| linear.module() == module);
                     let linear = found.expect("invariant: modules are those of the model");
-                    *linear = linear.with_weight(Frozen::of_tensor(values));
+                    *linear = linear.with_weight(Frozen::of_tensor(values()));
                 }
                 WeightPlace::Bias(layer, module) => {
                     let found = placed.layers[layer].linears_mut().find(|linear| linear.module() == module);
                     let linear = found.expect("invariant: modules are those of the model");
-                    *linear = linear.with_bias_of(values);
+                    *linear = linear.with_bias_of(values());
                 }
             }
         }

@@ -37,6 +37,12 @@ impl WeightTensor {
         self.start..self.start + self.shape.iter().product::<usize>()
     }
 
+    /// Where the values of some rows of a matrix lie.
+    pub(super) fn rows(&self, rows: &Range<usize>) -> Range<usize> {
+        let width: usize = self.shape[1..].iter().product();
+        self.start + rows.start * width..self.start + rows.end * width
+    }
+
     /// Rows and columns of a matrix; one row of a vector.
     pub(super) fn matrix(&self) -> [usize; 2] {
         match *self.shape.as_slice() {

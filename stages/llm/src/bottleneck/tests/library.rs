@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{BottleneckConfig, adapter, gradient, model, norm};
 use crate::{
     Model,
-    model::{Batch, Row, Rows, values},
+    model::{Row, Rows},
     reference,
     train::{GradientBy, Schedule, TrainConfig, TrainSettings, accumulate, composed_gradient, train},
 };
@@ -34,8 +34,7 @@ fn assert_summary(found: &[f32], expected: &Value, what: &str) {
 }
 
 fn logits(model: &Model, row: Row<'_>) -> Vec<f32> {
-    let hidden = model.supervised_hidden(&model.tables(&Batch::new(&[row], true)), None);
-    values(hidden.matmul(model.head().transpose())).unwrap()
+    model.logits(row).unwrap().concat()
 }
 
 #[test]
