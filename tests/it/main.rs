@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod crash;
 mod damage;
+mod devices;
 mod evaluate;
 mod exec;
 mod export;

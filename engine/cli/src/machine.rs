@@ -39,9 +39,10 @@ pub(crate) fn capacity(pipeline: &Pipeline, config: &Config, device: &str) -> Ca
     let steps = config.jobs();
     let mut gpus = config.gpus.clone().unwrap_or_default().into_list();
     let asks_for_memory = pipeline.stages.stages().any(|node| node.terms.demand.memory > 0);
-    if let Some(index) = device.strip_prefix("wgpu:").and_then(|index| index.parse().ok()) {
-        gpus =
-            gpus.into_iter().find(|gpu| gpu.index == index).or(Some(Gpu { index, memory: None })).into_iter().collect();
+    let named: Vec<usize> = device.split(',').filter_map(|one| one.strip_prefix("wgpu:")?.parse().ok()).collect();
+    if !named.is_empty() {
+        let known = |index| gpus.iter().find(|gpu| gpu.index == index).cloned();
+        gpus = named.into_iter().map(|index| known(index).unwrap_or(Gpu { index, memory: None })).collect();
     }
     Capacity {
         steps,
@@ -49,6 +50,7 @@ pub(crate) fn capacity(pipeline: &Pipeline, config: &Config, device: &str) -> Ca
         cpu: cores.max(steps) as u32,
         memory: if asks_for_memory { memory() } else { None },
         gpus,
+        together: device.contains(',') || device == "wgpu:all",
         on_cores: device == "cpu",
     }
 }

@@ -64,9 +64,10 @@ impl Retries {
 impl Terms {
     /// The terms of a stage about which the author says nothing.
     pub fn of(kind: &StageKind) -> Self {
-        let accelerator = kind.resource == Resource::Accelerator;
+        let accelerator = kind.resource != Resource::Cpu;
+        let spreads = kind.resource == Resource::Accelerators;
         Self {
-            demand: Demand { accelerator, ..Demand::default() },
+            demand: Demand { accelerator, spreads, ..Demand::default() },
             threads: None,
             priority: 0,
             retries: Retries::default(),

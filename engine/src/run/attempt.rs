@@ -316,8 +316,8 @@ pub(super) fn settings(scene: &Scene<'_>, node: &StageNode, grant: &Grant, gpus:
         settings.threads = settings.threads.min(threads);
     }
     // With one GPU there is nothing to choose, and what `--device` says is said better.
-    if let Some(gpu) = grant.gpus.first().filter(|_| gpus > 1 && node.kind.resource == Resource::Accelerator) {
-        settings.device = format!("wgpu:{gpu}");
+    if gpus > 1 && !grant.gpus.is_empty() && node.kind.resource != Resource::Cpu {
+        settings.device = grant.gpus.iter().map(|gpu| format!("wgpu:{gpu}")).collect::<Vec<_>>().join(",");
     }
     settings
 }

@@ -18,6 +18,8 @@ pub struct Capacity {
     pub memory: Option<u64>,
     /// The GPUs.
     pub gpus: Vec<Gpu>,
+    /// Whether what can share its work out, and says nothing of GPUs itself, has all of them (`--device wgpu:0,wgpu:1`).
+    pub together: bool,
     /// Whether what can run on the cores instead of a GPU does so (`--device cpu`).
     pub on_cores: bool,
 }

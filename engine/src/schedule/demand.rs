@@ -15,6 +15,8 @@ pub struct Demand {
     pub vram: u64,
     /// Whether it computes on the accelerator: a GPU, or, where there is none, all the cores.
     pub accelerator: bool,
+    /// Whether it can share its work out to several GPUs.
+    pub spreads: bool,
     /// No other step that names one of these runs at the same time. Sorted.
     pub mutexes: Vec<String>,
 }
@@ -22,7 +24,7 @@ pub struct Demand {
 /// Less than this there cannot be: one core, as long as nothing else is said.
 impl Default for Demand {
     fn default() -> Self {
-        Self { cpu: 1, memory: 0, gpu: 0, vram: 0, accelerator: false, mutexes: Vec::new() }
+        Self { cpu: 1, memory: 0, gpu: 0, vram: 0, accelerator: false, spreads: false, mutexes: Vec::new() }
     }
 }
 
@@ -69,7 +71,8 @@ impl Demand {
                 (demand.gpu, demand.vram) = (0, 0);
             } else {
                 demand.accelerator = false;
-                demand.gpu += u32::from(unspoken);
+                let all = if self.spreads && capacity.together { capacity.gpus.len() as u32 } else { 1 };
+                demand.gpu += if unspoken { all } else { 0 };
             }
         }
         demand

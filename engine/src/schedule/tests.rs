@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn machine(steps: usize, cpu: u32) -> Capacity {
-    Capacity { steps, cpu, memory: None, gpus: Vec::new(), on_cores: false }
+    Capacity { steps, cpu, memory: None, gpus: Vec::new(), together: false, on_cores: false }
 }
 
 fn gpu(index: usize, memory: Option<u64>) -> Gpu {
@@ -139,6 +139,16 @@ fn without_a_gpu_the_cores_are_the_accelerator() {
     let given: Vec<_> = (0..3).map(|_| permits.take(&accelerator).map(|grant| grant.gpus)).collect();
     assert_eq!(given, [Some(vec![0]), Some(vec![1]), None]);
 
+    // What can share its work out has all that are named together, and only then.
+    let spreads = Demand { spreads: true, ..accelerator.clone() };
+    for (together, expected) in [(false, vec![0]), (true, vec![0, 1])] {
+        let mut permits = Permits::new(Capacity { gpus: gpus.clone(), together, ..machine(9, 9) });
+        let given = permits.take(&spreads).unwrap();
+        assert_eq!(given.gpus, expected);
+        permits.give_back(given);
+        assert_eq!(permits.take(&accelerator).unwrap().gpus, [0]);
+    }
+
     let on_cores = Capacity { gpus, on_cores: true, ..machine(9, 9) };
     let wants_gpu = Demand { gpu: 4, ..accelerator };
     assert_eq!(wants_gpu.shortage(&on_cores), None);
@@ -179,6 +189,7 @@ fn demand() -> impl Strategy<Value = Demand> {
             gpu,
             vram: if gpu == 0 && vram < 5 { 0 } else { vram },
             accelerator,
+            spreads: accelerator,
             mutexes: mutexes.into_iter().collect(),
         },
     )
@@ -188,7 +199,7 @@ fn case() -> impl Strategy<Value = Case> {
     (1_usize..40).prop_flat_map(|steps| {
         let edge = (0..steps, 0..steps).prop_map(|(a, b)| (a.min(b), a.max(b)));
         let gpus = prop::collection::vec(prop::option::of(9_u64..30), 0..4);
-        let capacity = (1_usize..6, 3_u32..8, 7_u64..20, gpus, any::<bool>());
+        let capacity = (1_usize..6, 3_u32..8, 7_u64..20, gpus, any::<[bool; 2]>());
         (
             prop::collection::vec(edge, 0..steps * 3),
             prop::collection::vec(demand(), steps),
@@ -199,9 +210,9 @@ fn case() -> impl Strategy<Value = Case> {
         )
             .prop_map(|(mut edges, demands, priorities, seconds, capacity, dice)| {
                 edges.retain(|(from, to)| from != to);
-                let (at_once, cpu, memory, gpus, on_cores) = capacity;
+                let (at_once, cpu, memory, gpus, [together, on_cores]) = capacity;
                 let gpus = gpus.into_iter().enumerate().map(|(at, memory)| gpu(at * 2, memory)).collect();
-                let capacity = Capacity { steps: at_once, cpu, memory: Some(memory), gpus, on_cores };
+                let capacity = Capacity { steps: at_once, cpu, memory: Some(memory), gpus, together, on_cores };
                 Case { edges, demands, priorities, seconds, capacity, dice }
             })
     })

@@ -13,7 +13,7 @@ use super::{Event, EventSink, Progress, StageError};
 /// What a step is told about the machine. None of it may change the result, so none of it is in the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `auto`, `cpu`, `wgpu` or `wgpu:N`, as given with `--device`.
+    /// `auto`, `cpu`, `wgpu`, `wgpu:N`, several of these with commas or `wgpu:all`, as given with `--device`.
     pub device: String,
     /// Threads a step may keep busy.
     pub threads: usize,

@@ -93,4 +93,6 @@ pub enum Resource {
     /// One of the `-j` slots and the accelerator, which only one step holds at a time.
     /// Without a GPU the CPU's cores are the accelerator.
     Accelerator,
+    /// As before, and it shares its work out to several GPUs where `--device` names them together.
+    Accelerators,
 }

@@ -54,6 +54,7 @@ fn the_terms_of_a_stage_arrive() {
         gpu: 1,
         vram: 8 << 30,
         accelerator: false,
+        spreads: false,
         mutexes: vec!["disk".into()],
     };
     assert_eq!((&a.demand, a.threads, a.priority, a.deterministic), (&demand, Some(2), -3, false));

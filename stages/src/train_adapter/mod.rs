@@ -23,7 +23,7 @@ impl Stage for TrainAdapter {
     const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
     const OUTPUTS: &'static [OutputPort] =
         &[ports::best(ArtifactKind::Bottleneck), ports::last(ArtifactKind::Bottleneck), ports::HISTORY];
-    const RESOURCE: Resource = Resource::Accelerator;
+    const RESOURCE: Resource = Resource::Accelerators;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;
 

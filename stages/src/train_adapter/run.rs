@@ -32,8 +32,8 @@ pub(super) fn run(params: &TrainAdapterParams, step: &StepContext) -> Result<(),
         step.fact("train.bottleneck", format!("{} wide, in {layers} of {} layers", module.down.shape[0], shape.layers));
     }
     let initial = BottleneckAdapter { template: Some(session.template()), ..initial };
-    let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
+    let models = session.models(params.optimizer.precision(), params.optimizer.quantization)?;
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));
-    let trained = session.fit(&model, initial, Objective::CrossEntropy(&rows), validation, &config, params)?;
+    let trained = session.fit(&models, initial, Objective::CrossEntropy(&rows), validation, &config, params)?;
     session.write_adapters(&trained, |adapter, folder| bottleneck::save(adapter, shape, folder))
 }

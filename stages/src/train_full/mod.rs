@@ -30,7 +30,7 @@ impl Stage for TrainFull {
         ),
         ports::HISTORY,
     ];
-    const RESOURCE: Resource = Resource::Accelerator;
+    const RESOURCE: Resource = Resource::Accelerators;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;
 

@@ -15,14 +15,14 @@ pub(super) fn run(params: &TrainFullParams, step: &StepContext) -> Result<(), St
     let rows = TokenPart::to_learn(session.train_rows()?);
     let validation = session.validation_rows(&config).map(TokenPart::to_learn);
     session.tell_left_out(&rows);
-    let model = session.model(Precision::F32, Quantization::Unpack)?;
-    let initial = TrainedWeights::of(&model, &params.selection()).map_err(|error| llm_error(&error))?;
-    let model = model.without(&initial);
+    let models = session.models(Precision::F32, Quantization::Unpack)?;
+    let initial = TrainedWeights::of(models.first(), &params.selection()).map_err(|error| llm_error(&error))?;
+    let models = models.map(|model| Ok(model.without(&initial)))?;
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));
-    let trained = session.fit(&model, initial, Objective::CrossEntropy(&rows), validation, &config, params)?;
+    let trained = session.fit(&models, initial, Objective::CrossEntropy(&rows), validation, &config, params)?;
 
     // What was not trained is read again for the file.
-    drop(model);
+    drop(models);
     let (weights, checkpoint) = (trained.best.as_ref().unwrap_or(&trained.last), session.checkpoint());
     let tensor = |name: &str| -> Result<HostTensor, LlmError> {
         match weights.in_files(name, checkpoint.config()) {

@@ -21,7 +21,7 @@ impl Stage for TrainLora {
     const SUMMARY: &'static str = "Trains a LoRA adapter on tokens and writes it in PEFT's format.";
     const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
     const OUTPUTS: &'static [OutputPort] = &[ports::BEST, ports::LAST, ports::HISTORY];
-    const RESOURCE: Resource = Resource::Accelerator;
+    const RESOURCE: Resource = Resource::Accelerators;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;
 

@@ -17,12 +17,12 @@ pub(super) fn run(params: &TrainLoraParams, step: &StepContext) -> Result<(), St
     let validation = session.validation_rows(&config).map(TokenPart::to_learn);
     session.tell_left_out(&rows);
     let lora = params.lora.config(&session.checkpoint().config().name);
-    let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
-    let initial = Adapter::initial(lora, &model, params.optimizer.seed).map_err(|error| llm_error(&error))?;
-    if initial.config.init == LoraInit::Pissa && !model.weights_kept().formats.is_empty() {
+    let models = session.models(params.optimizer.precision(), params.optimizer.quantization)?;
+    let initial = Adapter::initial(lora, models.first(), params.optimizer.seed).map_err(|error| llm_error(&error))?;
+    if initial.config.init == LoraInit::Pissa && !models.first().weights_kept().formats.is_empty() {
         step.warn("the layers that are trained take the memory of floats: `init: pissa` takes its start off them, and blocks cannot hold the rest");
     }
-    let model = initial.residual(&model).map_err(|error| llm_error(&error))?;
+    let models = models.map(|model| initial.residual(&model))?;
     let validation = validation.as_ref().map(|rows| Objective::CrossEntropy(rows));
-    session.train(&model, initial, Objective::CrossEntropy(&rows), validation, &config, params)
+    session.train(&models, initial, Objective::CrossEntropy(&rows), validation, &config, params)
 }

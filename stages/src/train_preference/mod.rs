@@ -43,7 +43,7 @@ impl Stage for TrainPreference {
             "`history.jsonl` (loss, rewards and log-probabilities of chosen and rejected answers, accuracies and margins of each step), `curve.png`, `curve.svg`",
         ),
     ];
-    const RESOURCE: Resource = Resource::Accelerator;
+    const RESOURCE: Resource = Resource::Accelerators;
     const MANNER: &'static [&'static str] = training::MANNER;
     const YIELDS: bool = true;
 

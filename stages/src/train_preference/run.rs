@@ -20,15 +20,15 @@ pub(super) fn run(params: &TrainPreferenceParams, step: &StepContext) -> Result<
     let held_out = held_out.map(|rows| Ok::<_, StageError>((rows, preferences(rows, &loss, &session)?))).transpose()?;
 
     let given = given_adapter(&params.lora, &session, step)?;
-    let model = session.model(params.optimizer.precision(), params.optimizer.quantization)?;
+    let models = session.models(params.optimizer.precision(), params.optimizer.quantization)?;
     let failed = |error| llm_error(&error);
     let initial = if let Some(adapter) = &given {
         adapter.clone()
     } else {
         let lora = params.lora.config(&session.checkpoint().config().name);
-        Adapter::initial(lora, &model, params.optimizer.seed).map_err(failed)?
+        Adapter::initial(lora, models.first(), params.optimizer.seed).map_err(failed)?
     };
-    let model = initial.residual(&model).map_err(failed)?;
+    let models = models.map(|model| initial.residual(&model))?;
     if loss.method.needs_reference() {
         let reference = if given.is_some() { "the model with the adapter given" } else { "the model without adapter" };
         step.fact("train.reference", reference);
@@ -44,7 +44,7 @@ pub(super) fn run(params: &TrainPreferenceParams, step: &StepContext) -> Result<
         _ => None,
     };
     let validation = validation.as_ref().map(Objective::Preference);
-    session.train(&model, initial, Objective::Preference(&towards), validation, &config, params)
+    session.train(&models, initial, Objective::Preference(&towards), validation, &config, params)
 }
 
 /// Whether each row's answer is a desired one.

@@ -29,6 +29,21 @@ pub(crate) const MANNER: &[&str] = &["gradient_checkpointing"];
 /// A kill costs at most this much work, or fifty times what a snapshot takes to write.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 
+/// A model on each device that takes part in a training.
+pub(crate) struct Models(Vec<Model>);
+
+impl Models {
+    /// The one that everything but the gradients is computed with.
+    pub(crate) fn first(&self) -> &Model {
+        &self.0[0]
+    }
+
+    /// What is made of each.
+    pub(crate) fn map(self, make: impl Fn(Model) -> Result<Model, LlmError>) -> Result<Self, StageError> {
+        self.0.into_iter().map(make).collect::<Result<_, _>>().map(Self).map_err(|error| llm_error(&error))
+    }
+}
+
 /// A step that trains an adapter: the inputs that all of these kinds have.
 pub(crate) struct Session<'a> {
     step: &'a StepContext,
@@ -90,20 +105,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The model on the step's device, in the form that training takes.
-    pub(crate) fn model(&self, precision: Precision, quantization: Quantization) -> Result<Model, StageError> {
-        let device = device::select(self.step)?;
-        if device != Device::flex() {
-            self_check(&device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
+    /// The model on each of the step's devices, in the form that training takes.
+    pub(crate) fn models(&self, precision: Precision, quantization: Quantization) -> Result<Models, StageError> {
+        let devices = device::select_all(self.step)?;
+        for device in devices.iter().filter(|device| **device != Device::flex()) {
+            self_check(device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
         }
-        let path = ComputePath::on(&device);
+        let path = ComputePath::on(&devices[0]);
         warn_of_no_gain(precision, &path, self.step);
         let quantization = quantization.into();
         let form = WeightForm { precision, tiles: path.is_fused(), quantization, ..WeightForm::default() };
-        let model = Model::load_as(&self.checkpoint, &device, form).map_err(|error| llm_error(&error))?;
-        self.step.fact("train.base", model.weights_kept().to_string());
-        self.tell_of_blocks(model.weights_kept(), &path);
-        Ok(model)
+        let load = |device| Model::load_as(&self.checkpoint, device, form).map_err(|error| llm_error(&error));
+        let models = Models(devices.iter().map(load).collect::<Result<_, _>>()?);
+        let kept = models.first().weights_kept();
+        self.step.fact("train.base", kept.to_string());
+        if devices.len() > 1 {
+            self.step.fact("train.devices", devices.len());
+        }
+        self.tell_of_blocks(kept, &path);
+        Ok(models)
     }
 
     /// Examples that go through the model together, where memory ran out with as many as a batch has.
@@ -154,7 +174,7 @@ impl<'a> Session<'a> {
     /// Trains an adapter and writes the outputs `adapter`, `last` and `history`. `params` are those of the step.
     pub(crate) fn train(
         &self,
-        model: &Model,
+        models: &Models,
         mut initial: Adapter,
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
@@ -167,7 +187,7 @@ impl<'a> Session<'a> {
             self.step.fact("train.written_as", format!("LoRA of rank {rank} for the base as it was"));
         }
         let start = initial.clone();
-        let trained = self.fit(model, initial, objective, validation, config, params)?;
+        let trained = self.fit(models, initial, objective, validation, config, params)?;
         self.write_adapters(&trained, |adapter, folder| adapter::save(&adapter.for_original_base(&start), folder))
     }
 
@@ -204,7 +224,7 @@ impl<'a> Session<'a> {
     /// Trains whatever can be and writes the output `history`. `params` are those of the step.
     pub(crate) fn fit<T: Trainable>(
         &self,
-        model: &Model,
+        models: &Models,
         initial: T,
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
@@ -223,12 +243,13 @@ impl<'a> Session<'a> {
             }),
             gradient_checkpointing: self.gradient_checkpointing,
             at_once: self.at_once(objective, config, dropout)?,
+            copies: models.0[1..].to_vec(),
         };
         let mut on_event = |event: TrainEvent<'_>| {
-            report(step, config, dropout, event);
+            report(step, config, dropout, models.0.len(), event);
             ControlFlow::Continue(())
         };
-        let trained = train_towards(model, initial, objective, validation, config, &settings, &mut on_event)
+        let trained = train_towards(models.first(), initial, objective, validation, config, &settings, &mut on_event)
             .map_err(|error| llm_error(&error))?;
         self.write_history(&trained)?;
         Ok(trained)
@@ -286,14 +307,14 @@ impl<'a> Session<'a> {
     }
 }
 
-fn report(step: &StepContext, config: &TrainConfig, dropout: f64, event: TrainEvent<'_>) {
+fn report(step: &StepContext, config: &TrainConfig, dropout: f64, devices: usize, event: TrainEvent<'_>) {
     match event {
         TrainEvent::Resumed { step: done } => step.fact("train.resumed_after_step", done),
         TrainEvent::SnapshotSetAside { path, reason } => step.warn(format!(
             "the snapshot of an earlier try cannot be used ({reason}); training starts from its beginning, and the file is kept as {}",
             path.display()
         )),
-        TrainEvent::Started { path, sharing } => {
+        TrainEvent::Started { path, sharing, parts } => {
             for (parameter, value) in [("dropout", dropout), ("neftune_alpha", config.neftune_alpha)] {
                 if value > 0.0 {
                     step.warn(format!("`{parameter}` is above 0: rows share no work, so training takes longer"));
@@ -302,6 +323,15 @@ fn report(step: &StepContext, config: &TrainConfig, dropout: f64, event: TrainEv
             step.fact("train.computed_by", path.to_string());
             if let Some(sharing) = sharing {
                 step.fact("train.sharing", sharing.to_string());
+            }
+            if let Some(parts) = parts {
+                step.fact("train.parts_per_step", (parts * 10.0).round() / 10.0);
+                if parts < devices as f64 {
+                    step.warn(format!(
+                        "{devices} devices share {parts:.1} parts a step on average, so that some of them wait: a larger `batch_size` or \
+                         `gradient_accumulation` makes more parts"
+                    ));
+                }
             }
         }
         TrainEvent::Step { row, total } => step.progress(Progress {

@@ -50,7 +50,7 @@ pub(crate) struct PlanArgs {
     /// of their rows.
     #[arg(long)]
     pub(crate) memory: bool,
-    /// Where models would run, for the estimate of memory: `auto`, `cpu`, `wgpu` or `wgpu:N` [default: auto].
+    /// Where models would run, for the estimate of memory, as for `run` [default: auto].
     #[arg(long, requires = "memory")]
     pub(crate) device: Option<Device>,
     /// Print one JSON object.

@@ -58,7 +58,8 @@ pub(crate) struct RunArgs {
     /// Only show what would run.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N` [default: auto].
+    /// Where models run: `auto`, `cpu`, `wgpu`, `wgpu:N`, or several, which share trainings: `wgpu:0,wgpu:1` or `wgpu:all`
+    /// [default: auto].
     #[arg(long)]
     device: Option<Device>,
     /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`

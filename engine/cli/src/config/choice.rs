@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N`.
+/// Where models run: `auto`, `cpu`, `wgpu`, `wgpu:N`, or several, which share trainings: `wgpu:0,wgpu:1` or `wgpu:all`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -22,11 +22,12 @@ impl FromStr for Device {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let index = text.strip_prefix("wgpu:").is_some_and(|index| index.parse::<usize>().is_ok());
-        if index || matches!(text, "auto" | "cpu" | "wgpu") {
+        let adapter =
+            |one: &str| one == "wgpu" || one.strip_prefix("wgpu:").is_some_and(|index| index.parse::<usize>().is_ok());
+        if matches!(text, "auto" | "cpu" | "wgpu:all") || text.split(',').all(adapter) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("it is one of `auto`, `cpu`, `wgpu`, `wgpu:N`")
+            Err("it is one of `auto`, `cpu`, `wgpu`, `wgpu:N`, `wgpu:N,wgpu:M`, `wgpu:all`")
         }
     }
 }

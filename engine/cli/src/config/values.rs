@@ -17,7 +17,7 @@ pub(crate) struct Config {
     /// Steps at a time; by default the number of cores, at least 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jobs: Option<NonZero<usize>>,
-    /// Where models run: `auto`, `cpu`, `wgpu` or `wgpu:N`.
+    /// Where models run: `auto`, `cpu`, `wgpu`, `wgpu:N`, or several, which share trainings: `wgpu:0,wgpu:1` or `wgpu:all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Device>,
     /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`; by default

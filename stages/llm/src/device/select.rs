@@ -23,6 +23,8 @@ struct Opened {
     device: Device,
     name: String,
     software: bool,
+    /// Where it sits in the machine, if its driver says.
+    place: String,
 }
 
 /// Whether it is the CPU backend.
@@ -33,40 +35,78 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
 /// Adapters of one kind that are looked for at most.
 const MOST_OF_A_KIND: usize = 8;
 
-/// Opens the device asked for.
+/// Opens the devices asked for: one, or several adapters that are to share the work.
 ///
 /// # Errors
-/// No such adapter, or its driver fails; `auto` falls back to the CPU only where there is no hardware adapter at all.
-pub fn select(choice: DeviceChoice) -> Result<Selected, LlmError> {
+/// No such adapter, one that is asked for twice, a driver that fails; `auto` falls back to the CPU only where there is no
+/// hardware adapter at all.
+pub fn select(choice: &DeviceChoice) -> Result<Vec<Selected>, LlmError> {
+    let reason = format!("asked for with --device {choice}");
+    let chosen = |found: Vec<Opened>| found.into_iter().map(|opened| opened.chosen(&reason)).collect();
     match choice {
-        DeviceChoice::Cpu => Ok(cpu("asked for with --device cpu")),
+        DeviceChoice::Cpu => Ok(vec![cpu(&reason)]),
         DeviceChoice::Auto => {
             let hardware =
                 [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0)].into_iter().find_map(|kind| open(kind).ok());
-            Ok(match hardware {
-                Some(found) => chosen(found, "the first hardware GPU, discrete before integrated"),
+            Ok(vec![match hardware {
+                Some(found) => found.chosen("the first hardware GPU, discrete before integrated"),
                 None => cpu("no hardware GPU was found"),
-            })
+            }])
         }
-        DeviceChoice::Wgpu(None) => Ok(chosen(open(DeviceKind::DefaultDevice)?, "asked for with --device wgpu")),
-        DeviceChoice::Wgpu(Some(index)) => {
-            let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
-            let numbered = kinds.into_iter().flat_map(|kind| (0..MOST_OF_A_KIND).map(kind));
-            // Opened one after the other: an adapter shows itself only by being opened.
-            let found = numbered.chain([DeviceKind::Cpu]).filter_map(|kind| open(kind).ok()).nth(index);
-            let found =
-                found.ok_or_else(|| LlmError::Device { reason: format!("wgpu has no adapter of number {index}") })?;
-            Ok(chosen(found, &format!("asked for with --device wgpu:{index}")))
+        DeviceChoice::Wgpu(adapters) => adapters_of(adapters).map(chosen),
+        DeviceChoice::EveryGpu => {
+            let found: Vec<Opened> = numbered().filter(|opened| !opened.software).collect();
+            if found.is_empty() {
+                return Err(LlmError::Device { reason: "wgpu finds no hardware GPU".into() });
+            }
+            Ok(chosen(found))
         }
     }
+}
+
+/// The adapters of these numbers, and the best one where there is none.
+fn adapters_of(wanted: &[Option<usize>]) -> Result<Vec<Opened>, LlmError> {
+    let twice = |name: &str| LlmError::Device { reason: format!("{name} is asked for twice") };
+    for (place, adapter) in wanted.iter().enumerate() {
+        if wanted[..place].contains(adapter) {
+            return Err(twice(&adapter.map_or("wgpu".into(), |number| format!("wgpu:{number}"))));
+        }
+    }
+    let most = wanted.iter().flatten().max().map_or(0, |most| most + 1);
+    let mut by_number: Vec<Option<Opened>> = numbered().take(most).map(Some).collect();
+    let mut found: Vec<Opened> = Vec::with_capacity(wanted.len());
+    for adapter in wanted {
+        let opened = match adapter {
+            None => open(DeviceKind::DefaultDevice)?,
+            Some(number) => by_number
+                .get_mut(*number)
+                .and_then(Option::take)
+                .ok_or_else(|| LlmError::Device { reason: format!("wgpu has no adapter of number {number}") })?,
+        };
+        // The best one has a number as well.
+        if !opened.place.is_empty() && found.iter().any(|known| known.place == opened.place) {
+            return Err(twice(&opened.name));
+        }
+        found.push(opened);
+    }
+    Ok(found)
+}
+
+/// Opens one adapter after the other, in the order of their numbers: an adapter shows itself only by being opened.
+fn numbered() -> impl Iterator<Item = Opened> {
+    let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
+    let numbered = kinds.into_iter().flat_map(|kind| (0..MOST_OF_A_KIND).map(kind));
+    numbered.chain([DeviceKind::Cpu]).filter_map(|kind| open(kind).ok())
 }
 
 fn cpu(reason: &str) -> Selected {
     Selected { device: Device::flex(), name: "CPU".into(), reason: reason.into(), software: false }
 }
 
-fn chosen(opened: Opened, reason: &str) -> Selected {
-    Selected { device: opened.device, name: opened.name, reason: reason.into(), software: opened.software }
+impl Opened {
+    fn chosen(self, reason: &str) -> Selected {
+        Selected { device: self.device, name: self.name, reason: reason.into(), software: self.software }
+    }
 }
 
 /// Opens an adapter. A driver that panics is as good as none.
@@ -80,5 +120,6 @@ fn open(kind: DeviceKind) -> Result<Opened, LlmError> {
     remember(&device, &setup.device.limits());
     let info = setup.adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
-    Ok(Opened { device, name: format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend), software })
+    let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
+    Ok(Opened { device, name, software, place: info.device_pci_bus_id })
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, StoredTensor};
 
 use super::{
-    DeviceChoice, Selected, is_cpu,
+    Selected, is_cpu,
     limited::limited,
     select, self_check,
     self_check::{tiny_adapter, tiny_model},
@@ -16,7 +16,9 @@ use crate::{
     generate::{GenerationOptions, Prompt, Sampling},
     model::{Frozen, HeadOutput, OwnedRows, Quantization, Randomness, Targets, WeightForm, lm_head_loss, values},
     reference::{blocks, families, in_blocks, learnable_rows, numbers},
-    train::{NamedRow, TrainConfig, TrainEvent, TrainSettings, Trainable, Weights, Workers, accumulate, train},
+    train::{
+        NamedRow, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained, Weights, Workers, accumulate, train,
+    },
     weights::{Selection, TrainedWeights},
 };
 
@@ -27,30 +29,42 @@ fn lora(device: &Device) -> Vec<f64> {
 
 /// The loss of each of a few optimizer steps on a model's device.
 fn losses<T: Trainable>(model: &Model, initial: T) -> Vec<f64> {
+    trained(model, &[], initial, 1).history.iter().map(|row| row.loss).collect()
+}
+
+/// What a training of steps of two rows leaves, so many batches a step, on a model's device and those of its copies.
+fn trained<T: Trainable>(model: &Model, copies: &[Model], initial: T, batches: usize) -> Trained<T> {
     // Rows of one length, so that a software driver compiles its kernels once.
     let rows: OwnedRows =
         (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
-    let config = TrainConfig { epochs: 10, batch_size: 2, learning_rate: 1e-2, ..TrainConfig::default() };
-    let settings = TrainSettings { threads: 1, ..TrainSettings::default() };
+    let (batch_size, accumulation) = (2 / batches, batches);
+    let config = TrainConfig { epochs: 10, batch_size, accumulation, learning_rate: 1e-2, ..TrainConfig::default() };
+    let settings = TrainSettings { threads: 1, copies: copies.to_vec(), ..TrainSettings::default() };
     let mut held = Vec::new();
     let mut on_event = |event: TrainEvent<'_>| {
         if let TrainEvent::Step { .. } = event {
-            model.device().sync().unwrap();
-            held.extend(model.device().memory_pool_usage().map(|usage| (usage.bytes_in_use, usage.bytes_reserved)));
+            let usage = copies.iter().chain([model]).filter_map(|model| {
+                model.device().sync().unwrap();
+                model.device().memory_pool_usage()
+            });
+            held.push(usage.fold((0, 0), |sum, usage| (sum.0 + usage.bytes_in_use, sum.1 + usage.bytes_reserved)));
         }
         ControlFlow::Continue(())
     };
     let trained = train(model, initial, &rows, None, &config, &settings, &mut on_event).unwrap();
     // The first steps fill the pools of a device.
-    if let Some(after) = held.get(2) {
-        assert!(held[3..].iter().all(|held| held.0 <= after.0 && held.1 <= after.1), "{held:?}");
-    }
-    trained.history.iter().map(|row| row.loss).collect()
+    let after = held[2];
+    assert!(held[3..].iter().all(|held| held.0 <= after.0 && held.1 <= after.1), "{held:?}");
+    trained
 }
 
 /// The software Vulkan driver stands in for a GPU where there is none.
 fn adapter_of_wgpu() -> Option<Selected> {
-    match select(DeviceChoice::Wgpu(None)) {
+    Some(adapters_of_wgpu("wgpu")?.swap_remove(0))
+}
+
+fn adapters_of_wgpu(choice: &str) -> Option<Vec<Selected>> {
+    match select(&choice.parse().unwrap()) {
         Ok(selected) => Some(selected),
         Err(error) => {
             eprintln!("skipped: no adapter for wgpu on this machine ({error})");
@@ -64,6 +78,33 @@ fn wgpu_trains_step_by_step_as_the_cpu_does() {
     let Some(selected) = adapter_of_wgpu() else { return };
     self_check(&selected.device, tiny_model(&Device::flex()).unwrap().config()).unwrap();
     assert_same(&lora(&Device::flex()), &lora(&selected.device), &selected.name);
+}
+
+#[test]
+#[ignore = "a software driver takes minutes: kernels are compiled and tried out on each device"]
+fn two_devices_train_as_one_does() {
+    // Opened as the best one and by its number, one adapter is two devices.
+    let Some(selected) = adapters_of_wgpu("wgpu,wgpu:0") else { return };
+    let models: Vec<Model> = selected.iter().map(|selected| tiny_model(&selected.device).unwrap()).collect();
+    assert_ne!(models[0].device(), models[1].device());
+    let initial = Adapter::initial(tiny_adapter(), &models[0], 5).unwrap();
+    let alone = trained(&models[0], &[], initial.clone(), 2);
+    let shared = trained(&models[0], &models[1..], initial, 2);
+    // Each device finds its own fastest kernels, which may sum in another order.
+    let same = |a: f64, b: f64| (a - b).abs() < 1e-5 * a.abs().max(1.0);
+    for (alone, shared) in alone.history.iter().zip(&shared.history) {
+        assert!(same(alone.loss, shared.loss), "{alone:?} {shared:?}");
+    }
+    assert_eq!(alone.history.len(), shared.history.len());
+    let values = alone.last.values.iter().zip(&shared.last.values);
+    assert!(values.clone().all(|(alone, shared)| same(f64::from(*alone), f64::from(*shared))));
+    assert!(values.count() > 100);
+}
+
+#[test]
+fn an_adapter_that_is_asked_for_twice_is_refused() {
+    let found = select(&"wgpu:1,wgpu:0,wgpu:1".parse().unwrap());
+    assert!(found.is_err_and(|error| error.to_string().contains("wgpu:1 is asked for twice")));
 }
 
 fn assert_same(expected: &[f64], found: &[f64], device: &str) {

@@ -5,7 +5,7 @@ use burn::tensor::{Gradients, Tensor, TensorData, Transaction};
 use super::{
     Trainable,
     gradient::{NamedRow, Passed, Weights, lay_out, target_weights},
-    shard::{fitting, shards},
+    shard::{fitting, pieces, shards},
     workers::Workers,
 };
 use crate::{
@@ -21,6 +21,49 @@ struct Gradient {
 }
 
 /// [`accumulate`] by burn operations: on any device, with everything a method may ask for.
+///
+/// Parts bound what a pass keeps on a GPU, and are what several share out. What those of all batches find is added in their
+/// order, whichever device found it.
+pub(super) fn composed_gradients(
+    model: &Model,
+    trained: &dyn Trainable,
+    batches: &[&[NamedRow<'_>]],
+    weights: Weights<'_>,
+    randomness: Randomness,
+    workers: &mut Workers,
+    total: &mut [f32],
+) -> Result<Passed, LlmError> {
+    let (share, together) = (randomness.lets_rows_share(), weights.together());
+    let prefix = |rows: &[Row<'_>]| if share { common_prefix(rows) } else { 0 };
+    let models = workers.of_each(model, |model| Ok(model.clone()))?;
+    let fits = |rows: &[Row<'_>]| models.iter().all(|model| model.takes(rows, share));
+    let mut parts: Vec<Vec<NamedRow<'_>>> = Vec::new();
+    for batch in batches {
+        let plain: Vec<Row<'_>> = batch.iter().map(|named| named.row).collect();
+        let cut = if model.on_cpu() { shards } else { pieces };
+        for part in cut(&plain, prefix(&plain), together) {
+            let rows: Vec<Row<'_>> = part.iter().map(|&index| plain[index]).collect();
+            for fitting in fitting(&rows, prefix(&rows), together, fits) {
+                parts.push(fitting.iter().map(|&index| batch[part[index]]).collect());
+            }
+        }
+    }
+    // What a product saw stays until the way back: a matrix that was unpacked for it must not.
+    let again = workers.checkpointing() || model.unpacks_for_each_use();
+    let mut passed = Passed::default();
+    let gradient_of =
+        |model: &Model, part: usize| Shard::new(model, trained, &parts[part], weights, randomness)?.gradient(again);
+    workers.in_order(&models, parts.len(), gradient_of, |gradient: Gradient| {
+        passed.add(gradient.passed);
+        for (range, values) in gradient.parts {
+            total[range].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    })?;
+    Ok(passed)
+}
+
+/// [`composed_gradients`] of one batch.
+#[cfg(test)]
 pub(crate) fn composed_gradient(
     model: &Model,
     trained: &dyn Trainable,
@@ -30,28 +73,7 @@ pub(crate) fn composed_gradient(
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<Passed, LlmError> {
-    let share = randomness.lets_rows_share();
-    let plain: Vec<Row<'_>> = rows.iter().map(|named| named.row).collect();
-    let prefix = if share { common_prefix(&plain) } else { 0 };
-    let parts = if model.on_cpu() {
-        shards(&plain, prefix, weights.together())
-    } else {
-        fitting(&plain, prefix, weights.together(), |part| model.takes(part, share))
-    };
-    // What a product saw stays until the way back: a matrix that was unpacked for it must not.
-    let again = workers.checkpointing() || model.unpacks_for_each_use();
-    let gradients = workers.map(model, parts.len(), |part| {
-        let rows: Vec<NamedRow<'_>> = parts[part].iter().map(|&index| rows[index]).collect();
-        Shard::new(model, trained, &rows, weights, randomness)?.gradient(again)
-    })?;
-    let mut passed = Passed::default();
-    for gradient in gradients {
-        passed.add(gradient.passed);
-        for (range, values) in gradient.parts {
-            total[range].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        }
-    }
-    Ok(passed)
+    composed_gradients(model, trained, &[rows], weights, randomness, workers, total)
 }
 
 /// [`composed_gradient`], one layer of the model after the other.

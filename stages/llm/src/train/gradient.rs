@@ -1,4 +1,4 @@
-use super::{Trainable, composed::composed_gradient, likelihood::Likelihood, shard::pieces, workers::Workers};
+use super::{Trainable, composed::composed_gradients, likelihood::Likelihood, shard::pieces, workers::Workers};
 use crate::{
     LlmError, Model,
     fused::{self, ComputePath, TargetWeights},
@@ -99,15 +99,31 @@ pub(crate) fn accumulate(
     workers: &mut Workers,
     total: &mut [f32],
 ) -> Result<Passed, LlmError> {
+    accumulate_step(model, trained, &[rows], weights, randomness, workers, total)
+}
+
+/// [`accumulate`] for the batches of an optimizer step: several devices share all of them out.
+pub(super) fn accumulate_step(
+    model: &Model,
+    trained: &dyn Trainable,
+    batches: &[&[NamedRow<'_>]],
+    weights: Weights<'_>,
+    randomness: Randomness,
+    workers: &mut Workers,
+    total: &mut [f32],
+) -> Result<Passed, LlmError> {
     // The head's own gradient is summed up before rows are weighed.
     if let (Weights::ByRow(_), Some(head)) = (weights, trained.head(model.config())) {
         return Err(LlmError::UntrainableWeight { name: trained.name_of(head.start) });
     }
-    if ComputePath::of(model).is_fused() {
-        fused_gradient(model, trained, rows, weights, randomness, workers, total)
-    } else {
-        composed_gradient(model, trained, rows, weights, randomness, workers, total)
+    if !ComputePath::of(model).is_fused() {
+        return composed_gradients(model, trained, batches, weights, randomness, workers, total);
     }
+    let mut passed = Passed::default();
+    for rows in batches {
+        passed.add(fused_gradient(model, trained, rows, weights, randomness, workers, total)?);
+    }
+    Ok(passed)
 }
 
 /// [`accumulate`] by the fused pass, in as few pieces as memory allows.

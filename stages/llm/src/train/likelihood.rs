@@ -38,8 +38,8 @@ pub(crate) fn likelihoods(
                 .collect::<Result<_, _>>()
         })?
     } else {
-        let model = model.with(trained)?;
-        workers.map(&model, batches.len(), |batch| model.target_losses(&batches[batch]))?
+        let models = workers.of_each(model, |model| model.with(trained))?;
+        workers.map(&models, batches.len(), |model, batch| model.target_losses(&batches[batch]))?
     };
     Ok(batches.iter().zip(&losses).flat_map(|(batch, losses)| batch.likelihoods(losses)).collect())
 }

@@ -7,7 +7,7 @@ const TOKENS_PER_SHARD: usize = 256;
 const SMALLEST_CUT: usize = 128;
 
 /// Tokens that the fused pass takes at once: it is near its best with far fewer, and what it keeps of each block for the
-/// way back is most of the memory a training needs.
+/// way back is most of the memory a training needs. A GPU takes as many, so that several have parts to share.
 pub(super) const TOKENS_PER_PIECE: usize = 1024;
 
 /// Cuts a batch into parts that are computed side by side: for each part, indices into `rows`.
@@ -21,7 +21,8 @@ pub(crate) fn shards(rows: &[Row<'_>], prefix: usize, together: usize) -> Vec<Ve
     or_by_themselves(rows, together, deal(rows, prefix, count, together))
 }
 
-/// Cuts a batch into the fewest parts of bounded size, which are computed one after the other.
+/// Cuts a batch into the fewest parts of bounded size, which are computed one after the other, or by several devices. The cut
+/// depends on the rows alone, as that of [`shards`].
 pub(crate) fn pieces(rows: &[Row<'_>], prefix: usize, together: usize) -> Vec<Vec<usize>> {
     let count = computed(rows, prefix).div_ceil(TOKENS_PER_PIECE);
     or_by_themselves(rows, together, deal(rows, prefix, count, together))

@@ -1,10 +1,7 @@
 use std::fmt;
 
-use super::shard::{computed, pieces, shards};
-use crate::{
-    fused::ComputePath,
-    model::{Row, common_prefix},
-};
+use super::shard::{computed, pieces};
+use crate::model::{Row, common_prefix};
 
 /// How much of a training's rows is computed once for several of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,9 +18,8 @@ pub struct Sharing {
 
 impl Sharing {
     /// Counts one batch. `self.prefix` is left to the caller, who knows all rows.
-    pub(super) fn count(&mut self, batch: &[Row<'_>], together: usize, path: &ComputePath) {
-        let cut = if path.is_fused() { pieces } else { shards };
-        for part in cut(batch, common_prefix(batch), together) {
+    pub(super) fn count(&mut self, batch: &[Row<'_>], together: usize) {
+        for part in pieces(batch, common_prefix(batch), together) {
             let rows: Vec<Row<'_>> = part.iter().map(|&row| batch[row]).collect();
             self.rows += rows.len();
             self.computed += computed(&rows, common_prefix(&rows));
@@ -57,14 +53,13 @@ mod tests {
         let ids: Vec<Vec<u32>> = (0..4).map(|row| vec![1, 2, 3, 4, 10 + row, 20, 30]).collect();
         let mask = [0, 0, 0, 0, 0, 1, 1];
         let rows: Vec<Row<'_>> = ids.iter().map(|ids| Row { ids, mask: &mask }).collect();
-        let path = ComputePath::Fused { instructions: "any", gains_by_bf16: false };
         let mut sharing = Sharing { prefix: common_prefix(&rows), ..Sharing::default() };
-        sharing.count(&rows, 1, &path);
+        sharing.count(&rows, 1);
         // The last token is only ever predicted; of six, four are the same in all.
         assert_eq!(sharing, Sharing { prefix: 4, rows: 4, computed: 4 + 4 * 2, apart: 4 * 6 });
         assert_eq!(sharing.to_string(), "prefix of 4 tokens shared by 4 rows: 50 % fewer tokens");
         let mut alone = Sharing::default();
-        alone.count(&rows[..1], 1, &path);
+        alone.count(&rows[..1], 1);
         assert!(alone.saved().abs() < 1e-12);
     }
 }

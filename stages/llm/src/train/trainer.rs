@@ -6,12 +6,13 @@ use std::{
 
 use super::{
     HistoryRow, SnapshotPolicy, TrainConfig, Trainable,
-    gradient::{NamedRow, Passed, accumulate},
+    gradient::{NamedRow, accumulate_step},
     history::twelve_digits,
     objective::Objective,
     optimizer::{AdamW, clip},
     passes::epoch_order,
     schedule::learning_rate,
+    shard::pieces,
     sharing::Sharing,
     snapshot::{Found, Progress, State},
     trainable::ValueGroup,
@@ -36,6 +37,9 @@ pub struct TrainSettings {
     /// Examples that go through the model together, if that is to be fewer than a batch has: less memory, and the same sums
     /// up to their last bits.
     pub at_once: Option<usize>,
+    /// The same model on further devices, which take their part of each optimizer step. Gradients are added in an order that
+    /// depends on the rows alone, so devices that sum alike train the same bytes as one.
+    pub copies: Vec<Model>,
 }
 
 /// What a training tells while it runs.
@@ -59,6 +63,8 @@ pub enum TrainEvent<'a> {
         path: ComputePath,
         /// What is computed once for several rows, if anything is.
         sharing: Option<Sharing>,
+        /// Parts that an optimizer step of the first epoch has on average, where several devices share them.
+        parts: Option<f64>,
     },
     /// An optimizer step is done.
     Step {
@@ -143,7 +149,9 @@ pub fn train_towards<T: Trainable>(
         groups: initial.groups(config),
         gradient: vec![0.0; initial.values().len()],
         trained: initial,
-        workers: Workers::new(settings.threads).with_checkpointing(settings.gradient_checkpointing),
+        workers: Workers::new(settings.threads)
+            .with_checkpointing(settings.gradient_checkpointing)
+            .with_copies(&settings.copies),
         order: (u64::MAX, Vec::new()),
         at_once: settings.at_once.unwrap_or(config.batch_size).max(1),
     };
@@ -161,8 +169,9 @@ pub fn train_towards<T: Trainable>(
         }
     }
     let path = ComputePath::of(model);
-    let sharing = run.sharing(&path);
-    let _ = on_event(TrainEvent::Started { path, sharing });
+    let sharing = run.sharing();
+    let parts = (!settings.copies.is_empty()).then(|| run.parts());
+    let _ = on_event(TrainEvent::Started { path, sharing, parts });
     let mut interrupted = false;
     let (mut kept, mut pause) = (Instant::now(), Duration::ZERO);
     while run.state.progress.step < run.total && !run.gave_up() {
@@ -236,11 +245,9 @@ impl<'a, T: Trainable> Training<'a, T> {
         self.gradient.fill(0.0);
         let randomness = self.randomness();
         let begun = self.objective.begin(self.model, &self.trained, &chosen, &mut self.workers)?;
-        let mut passed = Passed::default();
-        for batch in cut(&chosen, self.config, self.at_once, self.objective.together()) {
-            let (trained, weights, total) = (&self.trained, begun.weights(), &mut self.gradient);
-            passed.add(accumulate(self.model, trained, batch, weights, randomness, &mut self.workers, total)?);
-        }
+        let batches: Vec<_> = cut(&chosen, self.config, self.at_once, self.objective.together()).collect();
+        let (trained, weights, total) = (&self.trained, begun.weights(), &mut self.gradient);
+        let passed = accumulate_step(self.model, trained, &batches, weights, randomness, &mut self.workers, total)?;
         let (loss, preference) = begun.measure(&passed);
         let step = index + 1;
         let (gradient, limit) = (&mut self.gradient, self.config.max_grad_norm);
@@ -297,7 +304,7 @@ impl<'a, T: Trainable> Training<'a, T> {
 
     /// What the batches of the first epoch compute once for several rows. Dropout and noise are drawn row by row: there,
     /// nothing is shared.
-    fn sharing(&mut self, path: &ComputePath) -> Option<Sharing> {
+    fn sharing(&mut self) -> Option<Sharing> {
         if !self.randomness().lets_rows_share() {
             return None;
         }
@@ -306,9 +313,23 @@ impl<'a, T: Trainable> Training<'a, T> {
         let mut sharing = Sharing { prefix: common_prefix(&all), ..Sharing::default() };
         for within in 0..self.config.steps_per_epoch(self.objective.examples()).min(self.total) {
             let rows: Vec<Row<'_>> = self.rows_of(0, within).iter().map(|named| named.row).collect();
-            cut(&rows, self.config, self.at_once, together).for_each(|batch| sharing.count(batch, together, path));
+            cut(&rows, self.config, self.at_once, together).for_each(|batch| sharing.count(batch, together));
         }
         (sharing.computed < sharing.apart).then_some(sharing)
+    }
+
+    /// Parts that a step of the first epoch has on average.
+    fn parts(&mut self) -> f64 {
+        let (share, together) = (self.randomness().lets_rows_share(), self.objective.together());
+        let steps = self.config.steps_per_epoch(self.objective.examples()).min(self.total);
+        let mut parts = 0;
+        for within in 0..steps {
+            let rows: Vec<Row<'_>> = self.rows_of(0, within).iter().map(|named| named.row).collect();
+            for batch in cut(&rows, self.config, self.at_once, together) {
+                parts += pieces(batch, if share { common_prefix(batch) } else { 0 }, together).len();
+            }
+        }
+        parts as f64 / steps.max(1) as f64
     }
 
     /// Whether the validation loss is due after the step just done.

@@ -26,8 +26,8 @@ pub(crate) fn validate(
                 .collect::<Result<Vec<_>, _>>()
         })?
     } else {
-        let model = model.with(trained)?;
-        workers.map(&model, parts.len(), |part| model.supervised_loss(rows, parts[part].clone()))?
+        let models = workers.of_each(model, |model| model.with(trained))?;
+        workers.map(&models, parts.len(), |model, part| model.supervised_loss(rows, parts[part].clone()))?
     };
     let mut total = SupervisedLoss::default();
     for loss in losses {
