@@ -3,7 +3,7 @@
 use refit_engine::stage::{StageError, StepContext};
 use refit_llm::{
     Device,
-    device::{DeviceChoice, Selected, select as select_devices},
+    device::{DeviceChoice, Selected, select as select_devices, without_fusion},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,19 @@ pub fn find(text: &str) -> Result<Found, StageError> {
     open(text).map(|selected| Found::of(&selected))
 }
 
+/// Opens the devices of a step.
+fn open_for(step: &StepContext) -> Result<Vec<Selected>, StageError> {
+    let settings = step.settings();
+    if !settings.fusion {
+        without_fusion().map_err(|error| llm_error(&error))?;
+    }
+    let selected = open(&settings.device)?;
+    if !settings.fusion && selected.iter().any(Selected::is_gpu) {
+        step.fact("device.fusion", false);
+    }
+    Ok(selected)
+}
+
 fn open(text: &str) -> Result<Vec<Selected>, StageError> {
     let choice: DeviceChoice = text.parse().map_err(|error| llm_error(&error))?;
     select_devices(&choice).map_err(|error| llm_error(&error))
@@ -43,14 +56,14 @@ fn open(text: &str) -> Result<Vec<Selected>, StageError> {
 
 /// Chooses the devices, at least one, for what can be shared out; the choice and why are recorded with the run.
 pub fn select_all(step: &StepContext) -> Result<Vec<Device>, StageError> {
-    let selected = open(&step.settings().device)?;
+    let selected = open_for(step)?;
     tell(&selected, step);
     Ok(selected.into_iter().map(|selected| selected.device).collect())
 }
 
 /// Chooses one device; the choice and why are recorded with the run.
 pub fn select(step: &StepContext) -> Result<Device, StageError> {
-    let mut selected = open(&step.settings().device)?;
+    let mut selected = open_for(step)?;
     let device = selected.first().map(|first| first.device.clone());
     if selected.len() > 1 {
         step.warn(format!("only {} computes: several devices share trainings", selected[0].name));

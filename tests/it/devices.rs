@@ -57,3 +57,13 @@ fn several_devices_share_a_training() {
     assert_eq!(stage["facts"]["train.parts_per_step"], 2.0, "{stage}");
     assert_eq!(stage["facts"]["device"].as_str().unwrap().matches(" + ").count(), 1, "{stage}");
 }
+
+#[test]
+#[ignore = "a software driver takes minutes: kernels are compiled and tried out"]
+fn operations_can_have_a_kernel_each() {
+    let Some(sandbox) = sandbox() else { return };
+    let (_, expected) = train(&sandbox, &["--device", "cpu"]);
+    let (stage, losses) = train(&sandbox, &["--device", "wgpu", "--no-fusion"]);
+    assert_close(&losses, &expected);
+    assert_eq!(stage["facts"]["device.fusion"], false, "{stage}");
+}

@@ -129,6 +129,7 @@ impl Environment {
         Config {
             jobs: std::num::NonZero::new(Config::default().jobs()),
             device: Some(crate::config::Device::default()),
+            fusion: Some(true),
             gpus: None,
             keep_going: Some(false),
             color: Some(crate::args::Color::Auto),

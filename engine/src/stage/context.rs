@@ -15,6 +15,9 @@ use super::{Event, EventSink, Progress, StageError};
 pub struct Settings {
     /// `auto`, `cpu`, `wgpu`, `wgpu:N`, several of these with commas or `wgpu:all`, as given with `--device`.
     pub device: String,
+    /// Whether GPUs may do several operations by one kernel.
+    #[serde(default = "usually")]
+    pub fusion: bool,
     /// Threads a step may keep busy.
     pub threads: usize,
     /// The numbers of the GPUs the step may use; empty when nothing is said about it.
@@ -32,10 +35,15 @@ fn first() -> u32 {
     1
 }
 
+fn usually() -> bool {
+    true
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             device: "auto".into(),
+            fusion: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             gpus: Vec::new(),
             attempt: 1,

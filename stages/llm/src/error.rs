@@ -181,6 +181,16 @@ pub enum LlmError {
         step: u64,
         /// The first layer whose output is not finite, if one was found.
         first_bad: Option<String>,
+        /// Whether a GPU computed it, several operations by one kernel.
+        fusing: bool,
+    },
+    /// A device computes other numbers than the CPU.
+    #[error("the device computes wrongly: {reason}")]
+    Miscomputes {
+        /// What, and by how much.
+        reason: String,
+        /// Whether it did several operations by one kernel.
+        fusing: bool,
     },
     /// A weight needs a larger buffer than the device has.
     #[error("the weight `{name}` takes {} MiB in one buffer, and the device has none above {} MiB", mib(*.bytes), *.limit >> 20)]
@@ -216,6 +226,10 @@ pub enum LlmError {
     Plot(String),
 }
 
+/// Some drivers' compilers get kernels wrong that do several operations.
+const WITHOUT_FUSION: &str =
+    "run again with `--no-fusion`, which gives each operation a kernel of its own: drivers may compile others wrongly";
+
 impl LlmError {
     /// A stable code for people and programs.
     pub fn code(&self) -> &'static str {
@@ -246,6 +260,7 @@ impl LlmError {
             Self::NotFinite { .. } => "train::not_finite",
             Self::WeightTooLarge { .. } => "device::weight_too_large",
             Self::PassTooLarge { .. } => "device::pass_too_large",
+            Self::Miscomputes { .. } => "device::miscomputes",
             Self::Device { .. } => "device::failed",
             Self::Io(_) => "io::failed",
             Self::Plot(_) => "train::plot",
@@ -313,9 +328,9 @@ impl LlmError {
             Self::NoWeight { .. } => {
                 "names are those of Hugging Face's files, such as `model.layers.0.self_attn.q_proj.weight` or `model.norm.weight`".into()
             }
-            Self::NotFinite { .. } => {
-                "use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm"
-                    .into()
+            Self::NotFinite { fusing, .. } => {
+                let or_else = if *fusing { format!("; if it is the GPU, {WITHOUT_FUSION}") } else { String::new() };
+                format!("use a lower learning_rate (a tenth of it is a good try), more warm-up, or a smaller max_grad_norm{or_else}")
             }
             Self::WeightTooLarge { .. } => {
                 "embedding and head are cut up for the device, other weights are not; run again with `--device cpu`, which has no such limit, or on an adapter with larger buffers".into()
@@ -323,7 +338,8 @@ impl LlmError {
             Self::PassTooLarge { .. } => {
                 "set a smaller `max_length` of the `tokenize` stage, or run again with `--device cpu`, which has no such limit".into()
             }
-            Self::Device { .. } => "run again with `--device cpu`".into(),
+            Self::Miscomputes { fusing: true, .. } => format!("{WITHOUT_FUSION}; else run again with `--device cpu`"),
+            Self::Miscomputes { .. } | Self::Device { .. } => "run again with `--device cpu`".into(),
             Self::Io(_) | Self::Plot(_) => return None,
         })
     }

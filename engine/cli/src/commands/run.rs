@@ -62,6 +62,10 @@ pub(crate) struct RunArgs {
     /// [default: auto].
     #[arg(long)]
     device: Option<Device>,
+    /// Let GPUs compute each operation by a kernel of its own: slower, and a way out where a driver compiles the usual ones
+    /// wrongly.
+    #[arg(long)]
+    no_fusion: bool,
     /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`
     /// [default: those that are found].
     #[arg(long)]
@@ -103,6 +107,7 @@ impl RunArgs {
         let flags = Config {
             jobs: self.jobs,
             device: self.device.clone(),
+            fusion: self.no_fusion.then_some(false),
             gpus: self.gpus.clone(),
             keep_going: self.keep_going.then_some(true),
             ..Config::default()
@@ -171,7 +176,7 @@ pub(super) fn once(
         verify: args.verify,
         force,
         selection: args.selection.selection(),
-        settings: Settings { device, ..Settings::default() },
+        settings: Settings { device, fusion: config.fusion.unwrap_or(true), ..Settings::default() },
         worker: env::current_exe()?,
         variables: environment.variables.clone(),
         remote: remote::open(&config)?,

@@ -20,6 +20,9 @@ pub(crate) struct Config {
     /// Where models run: `auto`, `cpu`, `wgpu`, `wgpu:N`, or several, which share trainings: `wgpu:0,wgpu:1` or `wgpu:all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Device>,
+    /// Whether GPUs do several operations by one kernel: faster, but some drivers compile such kernels wrongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fusion: Option<bool>,
     /// The GPUs that steps may have, `0,1`, or with their memory, which lets steps share them, `0:24GB,1:8GB`; by default
     /// those that are found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +113,7 @@ impl Config {
         Self {
             jobs: self.jobs.or(lower.jobs),
             device: self.device.or(lower.device),
+            fusion: self.fusion.or(lower.fusion),
             gpus: self.gpus.or(lower.gpus),
             keep_going: self.keep_going.or(lower.keep_going),
             color: self.color.or(lower.color),

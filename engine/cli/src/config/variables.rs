@@ -20,9 +20,10 @@ enum Form {
 }
 
 /// Which variables set a key; of several for one key the first one counts.
-const VARIABLES: [(&str, &str, Form); 23] = [
+const VARIABLES: [(&str, &str, Form); 24] = [
     ("jobs", "REFIT_JOBS", Form::Number),
     ("device", "REFIT_DEVICE", Form::Text),
+    ("fusion", "REFIT_FUSION", Form::Flag),
     ("gpus", "REFIT_GPUS", Form::Text),
     ("keep_going", "REFIT_KEEP_GOING", Form::Flag),
     ("color", "REFIT_COLOR", Form::Text),

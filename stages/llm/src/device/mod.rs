@@ -1,6 +1,7 @@
 //! Where a model runs: a GPU through wgpu, or the CPU.
 
 mod choice;
+mod fusion;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod limited;
@@ -12,6 +13,8 @@ mod self_check;
 mod tests;
 
 pub use choice::DeviceChoice;
+pub(crate) use fusion::is_fusing;
+pub use fusion::without_fusion;
 pub(crate) use limits::largest_buffer;
 pub(crate) use select::is_cpu;
 pub use select::{Selected, select};

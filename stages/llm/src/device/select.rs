@@ -18,6 +18,13 @@ pub struct Selected {
     pub software: bool,
 }
 
+impl Selected {
+    /// Whether it is an adapter of wgpu.
+    pub fn is_gpu(&self) -> bool {
+        !is_cpu(&self.device)
+    }
+}
+
 /// An adapter that was opened.
 struct Opened {
     device: Device,

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use burn::tensor::Device;
 use refit_checkpoint::{HostTensor, ModelConfig};
 
+use super::is_fusing;
 use crate::{
     LlmError, Model,
     adapter::{Adapter, LoraConfig},
@@ -33,13 +34,14 @@ pub fn self_check(device: &Device, model: &ModelConfig) -> Result<(), LlmError> 
     if loss <= TOLERANCE && gradient <= TOLERANCE {
         return Ok(());
     }
-    Err(LlmError::Device {
+    Err(LlmError::Miscomputes {
         reason: format!(
-            "it computes wrongly: on a tiny `{}` model its loss is off by {:.1} % and its gradient by {:.1} % from the CPU's",
+            "on a tiny `{}` model its loss is off by {:.1} % and its gradient by {:.1} % from the CPU's",
             model.family,
             loss * 100.0,
             gradient * 100.0
         ),
+        fusing: is_fusing(),
     })
 }
 

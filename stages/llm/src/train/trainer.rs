@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     LlmError, Model,
+    device::is_fusing,
     fused::ComputePath,
     model::{Randomness, Row, Rows, check_row, common_prefix},
 };
@@ -256,7 +257,8 @@ impl<'a, T: Trainable> Training<'a, T> {
             if !value.is_finite() {
                 let first_bad =
                     self.model.first_bad(&self.trained, &chosen.iter().map(|named| named.row).collect::<Vec<_>>())?;
-                return Err(LlmError::NotFinite { quantity, value, step, first_bad });
+                let fusing = !self.model.on_cpu() && is_fusing();
+                return Err(LlmError::NotFinite { quantity, value, step, first_bad, fusing });
             }
         }
         let rate = learning_rate(self.config, index, self.total);
