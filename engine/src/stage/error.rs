@@ -29,6 +29,9 @@ pub struct StageError {
 }
 
 impl StageError {
+    /// The code of an error that says that a device's memory ran out: less work at a time may do.
+    pub const OUT_OF_DEVICE_MEMORY: &str = "device::out_of_memory";
+
     /// An error with a stable code and one sentence.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), help: None, place: None, causes: Vec::new() }

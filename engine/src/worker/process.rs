@@ -86,7 +86,8 @@ impl Worker {
                 match serde_json::from_slice(&line) {
                     Ok(Event::Done { peak_memory }) => ended = Some(Outcome::ended(Ok(()), peak_memory)),
                     Ok(Event::Failed { error, peak_memory }) => {
-                        ended = Some(Outcome::ended(Err(error), peak_memory));
+                        let out_of_memory = error.code == StageError::OUT_OF_DEVICE_MEMORY;
+                        ended = Some(Outcome { result: Err(error), peak_memory, out_of_memory });
                     }
                     Ok(event) => on_event(event),
                     Err(_) => {}

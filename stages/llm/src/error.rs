@@ -212,6 +212,12 @@ pub enum LlmError {
         /// Bytes of the device's largest buffer.
         limit: usize,
     },
+    /// A device has no room for what was to be computed.
+    #[error("the device has no memory left: {reason}")]
+    DeviceMemory {
+        /// What it said.
+        reason: String,
+    },
     /// The device failed.
     #[error("the device failed: {reason}")]
     Device {
@@ -231,6 +237,15 @@ const WITHOUT_FUSION: &str =
     "run again with `--no-fusion`, which gives each operation a kernel of its own: drivers may compile others wrongly";
 
 impl LlmError {
+    /// What a device said when it was asked for results.
+    pub(crate) fn of_device(said: &dyn std::fmt::Debug) -> Self {
+        let reason = format!("{said:?}");
+        // There is no type for it that comes through all layers.
+        let lacks_memory =
+            ["BufferTooBig", "OutOfMemory", "PageSizesExhausted"].iter().any(|name| reason.contains(name));
+        if lacks_memory { Self::DeviceMemory { reason } } else { Self::Device { reason } }
+    }
+
     /// A stable code for people and programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -261,6 +276,7 @@ impl LlmError {
             Self::WeightTooLarge { .. } => "device::weight_too_large",
             Self::PassTooLarge { .. } => "device::pass_too_large",
             Self::Miscomputes { .. } => "device::miscomputes",
+            Self::DeviceMemory { .. } => "device::out_of_memory",
             Self::Device { .. } => "device::failed",
             Self::Io(_) => "io::failed",
             Self::Plot(_) => "train::plot",
@@ -340,6 +356,10 @@ impl LlmError {
             }
             Self::Miscomputes { fusing: true, .. } => format!("{WITHOUT_FUSION}; else run again with `--device cpu`"),
             Self::Miscomputes { .. } | Self::Device { .. } => "run again with `--device cpu`".into(),
+            Self::DeviceMemory { .. } => {
+                "a smaller `batch_size` or `max_length`, `gradient_checkpointing: true` and a base in blocks (`quantization`) need less; \
+                 or run again with `--device cpu`".into()
+            }
             Self::Io(_) | Self::Plot(_) => return None,
         })
     }

@@ -1,4 +1,8 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use burn::tensor::{Device, DeviceKind};
 
@@ -116,6 +120,17 @@ impl Opened {
     }
 }
 
+/// Takes what an adapter tells outside of any call.
+fn told(name: &str, error: &wgpu::Error) {
+    if matches!(error, wgpu::Error::OutOfMemory { .. }) {
+        // What is read after this has not been computed. As when main memory runs out, the process ends with these words, by
+        // which the engine knows what happened.
+        let _ = writeln!(std::io::stderr(), "memory allocation of a buffer on {name} failed");
+        std::process::abort();
+    }
+    panic!("wgpu error: {error}");
+}
+
 /// Opens an adapter. A driver that panics is as good as none.
 fn open(kind: DeviceKind) -> Result<Opened, LlmError> {
     let opened = catch_unwind(AssertUnwindSafe(|| Device::wgpu_options().device_kind(kind).init_with_setup()));
@@ -128,5 +143,7 @@ fn open(kind: DeviceKind) -> Result<Opened, LlmError> {
     let info = setup.adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
+    let of = name.clone();
+    setup.device.on_uncaptured_error(Arc::new(move |error| told(&of, &error)));
     Ok(Opened { device, name, software, place: info.device_pci_bus_id })
 }

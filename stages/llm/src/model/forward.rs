@@ -220,11 +220,11 @@ pub(crate) fn portions(rows: &dyn Rows) -> Vec<std::ops::Range<usize>> {
 
 /// Reads token ids onto the host.
 pub(crate) fn ids(tensor: Tensor<1, Int>) -> Result<Vec<u32>, LlmError> {
-    let ids = tensor.try_into_vec_as::<i32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })?;
+    let ids = tensor.try_into_vec_as::<i32>().map_err(|error| LlmError::of_device(&error))?;
     Ok(ids.into_iter().map(|id| id as u32).collect())
 }
 
 /// Reads a tensor's values onto the host.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, LlmError> {
-    tensor.try_into_vec_as::<f32>().map_err(|error| LlmError::Device { reason: format!("{error:?}") })
+    tensor.try_into_vec_as::<f32>().map_err(|error| LlmError::of_device(&error))
 }

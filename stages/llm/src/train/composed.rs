@@ -160,10 +160,9 @@ impl<'a> Shard<'a> {
             reading = reading.register(gradient);
             read.push(range);
         }
-        let device = |error: &dyn std::fmt::Debug| LlmError::Device { reason: format!("{error:?}") };
         let mut parts = head.own;
-        for (range, data) in read.into_iter().zip(reading.try_execute().map_err(|e| device(&e))?) {
-            parts.push((range, data.as_slice::<f32>().map_err(|e| device(&e))?.to_vec()));
+        for (range, data) in read.into_iter().zip(reading.try_execute().map_err(|e| LlmError::of_device(&e))?) {
+            parts.push((range, data.as_slice::<f32>().map_err(|e| LlmError::of_device(&e))?.to_vec()));
         }
         Ok(Gradient { passed: Passed::of(&self.batch, self.rows, &head.losses), parts })
     }
