@@ -24,6 +24,7 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 ///   pins/                   what `gc` keeps whatever it is asked for
 ///   index/                  sled: can be deleted at any time
 ///   measured                what was measured lately, for readers: can be deleted at any time
+///   kernels/                which kernels are the fastest on a GPU: can be deleted at any time
 ///   tmp/step-KEY/           where steps work
 ///   quarantine/             what was found damaged
 /// ```

@@ -3,7 +3,7 @@
 use refit_engine::stage::{StageError, StepContext};
 use refit_llm::{
     Device,
-    device::{DeviceChoice, Selected, select as select_devices, without_fusion},
+    device::{DeviceChoice, KernelMemory, Selected, select as select_devices, without_fusion},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +36,65 @@ pub fn find(text: &str) -> Result<Found, StageError> {
     open(text).map(|selected| Found::of(&selected))
 }
 
-/// Opens the devices of a step.
+/// The devices of a step. What is found out about their kernels is kept when the step lets go of them, whether or not all went
+/// well.
+pub struct Devices<'a> {
+    opened: Vec<Device>,
+    kernels: Option<KernelMemory>,
+    step: &'a StepContext,
+}
+
+impl<'a> Devices<'a> {
+    /// Takes devices that were opened, and tells which they are and why.
+    fn new(selected: Vec<Selected>, step: &'a StepContext) -> Self {
+        let found = Found::of(&selected);
+        step.fact("device", found.name);
+        step.fact("device.reason", found.reason);
+        for device in selected.iter().filter(|device| device.software) {
+            step.warn(format!("{} is a software rasteriser: it computes on the CPU, slowly", device.name));
+        }
+        let folder = step.settings().kernels.as_deref();
+        let kernels = folder.and_then(|folder| KernelMemory::recall(folder, &selected, |warning| step.warn(warning)));
+        Self { opened: selected.into_iter().map(|selected| selected.device).collect(), kernels, step }
+    }
+
+    /// All of them, at least one.
+    pub fn all(&self) -> &[Device] {
+        &self.opened
+    }
+
+    /// The one that everything is computed on that is not shared out.
+    pub fn first(&self) -> &Device {
+        &self.opened[0]
+    }
+}
+
+impl Drop for Devices<'_> {
+    fn drop(&mut self) {
+        let Some(kernels) = &self.kernels else { return };
+        match kernels.keep() {
+            Ok(kept) => {
+                self.step.fact("device.kernels_remembered", kept.remembered);
+                self.step.fact("device.kernels_tried", kept.tried);
+            }
+            Err(error) => {
+                self.step
+                    .warn(format!("the next step will try kernels again, since what is known cannot be kept: {error}"));
+            }
+        }
+    }
+}
+
+/// Opens the devices of a step, at least one.
 fn open_for(step: &StepContext) -> Result<Vec<Selected>, StageError> {
     let settings = step.settings();
     if !settings.fusion {
         without_fusion().map_err(|error| llm_error(&error))?;
     }
     let selected = open(&settings.device)?;
+    if selected.is_empty() {
+        return Err(StageError::new("device::failed", "no device was chosen"));
+    }
     if !settings.fusion && selected.iter().any(Selected::is_gpu) {
         step.fact("device.fusion", false);
     }
@@ -54,30 +106,17 @@ fn open(text: &str) -> Result<Vec<Selected>, StageError> {
     select_devices(&choice).map_err(|error| llm_error(&error))
 }
 
-/// Chooses the devices, at least one, for what can be shared out; the choice and why are recorded with the run.
-pub fn select_all(step: &StepContext) -> Result<Vec<Device>, StageError> {
-    let selected = open_for(step)?;
-    tell(&selected, step);
-    Ok(selected.into_iter().map(|selected| selected.device).collect())
+/// Chooses the devices for what can be shared out; the choice and why are recorded with the run.
+pub fn select_all(step: &StepContext) -> Result<Devices<'_>, StageError> {
+    open_for(step).map(|selected| Devices::new(selected, step))
 }
 
 /// Chooses one device; the choice and why are recorded with the run.
-pub fn select(step: &StepContext) -> Result<Device, StageError> {
+pub fn select(step: &StepContext) -> Result<Devices<'_>, StageError> {
     let mut selected = open_for(step)?;
-    let device = selected.first().map(|first| first.device.clone());
     if selected.len() > 1 {
         step.warn(format!("only {} computes: several devices share trainings", selected[0].name));
         selected.truncate(1);
     }
-    tell(&selected, step);
-    device.ok_or_else(|| StageError::new("device::failed", "no device was chosen"))
-}
-
-fn tell(selected: &[Selected], step: &StepContext) {
-    let found = Found::of(selected);
-    step.fact("device", found.name);
-    step.fact("device.reason", found.reason);
-    for device in selected.iter().filter(|device| device.software) {
-        step.warn(format!("{} is a software rasteriser: it computes on the CPU, slowly", device.name));
-    }
+    Ok(Devices::new(selected, step))
 }

@@ -11,7 +11,7 @@ use refit_llm::{
 };
 
 use crate::{
-    device,
+    device::{self, Devices},
     llm_error::llm_error,
     model_error::{model_error, open_model},
 };
@@ -85,29 +85,29 @@ impl From<GgufType> for Exactness {
 }
 
 /// What a base, with its adapter, answers.
-pub(crate) struct Proof {
+pub(crate) struct Proof<'a> {
     answers: Answers,
     prompts: Vec<Vec<u32>>,
-    device: Device,
+    devices: Devices<'a>,
 }
 
-impl Proof {
+impl<'a> Proof<'a> {
     /// Lets the model answer.
     pub(crate) fn of(
         checkpoint: &Checkpoint,
         adapter: Option<&Adapter>,
-        step: &StepContext,
+        step: &'a StepContext,
     ) -> Result<Self, StageError> {
-        let device = device::select(step)?;
+        let devices = device::select(step)?;
         tell(step, 0, "answering before");
         let prompts = prompts(checkpoint)?;
-        let mut model = load(checkpoint, &device)?;
+        let mut model = load(checkpoint, devices.first())?;
         if let Some(adapter) = adapter {
             model = model.with(adapter).map_err(|error| llm_error(&error))?;
         }
         let answers = Answers::of(&model, &prompts, ANSWER).map_err(|error| llm_error(&error))?;
         tell(step, 1, "writing");
-        Ok(Self { answers, prompts, device })
+        Ok(Self { answers, prompts, devices })
     }
 
     /// Lets what was written answer the same and compares.
@@ -127,7 +127,7 @@ impl Proof {
             )
             .help("this format cannot say how this tokenizer works: try `format: huggingface`; nothing was kept"));
         }
-        let found = load(&written, &self.device)?;
+        let found = load(&written, self.devices.first())?;
         let Exactness { name, bound } = exactness;
         let agreement = self.answers.compare(&found).map_err(|error| llm_error(&error))?;
         step.fact("written.type", name);

@@ -67,3 +67,23 @@ fn operations_can_have_a_kernel_each() {
     assert_close(&losses, &expected);
     assert_eq!(stage["facts"]["device.fusion"], false, "{stage}");
 }
+
+#[test]
+#[ignore = "a software driver takes minutes: kernels are compiled and tried out"]
+fn a_second_training_on_wgpu_tries_no_kernels() {
+    let Some(sandbox) = sandbox() else { return };
+    let kernels = |stage: &Value| {
+        ["device.kernels_remembered", "device.kernels_tried"].map(|fact| stage["facts"][fact].as_u64().unwrap())
+    };
+    let (stage, expected) = train(&sandbox, &["--device", "wgpu"]);
+    let [remembered, tried] = kernels(&stage);
+    assert!(remembered == 0 && tried > 0, "{stage}");
+    let (stage, losses) = train(&sandbox, &["--device", "wgpu"]);
+    assert_eq!(kernels(&stage), [tried, 0], "{stage}");
+    assert_close(&losses, &expected);
+    sandbox.refit(["cache", "verify"]).expect_code(0);
+    sandbox.refit(["cache", "gc", "--keep-runs", "1"]).expect_code(0);
+    let files: Vec<_> =
+        fs_err::read_dir(sandbox.path(".refit/kernels")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+}

@@ -309,9 +309,17 @@ fn set_aside(log: &Path, attempt: u32) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
+/// Where the store holds what steps found out about kernels of GPUs: can be deleted at any time.
+const KERNELS_FOLDER: &str = "kernels";
+
 /// What a step is told about the machine, given what it was granted.
 pub(super) fn settings(scene: &Scene<'_>, node: &StageNode, grant: &Grant, gpus: usize, attempt: u32) -> Settings {
-    let mut settings = Settings { gpus: grant.gpus.clone(), attempt, ..scene.workshop.options.settings.clone() };
+    let mut settings = Settings {
+        gpus: grant.gpus.clone(),
+        kernels: Some(scene.workshop.store.root().join(KERNELS_FOLDER)),
+        attempt,
+        ..scene.workshop.options.settings.clone()
+    };
     if let Some(threads) = node.terms.threads {
         settings.threads = settings.threads.min(threads);
     }

@@ -23,6 +23,10 @@ pub struct Settings {
     /// The numbers of the GPUs the step may use; empty when nothing is said about it.
     #[serde(default)]
     pub gpus: Vec<usize>,
+    /// A folder of the store for what is found out about the fastest kernels of GPUs. It outlives the step, and steps that run
+    /// at once share it.
+    #[serde(default)]
+    pub kernels: Option<PathBuf>,
     /// Which try this is, from 1.
     #[serde(default = "first")]
     pub attempt: u32,
@@ -46,6 +50,7 @@ impl Default for Settings {
             fusion: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             gpus: Vec::new(),
+            kernels: None,
             attempt: 1,
             shortages: 0,
         }

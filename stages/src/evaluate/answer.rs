@@ -104,14 +104,15 @@ pub(super) fn answer(params: &EvaluateParams, records: &Path, step: &StepContext
         }
         None => None,
     };
-    let device = device::select(step)?;
-    let computed_by = ComputePath::on(&device);
+    let devices = device::select(step)?;
+    let device = devices.first();
+    let computed_by = ComputePath::on(device);
     step.fact("evaluate.computed_by", computed_by.to_string());
     let precision = params.precision.into();
     warn_of_no_gain(precision, &computed_by, step);
     let (tiles, quantization) = (computed_by.is_fused(), params.quantization.into());
     let form = WeightForm { precision, tiles, quantization, ..WeightForm::default() };
-    let mut model = Model::load_as(&checkpoint, &device, form).map_err(|error| llm_error(&error).at(path))?;
+    let mut model = Model::load_as(&checkpoint, device, form).map_err(|error| llm_error(&error).at(path))?;
     step.fact("evaluate.base", model.weights_kept().to_string());
     if let Some(adapter) = &adapter {
         model = model.with(adapter.values()).map_err(|error| llm_error(&error))?;

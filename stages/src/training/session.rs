@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{TokenPart, curve};
 use crate::{
-    device,
+    device::{self, Devices},
     llm_error::llm_error,
     model_error::{model_error, open_model},
     precision::{Quantization, warn_of_no_gain},
@@ -30,17 +30,22 @@ pub(crate) const MANNER: &[&str] = &["gradient_checkpointing"];
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 
 /// A model on each device that takes part in a training.
-pub(crate) struct Models(Vec<Model>);
+pub(crate) struct Models<'a> {
+    each: Vec<Model>,
+    /// Let go of when all is computed.
+    devices: Devices<'a>,
+}
 
-impl Models {
+impl Models<'_> {
     /// The one that everything but the gradients is computed with.
     pub(crate) fn first(&self) -> &Model {
-        &self.0[0]
+        &self.each[0]
     }
 
     /// What is made of each.
     pub(crate) fn map(self, make: impl Fn(Model) -> Result<Model, LlmError>) -> Result<Self, StageError> {
-        self.0.into_iter().map(make).collect::<Result<_, _>>().map(Self).map_err(|error| llm_error(&error))
+        let each = self.each.into_iter().map(make).collect::<Result<_, _>>().map_err(|error| llm_error(&error))?;
+        Ok(Self { each, devices: self.devices })
     }
 }
 
@@ -106,24 +111,24 @@ impl<'a> Session<'a> {
     }
 
     /// The model on each of the step's devices, in the form that training takes.
-    pub(crate) fn models(&self, precision: Precision, quantization: Quantization) -> Result<Models, StageError> {
+    pub(crate) fn models(&self, precision: Precision, quantization: Quantization) -> Result<Models<'a>, StageError> {
         let devices = device::select_all(self.step)?;
-        for device in devices.iter().filter(|device| **device != Device::flex()) {
+        for device in devices.all().iter().filter(|device| **device != Device::flex()) {
             self_check(device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
         }
-        let path = ComputePath::on(&devices[0]);
+        let path = ComputePath::on(devices.first());
         warn_of_no_gain(precision, &path, self.step);
         let quantization = quantization.into();
         let form = WeightForm { precision, tiles: path.is_fused(), quantization, ..WeightForm::default() };
         let load = |device| Model::load_as(&self.checkpoint, device, form).map_err(|error| llm_error(&error));
-        let models = Models(devices.iter().map(load).collect::<Result<_, _>>()?);
-        let kept = models.first().weights_kept();
+        let each: Vec<Model> = devices.all().iter().map(load).collect::<Result<_, _>>()?;
+        let kept = each[0].weights_kept();
         self.step.fact("train.base", kept.to_string());
-        if devices.len() > 1 {
-            self.step.fact("train.devices", devices.len());
+        if each.len() > 1 {
+            self.step.fact("train.devices", each.len());
         }
         self.tell_of_blocks(kept, &path);
-        Ok(models)
+        Ok(Models { each, devices })
     }
 
     /// Examples that go through the model together, where memory ran out with as many as a batch has.
@@ -174,7 +179,7 @@ impl<'a> Session<'a> {
     /// Trains an adapter and writes the outputs `adapter`, `last` and `history`. `params` are those of the step.
     pub(crate) fn train(
         &self,
-        models: &Models,
+        models: &Models<'_>,
         mut initial: Adapter,
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
@@ -224,7 +229,7 @@ impl<'a> Session<'a> {
     /// Trains whatever can be and writes the output `history`. `params` are those of the step.
     pub(crate) fn fit<T: Trainable>(
         &self,
-        models: &Models,
+        models: &Models<'_>,
         initial: T,
         objective: Objective<'_>,
         validation: Option<Objective<'_>>,
@@ -243,10 +248,10 @@ impl<'a> Session<'a> {
             }),
             gradient_checkpointing: self.gradient_checkpointing,
             at_once: self.at_once(objective, config, dropout)?,
-            copies: models.0[1..].to_vec(),
+            copies: models.each[1..].to_vec(),
         };
         let mut on_event = |event: TrainEvent<'_>| {
-            report(step, config, dropout, models.0.len(), event);
+            report(step, config, dropout, models.each.len(), event);
             ControlFlow::Continue(())
         };
         let trained = train_towards(models.first(), initial, objective, validation, config, &settings, &mut on_event)

@@ -2,10 +2,12 @@
 
 mod choice;
 mod fusion;
+mod kernels;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod limited;
 mod limits;
+mod runtime;
 mod select;
 mod self_check;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod tests;
 pub use choice::DeviceChoice;
 pub(crate) use fusion::is_fusing;
 pub use fusion::without_fusion;
+pub use kernels::{KernelMemory, KernelsKept};
 pub(crate) use limits::largest_buffer;
 pub(crate) use select::is_cpu;
 pub use select::{Selected, select};

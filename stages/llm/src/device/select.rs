@@ -4,9 +4,16 @@ use std::{
     sync::Arc,
 };
 
-use burn::tensor::{Device, DeviceKind};
+use burn::tensor::Device;
+use burn_cubecl::{
+    CubeDevice,
+    cubecl::{
+        device::{WgpuDevice, WgpuDeviceKind},
+        wgpu::{AutoGraphicsApi, RuntimeOptions, WgpuInitError, WgpuSetup, try_init_setup},
+    },
+};
 
-use super::{DeviceChoice, limits::remember};
+use super::{DeviceChoice, kernels::Table, limits::remember, runtime::keep_to_memory};
 use crate::LlmError;
 
 /// A device, and how it came to be chosen.
@@ -20,6 +27,8 @@ pub struct Selected {
     pub reason: String,
     /// Whether a GPU's interface is computed on the CPU.
     pub software: bool,
+    /// What the runtime remembers about its kernels, of a GPU.
+    pub(super) kernels: Option<Table>,
 }
 
 impl Selected {
@@ -34,6 +43,7 @@ struct Opened {
     device: Device,
     name: String,
     software: bool,
+    kernels: Table,
     /// Where it sits in the machine, if its driver says.
     place: String,
 }
@@ -57,8 +67,9 @@ pub fn select(choice: &DeviceChoice) -> Result<Vec<Selected>, LlmError> {
     match choice {
         DeviceChoice::Cpu => Ok(vec![cpu(&reason)]),
         DeviceChoice::Auto => {
-            let hardware =
-                [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0)].into_iter().find_map(|kind| open(kind).ok());
+            let hardware = [WgpuDeviceKind::DiscreteGpu(0), WgpuDeviceKind::IntegratedGpu(0)]
+                .into_iter()
+                .find_map(|kind| open(kind).ok());
             Ok(vec![match hardware {
                 Some(found) => found.chosen("the first hardware GPU, discrete before integrated"),
                 None => cpu("no hardware GPU was found"),
@@ -88,7 +99,7 @@ fn adapters_of(wanted: &[Option<usize>]) -> Result<Vec<Opened>, LlmError> {
     let mut found: Vec<Opened> = Vec::with_capacity(wanted.len());
     for adapter in wanted {
         let opened = match adapter {
-            None => open(DeviceKind::DefaultDevice)?,
+            None => open(WgpuDeviceKind::DefaultDevice)?,
             Some(number) => by_number
                 .get_mut(*number)
                 .and_then(Option::take)
@@ -105,18 +116,24 @@ fn adapters_of(wanted: &[Option<usize>]) -> Result<Vec<Opened>, LlmError> {
 
 /// Opens one adapter after the other, in the order of their numbers: an adapter shows itself only by being opened.
 fn numbered() -> impl Iterator<Item = Opened> {
-    let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
+    let kinds = [WgpuDeviceKind::DiscreteGpu, WgpuDeviceKind::IntegratedGpu, WgpuDeviceKind::VirtualGpu];
     let numbered = kinds.into_iter().flat_map(|kind| (0..MOST_OF_A_KIND).map(kind));
-    numbered.chain([DeviceKind::Cpu]).filter_map(|kind| open(kind).ok())
+    numbered.chain([WgpuDeviceKind::Cpu]).filter_map(|kind| open(kind).ok())
 }
 
 fn cpu(reason: &str) -> Selected {
-    Selected { device: Device::flex(), name: "CPU".into(), reason: reason.into(), software: false }
+    Selected { device: Device::flex(), name: "CPU".into(), reason: reason.into(), software: false, kernels: None }
 }
 
 impl Opened {
     fn chosen(self, reason: &str) -> Selected {
-        Selected { device: self.device, name: self.name, reason: reason.into(), software: self.software }
+        Selected {
+            device: self.device,
+            name: self.name,
+            reason: reason.into(),
+            software: self.software,
+            kernels: Some(self.kernels),
+        }
     }
 }
 
@@ -132,18 +149,26 @@ fn told(name: &str, error: &wgpu::Error) {
 }
 
 /// Opens an adapter. A driver that panics is as good as none.
-fn open(kind: DeviceKind) -> Result<Opened, LlmError> {
-    let opened = catch_unwind(AssertUnwindSafe(|| Device::wgpu_options().device_kind(kind).init_with_setup()));
-    let (device, setup) = match opened {
+fn open(kind: WgpuDeviceKind) -> Result<Opened, LlmError> {
+    keep_to_memory();
+    let device = WgpuDevice::new(kind);
+    let (setup, kernels) = match catch_unwind(AssertUnwindSafe(|| set_up(&device))) {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return Err(LlmError::Device { reason: error.to_string() }),
         Err(_) => return Err(LlmError::Device { reason: "its driver failed while it was opened".into() }),
     };
+    let device = Device::from(device);
     remember(&device, &setup.device.limits());
     let info = setup.adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
     let of = name.clone();
     setup.device.on_uncaptured_error(Arc::new(move |error| told(&of, &error)));
-    Ok(Opened { device, name, software, place: info.device_pci_bus_id })
+    Ok(Opened { device, name, software, kernels, place: info.device_pci_bus_id })
+}
+
+fn set_up(device: &WgpuDevice) -> Result<(WgpuSetup, Table), WgpuInitError> {
+    let setup = try_init_setup::<AutoGraphicsApi>(device, RuntimeOptions::try_default()?)?;
+    let kernels = Table::new(&CubeDevice::Wgpu(device.clone()), &setup.adapter.get_info());
+    Ok((setup, kernels))
 }

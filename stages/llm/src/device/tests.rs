@@ -63,7 +63,7 @@ fn adapter_of_wgpu() -> Option<Selected> {
     Some(adapters_of_wgpu("wgpu")?.swap_remove(0))
 }
 
-fn adapters_of_wgpu(choice: &str) -> Option<Vec<Selected>> {
+pub(super) fn adapters_of_wgpu(choice: &str) -> Option<Vec<Selected>> {
     match select(&choice.parse().unwrap()) {
         Ok(selected) => Some(selected),
         Err(error) => {
