@@ -50,6 +50,12 @@ impl<'a> Devices<'a> {
         let found = Found::of(&selected);
         step.fact("device", found.name);
         step.fact("device.reason", found.reason);
+        let mut shaders: Vec<String> =
+            selected.iter().filter_map(|device| device.shaders).map(|of| of.to_string()).collect();
+        shaders.dedup();
+        if !shaders.is_empty() {
+            step.fact("device.shaders", shaders.join(" + "));
+        }
         for device in selected.iter().filter(|device| device.software) {
             step.warn(format!("{} is a software rasteriser: it computes on the CPU, slowly", device.name));
         }

@@ -12,12 +12,14 @@ use burn::tensor::{
         wgpu::{DeviceDescriptor, Features, Limits},
     },
 };
+use burn_cubecl::cubecl::wgpu::{RuntimeOptions, try_init_device};
 
-use super::limits::remember;
+use super::{limits::remember, runtime::keep_to_memory, shaders::in_wgsl};
 
 /// The adapter of `--device wgpu` once more, opened as one that takes buffers of so many bytes and `bindings` storage buffers
 /// in a kernel; its driver holds every kernel to that. Nothing if there is no adapter.
 pub(super) fn limited(largest: u64, bindings: u32) -> Option<Device> {
+    keep_to_memory();
     let (_, setup) = Device::wgpu_options().init_with_setup().ok()?;
     let limits = Limits {
         max_buffer_size: largest,
@@ -37,7 +39,9 @@ pub(super) fn limited(largest: u64, bindings: u32) -> Option<Device> {
         }
     };
     assert_eq!(device.limits().max_storage_buffers_per_shader_stage, bindings);
-    let device = Device::wgpu_options().setup(WgpuSetup { device, queue, ..setup }).init().unwrap();
+    let setup = WgpuSetup { device, queue, ..setup };
+    let device = try_init_device(setup.clone(), RuntimeOptions::try_default().unwrap()).unwrap();
+    let device = Device::from(in_wgsl(&device, &setup).unwrap());
     remember(&device, &limits);
     Some(device)
 }

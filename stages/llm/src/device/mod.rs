@@ -10,6 +10,7 @@ mod limits;
 mod runtime;
 mod select;
 mod self_check;
+mod shaders;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::print_stderr, reason = "a skipped test says so")]
 mod tests;
@@ -24,3 +25,4 @@ pub use select::{Selected, select};
 pub use self_check::self_check;
 #[cfg(test)]
 pub(crate) use self_check::{tiny_adapter, tiny_model};
+pub use shaders::Shaders;

@@ -13,7 +13,7 @@ use burn_cubecl::{
     },
 };
 
-use super::{DeviceChoice, kernels::Table, limits::remember, runtime::keep_to_memory};
+use super::{DeviceChoice, Shaders, kernels::Table, limits::remember, runtime::keep_to_memory, shaders::in_wgsl};
 use crate::LlmError;
 
 /// A device, and how it came to be chosen.
@@ -27,6 +27,8 @@ pub struct Selected {
     pub reason: String,
     /// Whether a GPU's interface is computed on the CPU.
     pub software: bool,
+    /// The language of its kernels, of a GPU.
+    pub shaders: Option<Shaders>,
     /// What the runtime remembers about its kernels, of a GPU.
     pub(super) kernels: Option<Table>,
 }
@@ -43,6 +45,7 @@ struct Opened {
     device: Device,
     name: String,
     software: bool,
+    shaders: Shaders,
     kernels: Table,
     /// Where it sits in the machine, if its driver says.
     place: String,
@@ -122,7 +125,14 @@ fn numbered() -> impl Iterator<Item = Opened> {
 }
 
 fn cpu(reason: &str) -> Selected {
-    Selected { device: Device::flex(), name: "CPU".into(), reason: reason.into(), software: false, kernels: None }
+    Selected {
+        device: Device::flex(),
+        name: "CPU".into(),
+        reason: reason.into(),
+        software: false,
+        shaders: None,
+        kernels: None,
+    }
 }
 
 impl Opened {
@@ -132,6 +142,7 @@ impl Opened {
             name: self.name,
             reason: reason.into(),
             software: self.software,
+            shaders: Some(self.shaders),
             kernels: Some(self.kernels),
         }
     }
@@ -151,24 +162,34 @@ fn told(name: &str, error: &wgpu::Error) {
 /// Opens an adapter. A driver that panics is as good as none.
 fn open(kind: WgpuDeviceKind) -> Result<Opened, LlmError> {
     keep_to_memory();
-    let device = WgpuDevice::new(kind);
-    let (setup, kernels) = match catch_unwind(AssertUnwindSafe(|| set_up(&device))) {
+    let (device, setup) = match catch_unwind(AssertUnwindSafe(|| set_up(kind))) {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return Err(LlmError::Device { reason: error.to_string() }),
         Err(_) => return Err(LlmError::Device { reason: "its driver failed while it was opened".into() }),
     };
-    let device = Device::from(device);
-    remember(&device, &setup.device.limits());
     let info = setup.adapter.get_info();
-    let software = info.device_type == wgpu::DeviceType::Cpu;
     let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
     let of = name.clone();
     setup.device.on_uncaptured_error(Arc::new(move |error| told(&of, &error)));
-    Ok(Opened { device, name, software, kernels, place: info.device_pci_bus_id })
+    let opened = Opened {
+        name,
+        software: is_software(&setup),
+        shaders: Shaders::of(&device),
+        kernels: Table::new(&CubeDevice::Wgpu(device.clone()), &info),
+        place: info.device_pci_bus_id,
+        device: Device::from(device),
+    };
+    remember(&opened.device, &setup.device.limits());
+    Ok(opened)
 }
 
-fn set_up(device: &WgpuDevice) -> Result<(WgpuSetup, Table), WgpuInitError> {
-    let setup = try_init_setup::<AutoGraphicsApi>(device, RuntimeOptions::try_default()?)?;
-    let kernels = Table::new(&CubeDevice::Wgpu(device.clone()), &setup.adapter.get_info());
-    Ok((setup, kernels))
+fn set_up(kind: WgpuDeviceKind) -> Result<(WgpuDevice, WgpuSetup), WgpuInitError> {
+    let device = WgpuDevice::new(kind);
+    let setup = try_init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::try_default()?)?;
+    let device = if is_software(&setup) { in_wgsl(&device, &setup)? } else { device };
+    Ok((device, setup))
+}
+
+fn is_software(setup: &WgpuSetup) -> bool {
+    setup.adapter.get_info().device_type == wgpu::DeviceType::Cpu
 }

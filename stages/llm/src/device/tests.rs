@@ -1,10 +1,17 @@
 use std::{collections::HashMap, ops::ControlFlow};
 
 use burn::tensor::{Device, Tensor, TensorData};
+#[cfg(feature = "spirv")]
+use burn_cubecl::cubecl::{
+    device::WgpuDevice,
+    wgpu::{AutoGraphicsApi, RuntimeOptions, try_init_setup},
+};
 use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, StoredTensor};
 
+#[cfg(feature = "spirv")]
+use super::runtime::keep_to_memory;
 use super::{
-    Selected, is_cpu,
+    Selected, Shaders, is_cpu,
     limited::limited,
     select, self_check,
     self_check::{tiny_adapter, tiny_model},
@@ -99,6 +106,31 @@ fn two_devices_train_as_one_does() {
     let values = alone.last.values.iter().zip(&shared.last.values);
     assert!(values.clone().all(|(alone, shared)| same(f64::from(*alone), f64::from(*shared))));
     assert!(values.count() > 100);
+}
+
+#[test]
+fn wgpu_gets_wgsl_where_it_is_software() {
+    let Some(selected) = adapter_of_wgpu() else { return };
+    if selected.software || cfg!(not(feature = "spirv")) {
+        assert_eq!(selected.shaders, Some(Shaders::Wgsl), "{}", selected.name);
+    }
+    let sum = Tensor::<1>::ones([1000], &selected.device).sum();
+    assert_eq!(values(sum).unwrap(), [1000.0]);
+}
+
+#[cfg(feature = "spirv")]
+#[test]
+#[ignore = "software drivers crash with many a kernel in SPIR-V"]
+fn wgpu_computes_with_spirv() {
+    keep_to_memory();
+    let device = WgpuDevice::default();
+    if try_init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::try_default().unwrap()).is_err() {
+        eprintln!("skipped: no adapter for wgpu on this machine");
+        return;
+    }
+    assert_eq!(Shaders::of(&device), Shaders::SpirV);
+    let tensor = Tensor::<1>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0], [3]), &Device::from(device));
+    assert_eq!(values(tensor.clone() * tensor + 1.0).unwrap(), [2.0, 5.0, 10.0]);
 }
 
 #[test]
