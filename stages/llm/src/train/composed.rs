@@ -34,20 +34,8 @@ pub(super) fn composed_gradients(
     total: &mut [f32],
 ) -> Result<Passed, LlmError> {
     let (share, together) = (randomness.lets_rows_share(), weights.together());
-    let prefix = |rows: &[Row<'_>]| if share { common_prefix(rows) } else { 0 };
     let models = workers.of_each(model, |model| Ok(model.clone()))?;
-    let fits = |rows: &[Row<'_>]| models.iter().all(|model| model.takes(rows, share));
-    let mut parts: Vec<Vec<NamedRow<'_>>> = Vec::new();
-    for batch in batches {
-        let plain: Vec<Row<'_>> = batch.iter().map(|named| named.row).collect();
-        let cut = if model.on_cpu() { shards } else { pieces };
-        for part in cut(&plain, prefix(&plain), together) {
-            let rows: Vec<Row<'_>> = part.iter().map(|&index| plain[index]).collect();
-            for fitting in fitting(&rows, prefix(&rows), together, fits) {
-                parts.push(fitting.iter().map(|&index| batch[part[index]]).collect());
-            }
-        }
-    }
+    let parts: Vec<_> = batches.iter().flat_map(|batch| cut(&models, batch, share, together)).collect();
     // What a product saw stays until the way back: a matrix that was unpacked for it must not.
     let again = workers.checkpointing() || model.unpacks_for_each_use();
     let mut passed = Passed::default();
@@ -60,6 +48,24 @@ pub(super) fn composed_gradients(
         }
     })?;
     Ok(passed)
+}
+
+/// Cuts a batch into the parts that go through a model at once: on a CPU what its cores share, on GPUs as much as the buffers of
+/// all hold. Rows share their beginning if `share`, and every `together` of them stay in one part.
+fn cut<'a>(models: &[Model], batch: &[NamedRow<'a>], share: bool, together: usize) -> Vec<Vec<NamedRow<'a>>> {
+    let plain: Vec<Row<'_>> = batch.iter().map(|named| named.row).collect();
+    let prefix = |rows: &[Row<'_>]| if share { common_prefix(rows) } else { 0 };
+    let named = |part: Vec<usize>| part.into_iter().map(|index| batch[index]).collect();
+    if models[0].on_cpu() {
+        return shards(&plain, prefix(&plain), together).into_iter().map(named).collect();
+    }
+    let fits = |rows: &[Row<'_>]| models.iter().all(|model| model.takes(rows, share));
+    let parts = pieces(&plain, prefix(&plain), together).into_iter().flat_map(|part| {
+        let rows: Vec<Row<'_>> = part.iter().map(|&index| plain[index]).collect();
+        let parts = fitting(&rows, prefix(&rows), together, fits).into_iter();
+        parts.map(|fitting| fitting.into_iter().map(|index| part[index]).collect()).collect::<Vec<_>>()
+    });
+    parts.map(named).collect()
 }
 
 /// [`composed_gradients`] of one batch.
