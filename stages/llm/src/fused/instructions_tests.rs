@@ -17,7 +17,7 @@ use crate::{
     generate::{GenerationOptions, Prompt, Sampling},
     model::{Quantization, WeightForm},
     reference::{self, FamilyReference, in_blocks, learnable_rows, step_losses},
-    train::{Schedule, TrainConfig, TrainSettings, Trainable, Trained, accumulate, composed_gradient, train},
+    train::{TrainSettings, Trainable, Trained, accumulate, composed_gradient, train},
     weights::{Selection, TrainedWeights},
 };
 
@@ -105,13 +105,7 @@ fn weights_in_bf16_and_in_blocks_give_the_same_with_all_instructions() {
 
 /// Steps as those of [`step_losses`].
 fn trained<T: Trainable + Clone>(model: &Model, start: T) -> Trained<T> {
-    let config = TrainConfig {
-        max_steps: Some(8),
-        learning_rate: 0.01,
-        schedule: Schedule::Constant,
-        shuffle: false,
-        ..TrainConfig::default()
-    };
+    let config = reference::eight_steps();
     let settings = TrainSettings { threads: 2, ..TrainSettings::default() };
     let rows = reference::llama().rows();
     train(model, start, &rows, None, &config, &settings, &mut |_| ControlFlow::Continue(())).unwrap()

@@ -15,6 +15,7 @@ use crate::{
     Device, Model,
     adapter::{Adapter, LoraConfig},
     model::{OwnedRows, WeightForm},
+    train::{Schedule, TrainConfig},
 };
 
 pub(crate) use families::{FamilyReference, families, family_weight, numbers};
@@ -36,6 +37,17 @@ pub(crate) fn llama() -> Reference {
 pub(crate) fn qwen2() -> Reference {
     let own = json!({"model_type": "qwen2", "tie_word_embeddings": true});
     Reference::new(include_bytes!("../../tests/reference/tiny-qwen2.safetensors"), own)
+}
+
+/// How the losses of eight steps were made: at a constant rate, the rows in their order.
+pub(crate) fn eight_steps() -> TrainConfig {
+    TrainConfig {
+        max_steps: Some(8),
+        learning_rate: 0.01,
+        schedule: Schedule::Constant,
+        shuffle: false,
+        ..TrainConfig::default()
+    }
 }
 
 impl Reference {

@@ -132,13 +132,7 @@ fn full_tuning_follows_transformers_step_by_step() {
     let reference = reference::llama();
     let (model, rows) = (reference.model(), reference.rows());
     let weights = TrainedWeights::of(&model, &Selection::All).unwrap();
-    let config = TrainConfig {
-        max_steps: Some(8),
-        learning_rate: 0.01,
-        schedule: Schedule::Constant,
-        shuffle: false,
-        ..TrainConfig::default()
-    };
+    let config = reference::eight_steps();
     let trained =
         train(&model, weights, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();
     for (row, expected) in trained.history.iter().zip(step_losses("full")) {
@@ -182,14 +176,7 @@ fn training_follows_peft_step_by_step() {
         ("lora_plus", with(|_| {}), 4.0),
         ("dora", dora(&reference), 1.0),
     ] {
-        let config = TrainConfig {
-            max_steps: Some(8),
-            learning_rate: 0.01,
-            schedule: Schedule::Constant,
-            shuffle: false,
-            lora_plus_ratio,
-            ..TrainConfig::default()
-        };
+        let config = TrainConfig { lora_plus_ratio, ..reference::eight_steps() };
         let (model, rows) = (reference.model(), reference.rows());
         let trained =
             train(&model, adapter, &rows, None, &config, &settings(1), &mut |_| ControlFlow::Continue(())).unwrap();

@@ -9,7 +9,7 @@ use crate::{
     Model,
     model::{Row, Rows},
     reference,
-    train::{GradientBy, Schedule, TrainConfig, TrainSettings, accumulate, composed_gradient, train},
+    train::{GradientBy, TrainSettings, accumulate, composed_gradient, train},
 };
 
 fn cases() -> Vec<(String, Value)> {
@@ -66,13 +66,7 @@ fn logits_losses_and_gradients_are_those_of_the_library() {
 #[test]
 fn training_follows_the_library_step_by_step() {
     let rows = reference::llama().rows();
-    let config = TrainConfig {
-        max_steps: Some(8),
-        learning_rate: 0.01,
-        schedule: Schedule::Constant,
-        shuffle: false,
-        ..TrainConfig::default()
-    };
+    let config = reference::eight_steps();
     let settings = TrainSettings { threads: 1, ..TrainSettings::default() };
     for (name, case) in cases() {
         let (model, bottleneck) = of_case(&name, &case);
