@@ -18,6 +18,7 @@ mod lanes;
 pub mod norm;
 mod outer;
 mod packed;
+mod places;
 pub mod pointwise;
 mod product;
 pub mod rotary;

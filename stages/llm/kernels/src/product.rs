@@ -360,7 +360,7 @@ pub fn token_products(isa: Isa, a: &[f32], b: &[f32], stride: usize, out: &mut [
     }
     let per_task = m.div_ceil(rayon::current_num_threads() * TASKS_PER_THREAD).next_multiple_of(4);
     out.par_chunks_mut(per_task * n).zip(a.par_chunks(per_task * stride)).for_each(|(out, a)| {
-        isa.run(Dots { a, b, stride, out });
+        isa.run(Dots { a, b, stride, out, row: n });
     });
 }
 

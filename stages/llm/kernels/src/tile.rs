@@ -150,8 +150,9 @@ pub(crate) struct Dots<'a> {
     pub(crate) b: &'a [f32],
     /// Length of all rows, a multiple of 16.
     pub(crate) stride: usize,
-    /// Rows of `a`, one row of as many numbers as `b` has rows for each.
+    /// For each row of `a` one of `row` numbers, of which the first are those of `b`'s rows.
     pub(crate) out: &'a mut [f32],
+    pub(crate) row: usize,
 }
 
 impl Kernel for Dots<'_> {
@@ -167,10 +168,10 @@ impl Kernel for Dots<'_> {
             while j < n {
                 let columns = if n - j >= 4 { 4 } else { 1 };
                 match (rows, columns) {
-                    (4, 4) => self.block::<S, 4, 4>(s, i, j, n),
-                    (4, _) => self.block::<S, 4, 1>(s, i, j, n),
-                    (_, 4) => self.block::<S, 1, 4>(s, i, j, n),
-                    _ => self.block::<S, 1, 1>(s, i, j, n),
+                    (4, 4) => self.block::<S, 4, 4>(s, i, j),
+                    (4, _) => self.block::<S, 4, 1>(s, i, j),
+                    (_, 4) => self.block::<S, 1, 4>(s, i, j),
+                    _ => self.block::<S, 1, 1>(s, i, j),
                 }
                 j += columns;
             }
@@ -181,7 +182,7 @@ impl Kernel for Dots<'_> {
 
 impl Dots<'_> {
     #[inline(always)]
-    fn block<S: Simd, const M: usize, const N: usize>(&mut self, s: S, i: usize, j: usize, n: usize) {
+    fn block<S: Simd, const M: usize, const N: usize>(&mut self, s: S, i: usize, j: usize) {
         let a: [&[f32]; M] = std::array::from_fn(|r| &self.a[(i + r) * self.stride..(i + r + 1) * self.stride]);
         let b: [&[f32]; N] = std::array::from_fn(|r| &self.b[(j + r) * self.stride..(j + r + 1) * self.stride]);
         let mut sums = [[s.splat(0.0); N]; M];
@@ -194,9 +195,17 @@ impl Dots<'_> {
                 }
             }
         }
+        if M * N == 16 {
+            let found = s.sums(std::array::from_fn(|at| sums[at / N][at % N]));
+            for (r, found) in found.chunks_exact(N).enumerate() {
+                let to = &mut self.out[(i + r) * self.row + j..][..N];
+                to.iter_mut().zip(found).for_each(|(to, sum)| *to += sum);
+            }
+            return;
+        }
         for (r, row) in sums.iter().enumerate() {
             for (k, sum) in row.iter().enumerate() {
-                self.out[(i + r) * n + j + k] += s.sum(*sum);
+                self.out[(i + r) * self.row + j + k] += s.sum(*sum);
             }
         }
     }

@@ -6,8 +6,9 @@
 use std::arch::x86_64::{
     __m256, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadl_epi64, _mm256_add_epi32, _mm256_add_ps,
     _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_ps,
+    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_sub_ps,
 };
 
 use super::Simd;
@@ -80,6 +81,29 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+    #[inline(always)]
+    fn sums(self, vectors: [__m256; 16]) -> [f32; 16] {
+        // Each step adds the halves of what is left of two vectors and puts the results into one.
+        unsafe {
+            let halves: [__m256; 8] = std::array::from_fn(|at| {
+                let (a, b) = (vectors[2 * at], vectors[2 * at + 1]);
+                _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+            });
+            let pairs: [__m256; 4] = std::array::from_fn(|at| {
+                let (a, b) = (halves[2 * at], halves[2 * at + 1]);
+                _mm256_add_ps(_mm256_shuffle_ps::<0b01_00_01_00>(a, b), _mm256_shuffle_ps::<0b11_10_11_10>(a, b))
+            });
+            let mut found = [0.0; 16];
+            for (pairs, to) in pairs.chunks_exact(2).zip(found.chunks_exact_mut(8)) {
+                let (a, b) = (pairs[0], pairs[1]);
+                let sums =
+                    _mm256_add_ps(_mm256_shuffle_ps::<0b10_00_10_00>(a, b), _mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+                _mm256_storeu_ps(to.as_mut_ptr(), sums);
+            }
+            // The sum of vector 8m + 2k + l now lies at 8m + 4l + k.
+            std::array::from_fn(|at| found[at / 8 * 8 + at % 2 * 4 + at % 8 / 2])
+        }
     }
     #[inline(always)]
     fn power_of_two(self, n: __m256) -> __m256 {

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_cvtepu8_epi32,
     _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
     _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::Simd;
@@ -84,6 +84,31 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn power_of_two(self, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
+    }
+    #[inline(always)]
+    fn sums(self, vectors: [__m512; 16]) -> [f32; 16] {
+        // Each step adds the halves of what is left of two vectors and puts the results into one.
+        unsafe {
+            let halves: [__m512; 8] = std::array::from_fn(|at| {
+                let (a, b) = (vectors[2 * at], vectors[2 * at + 1]);
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+            });
+            let quarters: [__m512; 4] = std::array::from_fn(|at| {
+                let (a, b) = (halves[2 * at], halves[2 * at + 1]);
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
+            });
+            let pairs: [__m512; 2] = std::array::from_fn(|at| {
+                let (a, b) = (quarters[2 * at], quarters[2 * at + 1]);
+                _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b))
+            });
+            let (a, b) = (pairs[0], pairs[1]);
+            let sums =
+                _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(a, b), _mm512_shuffle_ps::<0b11_01_11_01>(a, b));
+            // The sum of vector 4k + l now lies at 4l + k.
+            let mut found = [0.0; 16];
+            _mm512_storeu_ps(found.as_mut_ptr(), sums);
+            std::array::from_fn(|at| found[at % 4 * 4 + at / 4])
+        }
     }
 }
 

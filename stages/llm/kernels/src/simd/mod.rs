@@ -98,4 +98,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
         }
         numbers[0]
     }
+
+    /// The sum of each of 16 vectors, in the order of [`Simd::sum`].
+    #[inline(always)]
+    fn sums(self, vectors: [Self::Vector; 16]) -> [f32; 16] {
+        vectors.map(|vector| self.sum(vector))
+    }
 }
