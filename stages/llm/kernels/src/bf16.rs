@@ -1,13 +1,13 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::{Isa, Precision, Right, lanes::PAD, packed::PairWalk, weight::takes_pairs};
+use crate::{Isa, Precision, Right, lanes::PAD, packed::PairWalk, places::Places, weight::takes_pairs};
 
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
 
-/// Rows of pairs that one task packs.
-const ROWS_PER_TASK: usize = 64;
+/// Pairs of features that one task packs, at least.
+const PAIRS_PER_TASK: usize = 32;
 
 /// Activations rounded to bf16 for products with weights in bf16: panels of 48 tokens, and in a panel pairs of features,
 /// `[tokens / 48][features / 2][48][2]`. Where no instruction takes pairs they are f32 that were rounded.
@@ -38,16 +38,16 @@ impl Bf16Panels {
         self.features = rows.len() / stride;
         self.stride = stride;
         if takes_pairs(precision, isa) {
-            let deep = self.features.div_ceil(2);
-            self.pairs.resize(stride.div_ceil(PANEL) * deep * PANEL, 0);
-            self.pairs.par_chunks_mut(PANEL * ROWS_PER_TASK).enumerate().for_each(|(task, chunk)| {
-                for (offset, to) in chunk.chunks_exact_mut(PANEL).enumerate() {
-                    let row = task * ROWS_PER_TASK + offset;
-                    let (panel, pair) = (row / deep, row % deep);
-                    let tokens = panel * PANEL..((panel + 1) * PANEL).min(stride);
-                    let row = |feature: usize| &rows[feature * stride..][tokens.clone()];
-                    let odd = (2 * pair + 1 < self.features).then(|| row(2 * pair + 1));
-                    pack_pairs(isa, row(2 * pair), odd, to);
+            let deep = self.features.div_ceil(2) * PANEL;
+            self.pairs.resize(stride.div_ceil(PANEL) * deep, 0);
+            let places = Places::new(&mut self.pairs, deep);
+            // Each row is read from end to end: the next one lies too far off to be seen coming.
+            rows.par_chunks(2 * stride).with_min_len(PAIRS_PER_TASK).enumerate().for_each(|(pair, rows)| {
+                let (even, odd) = rows.split_at(stride);
+                for (panel, even) in even.chunks(PANEL).enumerate() {
+                    let odd = (!odd.is_empty()).then(|| &odd[panel * PANEL..][..even.len()]);
+                    // SAFETY: these are the places of two features, which no other task has.
+                    pack_pairs(isa, even, odd, unsafe { places.part(panel, pair * PANEL..(pair + 1) * PANEL) });
                 }
             });
         } else {
@@ -81,12 +81,8 @@ pub(crate) fn pack_pairs(isa: Isa, even: &[f32], odd: Option<&[f32]>, to: &mut [
     rest.fill(0);
     #[cfg(target_arch = "x86_64")]
     if isa.has_bf16() {
-        for (at, to) in filled.chunks_exact_mut(PAD).enumerate() {
-            let even = &even[at * PAD..(at + 1) * PAD];
-            let odd = odd.map_or(&[0.0; PAD][..], |odd| &odd[at * PAD..(at + 1) * PAD]);
-            // SAFETY: the processor has AVX512-BF16, and all three slices are 16 long.
-            unsafe { x86::pack(even.as_ptr(), odd.as_ptr(), to.as_mut_ptr()) };
-        }
+        // SAFETY: the processor has AVX512-BF16.
+        unsafe { x86::pack(even, odd, filled) };
         return;
     }
     let _ = isa;
@@ -150,17 +146,20 @@ mod x86 {
     use super::{PAD, PANEL, PairStrip, PairWalk};
     use crate::simd::x86::{pair_products, read_pairs};
 
-    /// # Safety
-    /// All three have 16 numbers.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn pack(even: *const f32, odd: *const f32, to: *mut u32) {
-        // SAFETY: the caller says that the numbers are there; the types of 256 bits differ in name only.
-        unsafe {
-            let [even, odd] = [even, odd].map(|from| {
-                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from)));
+    pub(super) fn pack(even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
+        let zeros = [0.0; PAD];
+        for (at, to) in to.chunks_exact_mut(PAD).enumerate() {
+            let odd = odd.map_or(&zeros[..], |odd| &odd[at * PAD..(at + 1) * PAD]);
+            let halves = [&even[at * PAD..(at + 1) * PAD], odd].map(|from| {
+                // SAFETY: there are 16 numbers; the types of 256 bits differ in name only.
+                let rounded: __m256i =
+                    unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr()))) };
                 _mm512_cvtepu16_epi32(rounded)
             });
-            _mm512_storeu_si512(to.cast(), _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)));
+            let pairs = _mm512_or_si512(halves[0], _mm512_slli_epi32::<16>(halves[1]));
+            // SAFETY: there is room for 16.
+            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
         }
     }
 
