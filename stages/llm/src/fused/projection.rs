@@ -36,6 +36,8 @@ pub(super) struct Buffers {
     d_low: Lanes,
     /// Gradients by all A of a group, features first.
     d_a: Vec<f32>,
+    /// Gradients by the B of each adapted layer.
+    d_b: Vec<Vec<f32>>,
     /// What dropout leaves of the input; also the gradient by that.
     dropped: Lanes,
     /// The input, token by token.
@@ -64,6 +66,41 @@ pub(super) struct Past<'a> {
     pub(super) kept: &'a Kept,
     /// The gradient by the output.
     pub(super) dy: &'a Lanes,
+}
+
+/// One layer on the way back.
+struct Side<'s, 'r> {
+    matrix: Matrix<'s>,
+    /// The gradient by its output.
+    dy: &'s [f32],
+    panels: &'s mut Bf16Panels,
+    adapted: Option<Adapted<'s, 'r>>,
+}
+
+/// The adapter of a layer on the way back.
+struct Adapted<'s, 'r> {
+    pair: &'s Pair<'s>,
+    /// Gets the gradient by A·x.
+    d_low: &'r mut [f32],
+    /// Gets the gradient by B.
+    d_b: &'r mut Vec<f32>,
+}
+
+impl<'s> Side<'s, '_> {
+    /// What the adapter's gradients need of `dy`, and `dy` as the layer's product takes it, if that is wanted.
+    fn meet(self, isa: Isa, kept: &Kept, stride: usize, wanted: bool) -> Option<Right<'s>> {
+        let Self { matrix, dy, panels, adapted } = self;
+        let by_adapter = || {
+            let Some(Adapted { pair, d_low, d_b }) = adapted else { return };
+            let left = Left::transposed(pair.b, matrix.out());
+            product(isa, d_low, stride, false, &[Term { left, right: Right::Lanes { rows: dy, stride } }]);
+            d_b.clear();
+            d_b.resize(pair.b.len(), 0.0);
+            token_products(isa, dy, kept.low.rows(pair.rows.clone()), stride, d_b);
+        };
+        let packed = move || wanted.then(move || panels.pack(isa, matrix.precision(), dy, stride));
+        rayon::join(by_adapter, packed).1
+    }
 }
 
 impl Linear {
@@ -110,24 +147,24 @@ impl Projection {
         y: &mut Lanes,
     ) {
         let stride = x.stride();
-        lower(isa, lora, x, buffers, kept);
+        let Buffers { panels, dropped, .. } = buffers;
+        let precision = self.layers[0].weight.precision();
+        let lower = || lower(isa, lora, x, dropped, kept);
+        let ((), input) = rayon::join(lower, || panels[0].pack(isa, precision, x.values(), stride));
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
-        let input = buffers.panels[0].pack(isa, self.layers[0].weight.precision(), x.values(), stride);
-        let mut first = 0;
-        for ((layer, pair), own) in self.layers.iter().zip(&lora.pairs).zip(&lora.own) {
-            let out = layer.weight.out();
-            let y = y.rows_mut(first..first + out);
+        let layers = self.layers.par_iter().zip(&lora.pairs).zip(&lora.own);
+        layers.zip(self.parts(y.values_mut(), stride)).for_each(|(((layer, pair), own), y)| {
             let right = if own.weight.is_some() { Right::Lanes { rows: x.values(), stride } } else { input };
             let frozen = Term { left: Matrix::of(&layer.weight, own.weight.as_ref()).plain(), right };
             match pair {
                 Some(pair) => {
                     let right = Right::Lanes { rows: kept.low.rows(pair.rows.clone()), stride };
-                    product(isa, y, stride, false, &[frozen, Term { left: Left::matrix(pair.b, out), right }]);
+                    let left = Left::matrix(pair.b, layer.weight.out());
+                    product(isa, y, stride, false, &[frozen, Term { left, right }]);
                 }
                 None => product(isa, y, stride, false, &[frozen]),
             }
-            first += out;
-        }
+        });
         if lora.is_dora() {
             kept.plain.copy_from(y);
             self.multiply_rows(lora, y);
@@ -148,8 +185,18 @@ impl Projection {
         if lora.is_dora() {
             self.forward(isa, lora, x, buffers, kept, &mut Lanes::default());
         } else {
-            lower(isa, lora, x, buffers, kept);
+            lower(isa, lora, x, &mut buffers.dropped, kept);
         }
+    }
+
+    /// The part of each layer of the rows of all outputs.
+    fn parts<'y>(&self, mut rows: &'y mut [f32], stride: usize) -> Vec<&'y mut [f32]> {
+        let mut parts = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let part = rows.split_off_mut(..layer.weight.out() * stride);
+            parts.push(part.expect("invariant: there are rows for each layer"));
+        }
+        parts
     }
 
     /// Adds the gradients by A, B and m, and by weights that are trained themselves, at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
@@ -174,46 +221,73 @@ impl Projection {
         } else {
             dy
         };
-        buffers.d_low.reuse(lora.rows(), x.tokens());
-        let mut first = 0;
-        for (layer, pair) in self.layers.iter().zip(&lora.pairs) {
-            let out = layer.weight.out();
-            if let Some(pair) = pair {
-                let dy = dy.rows(first..first + out);
-                let right = Right::Lanes { rows: dy, stride };
-                let d_low = buffers.d_low.rows_mut(pair.rows.clone());
-                product(isa, d_low, stride, false, &[Term { left: Left::transposed(pair.b, out), right }]);
-                token_products(isa, dy, kept.low.rows(pair.rows.clone()), stride, &mut gradient[pair.b_at.clone()]);
-            }
-            first += out;
+        let Buffers { panels, d_low, d_a, d_b, dropped, .. } = buffers;
+        d_low.reuse(lora.rows(), x.tokens());
+        let sides = self.sides(lora, dy, panels, d_low, d_b);
+        let wanted = dx.is_some();
+        let rights: Vec<Option<Right<'_>>> =
+            sides.into_par_iter().map(|side| side.meet(isa, kept, stride, wanted)).collect();
+        for (pair, found) in lora.pairs.iter().flatten().zip(d_b.iter()) {
+            gradient[pair.b_at.clone()].iter_mut().zip(found).for_each(|(to, found)| *to += found);
         }
-        scale(&mut buffers.d_low, lora.scale);
-        a_gradients(isa, lora, x, kept, buffers, gradient);
+        scale(d_low, lora.scale);
+        let d_low = &*d_low;
+        let mut by_a = || a_gradients(isa, lora, x, kept, d_low, (d_a, &mut *dropped), gradient);
         if let Some(dx) = dx {
-            dx.reuse(x.features(), x.tokens());
-            let mut terms = Vec::with_capacity(self.layers.len() + 1);
-            let mut first = 0;
-            for ((layer, own), panels) in self.layers.iter().zip(&lora.own).zip(&mut buffers.panels) {
-                let out = layer.weight.out();
-                let matrix = Matrix::of(&layer.weight, own.weight.as_ref());
-                let right = panels.pack(isa, matrix.precision(), dy.rows(first..first + out), stride);
-                terms.push(Term { left: matrix.transposed(), right });
-                first += out;
-            }
-            if lora.rows() > 0 && lora.dropout.is_none() {
-                let right = Right::Lanes { rows: buffers.d_low.values(), stride };
-                terms.push(Term { left: Left::transposed(&lora.a, lora.rows()), right });
-            }
-            product(isa, dx.values_mut(), stride, false, &terms);
+            let by_x = || {
+                dx.reuse(x.features(), x.tokens());
+                let layers = self.layers.iter().zip(&lora.own).zip(rights.into_iter().flatten());
+                let mut terms: Vec<Term<'_>> = layers
+                    .map(|((layer, own), right)| Term {
+                        left: Matrix::of(&layer.weight, own.weight.as_ref()).transposed(),
+                        right,
+                    })
+                    .collect();
+                if lora.rows() > 0 && lora.dropout.is_none() {
+                    let right = Right::Lanes { rows: d_low.values(), stride };
+                    terms.push(Term { left: Left::transposed(&lora.a, lora.rows()), right });
+                }
+                product(isa, dx.values_mut(), stride, false, &terms);
+            };
+            rayon::join(&mut by_a, by_x);
             for (pair, mask) in lora.pairs.iter().flatten().zip(&kept.masks) {
-                let right = Right::Lanes { rows: buffers.d_low.rows(pair.rows.clone()), stride };
-                buffers.dropped.reuse(x.features(), x.tokens());
+                let right = Right::Lanes { rows: d_low.rows(pair.rows.clone()), stride };
+                dropped.reuse(x.features(), x.tokens());
                 let back = Term { left: Left::transposed(pair.a, lora.rank), right };
-                product(isa, buffers.dropped.values_mut(), stride, false, &[back]);
-                add_masked(mask, &buffers.dropped, dx);
+                product(isa, dropped.values_mut(), stride, false, &[back]);
+                add_masked(mask, dropped, dx);
             }
+        } else {
+            by_a();
         }
         buffers.d_plain = d_plain;
+    }
+
+    /// Each layer with its part of the gradient by all outputs, and of what comes of it.
+    fn sides<'s, 'r>(
+        &'s self,
+        lora: &'s Group<'_>,
+        dy: &'s Lanes,
+        panels: &'s mut [Bf16Panels],
+        d_low: &'r mut Lanes,
+        d_b: &'r mut Vec<Vec<f32>>,
+    ) -> Vec<Side<'s, 'r>> {
+        let stride = dy.stride();
+        d_b.resize_with(self.layers.len(), Vec::new);
+        let (mut first, mut d_low, mut d_b) = (0, d_low.values_mut(), d_b.iter_mut());
+        let layers = self.layers.iter().zip(&lora.pairs).zip(&lora.own).zip(panels);
+        layers
+            .map(|(((layer, pair), own), panels)| {
+                let features = first..first + layer.weight.out();
+                first = features.end;
+                let adapted = pair.as_ref().map(|pair| {
+                    let rows = "invariant: there are rows for each pair";
+                    let d_low = d_low.split_off_mut(..lora.rank * stride).expect(rows);
+                    Adapted { pair, d_low, d_b: d_b.next().expect(rows) }
+                });
+                Side { matrix: Matrix::of(&layer.weight, own.weight.as_ref()), dy: dy.rows(features), panels, adapted }
+            })
+            .collect()
     }
 
     /// Adds the gradients by weights and biases that are trained themselves.
@@ -275,7 +349,7 @@ impl Projection {
 }
 
 /// s·A·x of all adapted layers, in one product unless each has a mask of its own.
-fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mut Kept) {
+fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, dropped: &mut Lanes, kept: &mut Kept) {
     let stride = x.stride();
     kept.low.reuse(lora.rows(), x.tokens());
     kept.masks.clear();
@@ -285,8 +359,8 @@ fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mu
     if let Some(dropout) = lora.dropout {
         for pair in lora.pairs.iter().flatten() {
             let mask = dropout.mask(pair.module, x.features());
-            masked(&mask, x, &mut buffers.dropped);
-            let right = Right::Lanes { rows: buffers.dropped.values(), stride };
+            masked(&mask, x, dropped);
+            let right = Right::Lanes { rows: dropped.values(), stride };
             let left = Left::matrix(pair.a, lora.rank);
             product(isa, kept.low.rows_mut(pair.rows.clone()), stride, false, &[Term { left, right }]);
             kept.masks.push(mask);
@@ -299,7 +373,15 @@ fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mu
 }
 
 /// The gradients by all A of the group: one reading of the input serves them all, unless each has a mask of its own.
-fn a_gradients(isa: Isa, lora: &Group<'_>, x: &Lanes, kept: &Kept, buffers: &mut Buffers, gradient: &mut [f32]) {
+fn a_gradients(
+    isa: Isa,
+    lora: &Group<'_>,
+    x: &Lanes,
+    kept: &Kept,
+    d_low: &Lanes,
+    (d_a, dropped): (&mut Vec<f32>, &mut Lanes),
+    gradient: &mut [f32],
+) {
     let stride = x.stride();
     let mut add = |x: &Lanes, d_low: &[f32], pairs: &[&Pair<'_>], d_a: &mut Vec<f32>| {
         let (width, rows) = (x.features(), d_low.len() / stride);
@@ -318,13 +400,13 @@ fn a_gradients(isa: Isa, lora: &Group<'_>, x: &Lanes, kept: &Kept, buffers: &mut
     let pairs: Vec<&Pair<'_>> = lora.pairs.iter().flatten().collect();
     if kept.masks.is_empty() {
         if !pairs.is_empty() {
-            add(x, buffers.d_low.values(), &pairs, &mut buffers.d_a);
+            add(x, d_low.values(), &pairs, d_a);
         }
         return;
     }
     for (pair, mask) in pairs.iter().zip(&kept.masks) {
-        masked(mask, x, &mut buffers.dropped);
-        add(&buffers.dropped, buffers.d_low.rows(pair.rows.clone()), &[pair], &mut buffers.d_a);
+        masked(mask, x, dropped);
+        add(dropped, d_low.rows(pair.rows.clone()), &[pair], d_a);
     }
 }
 
