@@ -28,6 +28,9 @@ const FEW_ROWS: usize = 64;
 /// Tasks for each thread, so that one that was held up does not hold up all.
 pub(crate) const TASKS_PER_THREAD: usize = 4;
 
+/// The same in bf16, where a right side is gone through for each strip of rows, whatever task has it.
+const PANEL_TASKS_PER_THREAD: usize = 8;
+
 /// The side of a product whose numbers are taken one by one.
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
@@ -129,8 +132,14 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
     if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
         return by_tokens(isa, c, stride, accumulate, terms);
     }
-    let deep = terms.iter().any(|term| term.right.depth() > DEEP);
-    let per_task = rows_per_task(rows, rayon::current_num_threads(), if deep { 1 } else { TASKS_PER_THREAD });
+    let per_thread = if terms.iter().any(|term| term.right.depth() > DEEP) {
+        1
+    } else if !in_lanes {
+        PANEL_TASKS_PER_THREAD
+    } else {
+        TASKS_PER_THREAD
+    };
+    let per_task = rows_per_task(rows, rayon::current_num_threads(), per_thread);
     c.par_chunks_mut(per_task * stride).enumerate().for_each(|(task, c)| {
         let mut accumulate = accumulate;
         for term in terms {
