@@ -1,7 +1,7 @@
 //! LoRA training beside PEFT, full tuning beside torch, and bottleneck adapters beside the `adapters` library, on the same rows and
 //! settings, whole steps with optimizer, in one run:
 //! `REFIT_PEERS=… cargo bench -p refit-tests --bench training`, where `tests/peers/setup.py` filled that folder. Behind `--`, the
-//! names of cases choose some: prompt, short, long, gguf, full, bottleneck.
+//! names of cases choose some: prompt, desk, short, long, gguf, full, bottleneck.
 //!
 //! The peer is taken at its faster of two orders, that of the rows and that of their lengths. The first step of every run is
 //! not timed: in it, memory is taken for the first time. Adapters start so that they change nothing or little, so that the
@@ -28,6 +28,13 @@ const QUESTIONS: usize = 6;
 
 /// What `clean` and `tokenize` are told: rows behind the system prompt that the model's template adds.
 const OWN_PROMPT: (&str, &str) = ("with: { on_error: skip }", "");
+
+/// The same rows behind a prompt as a help desk may have, which is longer than question and answer.
+const DESK_PROMPT: (&str, &str) = (
+    "with: { on_error: skip, system: \"You are the IT help desk of Tarnwick Freight. Answer in one or two short sentences, and name the \
+     form, the code or the number that people need. If you do not know the answer, say so and send them to extension 4400.\" }",
+    "",
+);
 
 /// The same rows with nothing before the question.
 const NOTHING: (&str, &str) = (
@@ -66,6 +73,7 @@ fn main() {
             &both[..],
             Method::Lora,
         ),
+        ("desk", "LoRA, a help desk's system prompt", rows.clone(), lora(&model, DESK_PROMPT), &both, Method::Lora),
         ("short", "LoRA, nothing in common", rows.clone(), lora(&model, NOTHING), &both, Method::Lora),
         ("long", "LoRA, several questions a row", long_rows(), lora(&model, OWN_PROMPT), &both, Method::Lora),
         (
@@ -105,7 +113,7 @@ fn main() {
         sandbox.write("rows.jsonl", rows);
         sandbox.write("pipeline.yaml", pipeline);
         println!("{title}: {STEPS} steps of {BATCH} rows");
-        let shares = matches!(name, "prompt" | "long");
+        let shares = matches!(name, "prompt" | "desk" | "long");
         for (precision, dtype) in precisions {
             let (ours, rate) = beside(&sandbox, &peers, precision, dtype, method);
             if !shares && method != Method::Bottleneck {
