@@ -58,6 +58,9 @@ pub struct Scores<'a> {
 /// The attention's output for each token, and ln Σ exp of the scores of each head and token, which the gradient needs.
 ///
 /// `qkv` holds queries (turned and scaled), keys (turned) and values, `output` one row per feature of the query heads.
+///
+/// # Panics
+/// When segments overlap.
 pub fn forward(
     isa: Isa,
     shape: Shape,
@@ -90,6 +93,9 @@ pub struct Past<'a> {
 }
 
 /// The gradient by queries, keys and values.
+///
+/// # Panics
+/// When segments overlap.
 pub fn backward(
     isa: Isa,
     shape: Shape,
@@ -137,7 +143,11 @@ fn prepare(lanes: &mut Lanes, features: usize, tokens: usize, segments: &[Segmen
     }
 }
 
+/// Each row with each key head. Tasks write to their rows without asking each other, so rows must not overlap.
 fn tasks(shape: Shape, segments: &[Segment]) -> Vec<(usize, Segment)> {
+    let mut places: Vec<_> = segments.iter().map(|segment| (segment.start, segment.length)).collect();
+    places.sort_unstable();
+    assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "packed rows overlap");
     let rows = segments.iter().filter(|segment| segment.length > 0);
     rows.flat_map(|segment| (0..shape.key_heads).map(|head| (head, *segment))).collect()
 }
