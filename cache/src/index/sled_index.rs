@@ -1,8 +1,12 @@
 use std::{
     collections::BTreeSet,
-    fmt, mem,
+    fmt,
+    fs::{File, TryLockError},
+    mem,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::entry::{Damaged, decode_measure, encode_measure, seal, stat_key, unseal};
@@ -13,6 +17,9 @@ const INDEX_FORMAT: u32 = 1;
 
 /// sled keeps up to a gigabyte in memory unless told otherwise.
 const MEMORY: u64 = 16 << 20;
+
+/// How long the files may still be held by who closed them.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// stat → digest, and key → manifest, in sled.
 ///
@@ -57,7 +64,15 @@ impl Index {
     }
 
     fn open(&self, trees: &mut State) {
-        match Trees::open(&self.store.index_folder()) {
+        let folder = self.store.index_folder();
+        if !released(&folder) {
+            *trees = State::Gone;
+            return self.notice(format!(
+                "the index {} is held by another program; going on without it, which is slower",
+                folder.display()
+            ));
+        }
+        match Trees::open(&folder) {
             Ok(opened) => {
                 let is_new = opened.is_new;
                 *trees = State::Open(opened);
@@ -254,6 +269,22 @@ impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// Whether nobody holds the files, after a while of waiting. Who holds the store is the only one to open them, but sled
+/// writes in threads of its own, which may end a little later than the database is closed; and a file that is in use is
+/// not a damaged one.
+fn released(folder: &Path) -> bool {
+    // What cannot be opened is told by sled.
+    let Ok(file) = File::open(folder.join("db")) else { return true };
+    let start = Instant::now();
+    while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    true
 }
 
 fn damaged(_: Damaged) -> Trouble {

@@ -1,6 +1,11 @@
 //! The index may be lost or damaged at any time.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
 use refit_cache::{Lookup, Manifest, Store, Wait};
 
@@ -53,6 +58,39 @@ fn files(lab: &Lab) -> Vec<PathBuf> {
 fn an_index_that_is_in_order_is_not_rebuilt() {
     let (lab, made) = stored();
     assert_eq!(works(&lab, &made), Vec::<String>::new());
+}
+
+#[test]
+fn an_index_that_is_let_go_of_a_little_later_is_waited_for() {
+    let (lab, made) = stored();
+    let file = held(&lab);
+    let holder = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(file);
+    });
+    assert_eq!(works(&lab, &made), Vec::<String>::new());
+    holder.join().unwrap();
+}
+
+#[test]
+fn an_index_in_use_is_left_alone() {
+    let (lab, made) = stored();
+    let before = fs::read(lab.store.root().join("index/db")).unwrap();
+    let file = held(&lab);
+    let lock = lab.lock();
+    assert_eq!(lab.store.lookup(&made[0].key).unwrap(), Lookup::Hit(Box::new(made[0].clone())));
+    lab.step(&lock, "new", &[("b.txt", b"new")]);
+    let notices = lock.take_notices();
+    assert!(matches!(&notices[..], [notice] if notice.contains("is held by another program")), "{notices:?}");
+    drop((lock, file));
+    assert_eq!(fs::read(lab.store.root().join("index/db")).unwrap(), before);
+}
+
+/// The index as another program holds it.
+fn held(lab: &Lab) -> File {
+    let file = File::open(lab.store.root().join("index/db")).unwrap();
+    file.lock().unwrap();
+    file
 }
 
 #[test]
