@@ -32,10 +32,11 @@ impl Isa {
                 found.push(Self(Kind::Avx2));
             }
             if std::arch::is_x86_feature_detected!("avx512f") {
-                found.push(Self(Kind::Avx512));
-                if std::arch::is_x86_feature_detected!("avx512bf16") {
-                    found.push(Self(Kind::Avx512Bf16));
-                }
+                let products = std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(Kind::Avx512Bf16));
+                // Measured on an Emerald Rapids: 80 GFLOP/s by products of bf16, 170 by those of f32, on one core at its limit;
+                // on a Zen 4, 215 and 110.
+                let (worse, better) = if is_intel() { (products, None) } else { (None, products) };
+                found.extend(worse.into_iter().chain([Self(Kind::Avx512)]).chain(better));
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -45,7 +46,7 @@ impl Isa {
         found
     }
 
-    /// Whether products of bf16 are faster than those of f32.
+    /// Whether it has products of bf16.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Kind::Avx512Bf16;
@@ -83,6 +84,12 @@ impl Isa {
             Kind::Neon => unsafe { with_neon(kernel) },
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_intel() -> bool {
+    let found = std::arch::x86_64::__cpuid(0);
+    [found.ebx, found.edx, found.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
 }
 
 /// Work written once for all instructions. `run` must be `#[inline(always)]`: only then is it compiled with them.
