@@ -8,16 +8,16 @@ use super::{
 };
 use crate::{
     LlmError, Model,
-    model::{DecoderPass, PromptBatch, attend, decoder_layer, ids, indices, logits, most_likely, values},
+    model::{DecoderPass, PromptBatch, Sizes, attend, decoder_layer, ids, indices, logits, most_likely, values},
 };
 
-/// Rows are dropped once at least this share of them is done: dropping copies the others' cache.
+/// Rows are dropped once that makes the cache smaller by at least this share: dropping copies the others' cache.
 const DONE_BEFORE_COMPACTION: f64 = 0.25;
 
 /// Rows under way, by burn operations. They begin together and end together.
 pub(super) struct ComposedDecoder<'m> {
     model: &'m Model,
-    /// Where the next token of each row stands.
+    /// Where the next token of each row stands. Rows are padded by copies of the last one; nothing reads those.
     positions: Vec<u32>,
     /// Tokens that the longest row can come to have: some rotary frequencies depend on it, and keys stay as they were turned.
     longest: usize,
@@ -33,17 +33,17 @@ impl<'m> ComposedDecoder<'m> {
     /// The head's part, for hidden states `[rows, hidden]`.
     fn choose(&self, hidden: Tensor<2>, choice: &mut Choice<'_>) -> Result<(), LlmError> {
         let (hidden, head) = (self.model.norm.forward(hidden), &self.model.head);
-        let cap = self.model.config().logit_cap;
+        let (cap, rows) = (self.model.config().logit_cap, self.positions.len());
         if choice.is_plain() {
             // The device can do that by itself.
-            choice.tokens.extend(ids(most_likely(&hidden, head, cap))?);
+            choice.tokens.extend(ids(most_likely(&hidden, head, cap))?.into_iter().take(rows));
             return Ok(());
         }
-        let mut lanes = Lanes::zeros(head.len(), hidden.dims()[0]);
+        let mut lanes = Lanes::zeros(head.len(), rows);
         let stride = lanes.stride();
         for (shard, logits) in head.shards().iter().zip(logits(&hidden, head, cap)) {
             let to = &mut lanes.values_mut()[shard.rows.start * stride..];
-            for (row, logits) in values(logits)?.chunks_exact(shard.rows.len()).enumerate() {
+            for (row, logits) in values(logits)?.chunks_exact(shard.rows.len()).take(rows).enumerate() {
                 for (to, logit) in to.chunks_exact_mut(stride).zip(logits) {
                     to[row] = *logit;
                 }
@@ -52,6 +52,14 @@ impl<'m> ComposedDecoder<'m> {
         choice.choose(Isa::best(), &mut lanes);
         Ok(())
     }
+}
+
+/// One of a few sizes, by copies of the last.
+fn padded<T: Clone>(sizes: Sizes, mut items: Vec<T>) -> Vec<T> {
+    if let Some(last) = items.last().cloned() {
+        items.resize(sizes.of(items.len()), last);
+    }
+    items
 }
 
 impl Decode for ComposedDecoder<'_> {
@@ -66,9 +74,9 @@ impl Decode for ComposedDecoder<'_> {
             places[row] = (0..prefix).chain(tokens).collect();
         }
         let model = self.model;
-        let layout = PromptLayout::new(&places, model.config(), model.device());
+        let layout = PromptLayout::new(&padded(model.sizes, places), model.sizes, model.config(), model.device());
         let tables = model.tables(&batch)?;
-        let last = indices(&last, model.device());
+        let last = indices(&padded(model.sizes, last), model.device());
         let mut caches = Vec::with_capacity(model.layers.len());
         let mut hidden = model.embed(tables.ids.clone());
         for (index, layer) in model.layers.iter().enumerate() {
@@ -86,10 +94,11 @@ impl Decode for ComposedDecoder<'_> {
 
     fn step(&mut self, tokens: &[u32], choice: &mut Choice<'_>) -> Result<(), LlmError> {
         let model = self.model;
-        let rope = model.rope.rows(&self.positions, self.longest);
+        let rope = model.rope.rows(&padded(model.sizes, self.positions.clone()), self.longest);
         let mut caches = std::mem::take(&mut self.caches);
-        let layout = self.layout.as_ref().expect("invariant: there are rows once prompts were read");
-        let mut hidden = model.embed(indices(tokens, model.device()));
+        let layout = self.layout.as_mut().expect("invariant: there are rows once prompts were read");
+        layout.begin_step();
+        let mut hidden = model.embed(indices(&padded(model.sizes, tokens.to_vec()), model.device()));
         for (index, (layer, cache)) in model.layers.iter().zip(&mut caches).enumerate() {
             hidden = decoder_layer(layer, DecoderPass::new(model, index, &rope), hidden, |query, key, value| {
                 cache.attend(layout, index, query, key, value)
@@ -101,7 +110,8 @@ impl Decode for ComposedDecoder<'_> {
     }
 
     fn drops(&self, done: usize, all: usize) -> bool {
-        done > 0 && done as f64 >= DONE_BEFORE_COMPACTION * all as f64
+        let [before, after] = [all, all - done].map(|rows| self.model.sizes.of(rows) as f64);
+        after <= (1.0 - DONE_BEFORE_COMPACTION) * before
     }
 
     fn retain(&mut self, kept: &[bool]) {
@@ -111,6 +121,7 @@ impl Decode for ComposedDecoder<'_> {
             (self.layout, self.caches) = (None, Vec::new());
             return;
         }
+        let rows = padded(self.model.sizes, rows);
         if let Some(layout) = &mut self.layout {
             layout.keep(&rows);
         }

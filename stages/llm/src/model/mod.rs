@@ -43,12 +43,11 @@ pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
 pub(crate) use prompts::PromptBatch;
+pub(crate) use sizes::Sizes;
 pub(crate) use table::Table;
 
 #[cfg(test)]
 pub(crate) use head::Targets;
-#[cfg(test)]
-use sizes::Sizes;
 
 #[cfg(test)]
 mod family_tests;
