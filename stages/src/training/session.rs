@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
 
     /// Says what blocks cost where burn operations compute.
     fn tell_of_blocks(&self, kept: &WeightsKept, path: &ComputePath) {
-        if let ComputePath::Composed { reason } = path
+        if let ComputePath::Composed { reason, .. } = path
             && !kept.formats.is_empty()
         {
             self.step.warn(format!(

@@ -7,7 +7,7 @@ use super::is_fusing;
 use crate::{
     LlmError, Model,
     adapter::{Adapter, LoraConfig},
-    model::{Randomness, Row},
+    model::{Randomness, Row, WeightForm},
     random::{Purpose, stream, unit},
     train::{NamedRow, Weights, Workers, accumulate},
 };
@@ -51,7 +51,7 @@ struct Computed {
 }
 
 fn gradient(model: &ModelConfig, device: &Device) -> Result<Computed, LlmError> {
-    let model = random_model(model.clone(), device)?;
+    let model = random_model(model.clone(), WeightForm::default(), device)?;
     let mut adapter = Adapter::initial(tiny_adapter(), &model, 1)?;
     // With B at its initial zero, A would have no gradient to compare.
     let mut random = stream(2, Purpose::Init, u64::MAX);
@@ -75,10 +75,10 @@ pub(crate) fn tiny_adapter() -> LoraConfig {
 }
 
 /// A model with random weights, the same on every device.
-fn random_model(config: ModelConfig, device: &Device) -> Result<Model, LlmError> {
+pub(super) fn random_model(config: ModelConfig, form: WeightForm, device: &Device) -> Result<Model, LlmError> {
     let shapes: HashMap<String, Vec<usize>> = config.tensors().collect();
     let mut place = 0;
-    Model::build(config, device, |name| {
+    Model::build_as(config, device, form, |name| {
         place += 1;
         let mut random = stream(3, Purpose::Init, place);
         let shape = shapes[name].clone();
@@ -93,7 +93,7 @@ pub(crate) fn tiny_model(device: &Device) -> Result<Model, LlmError> {
     const TINY: &str = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 64,
         "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "_name_or_path": "self-check"}"#;
-    random_model(ModelConfig::from_json(TINY)?, device)
+    random_model(ModelConfig::from_json(TINY)?, WeightForm::default(), device)
 }
 
 #[cfg(test)]

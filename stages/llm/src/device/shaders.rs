@@ -64,7 +64,7 @@ pub(super) fn in_wgsl(opened: &WgpuDevice, setup: &WgpuSetup) -> Result<WgpuDevi
     let known = CubeDevice::Wgpu(opened.clone()).client();
     let device = WgpuDevice::new(WgpuDeviceKind::Existing(LAST.fetch_sub(1, Ordering::Relaxed)));
     let service = ServiceId { device: device.to_id(), ..known.service_id() };
-    let properties = properties(known.properties());
+    let properties = properties(known.properties(), setup.device.features());
     let (memory, timing) = (properties.memory.clone(), properties.timing_method);
     let options = RuntimeOptions::try_default()?;
     let (utilities, captures) = ServerUtilities::init(
@@ -94,7 +94,7 @@ pub(super) fn in_wgsl(opened: &WgpuDevice, setup: &WgpuSetup) -> Result<WgpuDevi
 }
 
 /// The adapter as it is, with what WGSL can do everywhere in place of what SPIR-V can.
-fn properties(known: &DeviceProperties) -> DeviceProperties {
+fn properties(known: &DeviceProperties, device: wgpu::Features) -> DeviceProperties {
     let mut properties = DeviceProperties { features: Features::default(), ..known.clone() };
     properties.hardware.max_vector_size = 4;
     properties.register_address_type(AddressType::U32);
@@ -102,6 +102,9 @@ fn properties(known: &DeviceProperties) -> DeviceProperties {
     let floats = [FloatKind::F32, FloatKind::Flex32].map(ElemType::Float);
     for number in [ElemType::Index, ElemType::Bool, unsigned, signed].into_iter().chain(floats) {
         properties.register_type_usage(number, TypeUsage::all());
+    }
+    if device.contains(wgpu::Features::SHADER_F16) {
+        properties.register_type_usage(ElemType::Float(FloatKind::F16), TypeUsage::all());
     }
     for number in [unsigned, signed] {
         let usage = AtomicUsage::LoadStore | AtomicUsage::Exchange | AtomicUsage::Add;

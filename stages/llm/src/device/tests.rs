@@ -14,17 +14,21 @@ use super::{
     Selected, Shaders, is_cpu,
     limited::limited,
     select, self_check,
-    self_check::{tiny_adapter, tiny_model},
+    self_check::{random_model, tiny_adapter, tiny_model},
 };
 use crate::{
-    LlmError, Model,
+    LlmError, Model, Precision,
     adapter::Adapter,
     bottleneck::{BottleneckAdapter, BottleneckConfig, BottleneckKind, NonLinearity, ReductionFactor},
     generate::{GenerationOptions, Prompt, Sampling},
-    model::{Frozen, HeadOutput, OwnedRows, Quantization, Randomness, Targets, WeightForm, lm_head_loss, values},
+    model::{
+        Frozen, HeadOutput, OwnedRows, Quantization, Randomness, Targets, WeightForm, lm_head_loss, takes_halves,
+        values,
+    },
     reference::{blocks, families, in_blocks, learnable_rows, numbers},
     train::{
-        NamedRow, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained, Weights, Workers, accumulate, train,
+        GradientBy, NamedRow, TrainConfig, TrainEvent, TrainSettings, Trainable, Trained, Weights, Workers, accumulate,
+        composed_gradient, train,
     },
     weights::{Selection, TrainedWeights},
 };
@@ -41,9 +45,7 @@ fn losses<T: Trainable>(model: &Model, initial: T) -> Vec<f64> {
 
 /// What a training of steps of two rows leaves, so many batches a step, on a model's device and those of its copies.
 fn trained<T: Trainable>(model: &Model, copies: &[Model], initial: T, batches: usize) -> Trained<T> {
-    // Rows of one length, so that a software driver compiles its kernels once.
-    let rows: OwnedRows =
-        (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect();
+    let rows = short_rows();
     let (batch_size, accumulation) = (2 / batches, batches);
     let config = TrainConfig { epochs: 10, batch_size, accumulation, learning_rate: 1e-2, ..TrainConfig::default() };
     let settings = TrainSettings { threads: 1, copies: copies.to_vec(), ..TrainSettings::default() };
@@ -63,6 +65,11 @@ fn trained<T: Trainable>(model: &Model, copies: &[Model], initial: T, batches: u
     let after = held[2];
     assert!(held[3..].iter().all(|held| held.0 <= after.0 && held.1 <= after.1), "{held:?}");
     trained
+}
+
+/// Rows of one length, so that a software driver compiles its kernels once.
+fn short_rows() -> OwnedRows {
+    (0..4_u32).map(|row| ((0..6).map(|at| (row * 7 + at * 3) % 20).collect(), vec![0, 0, 0, 1, 1, 1])).collect()
 }
 
 /// The software Vulkan driver stands in for a GPU where there is none.
@@ -164,6 +171,54 @@ fn wgpu_unpacks_every_format_as_the_cpu_does() {
             "{format}"
         );
     }
+}
+
+#[test]
+fn wgpu_keeps_bf16_in_half_the_memory() {
+    let Some(selected) = adapter_of_wgpu() else { return };
+    if !takes_halves(&selected.device) {
+        eprintln!("skipped: {} has no f16", selected.name);
+        return;
+    }
+    let form = WeightForm { precision: Precision::Bf16, ..WeightForm::default() };
+    let mut numbers: Vec<f32> = numbers("w", 6 * 32).map(|number| number * 0.3).collect();
+    let frozen = |numbers: &[f32]| {
+        let matrix = HostTensor { shape: vec![6, 32], values: numbers.to_vec() };
+        Frozen::new("w", matrix.into(), [6, 32], form, &selected.device).unwrap()
+    };
+    let rounded = |numbers: &[f32]| -> Vec<f32> { numbers.iter().map(|n| half::bf16::from_f32(*n).to_f32()).collect() };
+    let halves = frozen(&numbers);
+    let expected = rounded(&numbers);
+    assert_eq!((halves.kept(), halves.numbers()), ((None, 2 * numbers.len()), numbers.len()));
+    assert_eq!(values(halves.tensor()).unwrap(), expected);
+    assert_eq!(halves.rows(&[4, 1]).unwrap(), [&expected[4 * 32..5 * 32], &expected[32..64]].concat());
+    // What f16 cannot hold stays as it is.
+    numbers[7] = 1e6;
+    let whole = frozen(&numbers);
+    assert_eq!(whole.kept().1, 4 * numbers.len());
+    assert_eq!(values(whole.tensor()).unwrap(), rounded(&numbers));
+}
+
+#[test]
+#[ignore = "a software driver takes a minute"]
+fn wgpu_trains_on_halves_as_the_cpu_does() {
+    let Some(selected) = adapter_of_wgpu() else { return };
+    let rows = short_rows();
+    let [expected, found] = [&Device::flex(), &selected.device].map(|device| {
+        let form = WeightForm { precision: Precision::Bf16, ..WeightForm::default() };
+        let model = random_model(tiny_model(device).unwrap().config().clone(), form, device).unwrap();
+        assert_eq!(model.unpacks_for_each_use(), takes_halves(device));
+        let mut adapter = Adapter::initial(tiny_adapter(), &model, 5).unwrap();
+        adapter.values.iter_mut().zip(numbers("adapter", usize::MAX)).for_each(|(value, n)| *value += 0.1 * n);
+        let mut gradient = vec![0f32; adapter.values.len()];
+        let (rows, weights, mut workers) = (NamedRow::all(&rows), Weights::Every(0.1), Workers::new(1));
+        let by = composed_gradient as GradientBy;
+        let passed = by(&model, &adapter, &rows, weights, Randomness::default(), &mut workers, &mut gradient).unwrap();
+        (passed.loss.mean(), gradient)
+    });
+    assert!((found.0 - expected.0).abs() < 1e-5 * expected.0, "{} {}", found.0, expected.0);
+    let off = distance(&found.1, &expected.1);
+    assert!(off < 1e-4, "off by {off}");
 }
 
 /// Bytes of a buffer and storage buffers of a kernel of the least adapter that WebGPU allows, but for the buffers: those are

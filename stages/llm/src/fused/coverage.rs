@@ -3,7 +3,7 @@ use std::fmt;
 use burn::tensor::Device;
 use refit_kernels::Isa;
 
-use crate::{Model, device::is_cpu};
+use crate::{Model, device::is_cpu, model::takes_halves};
 
 /// How losses, gradients and answers are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +19,16 @@ pub enum ComputePath {
     Composed {
         /// Why not by the fused kernels.
         reason: String,
+        /// Whether weights in bf16 take half the memory.
+        keeps_halves: bool,
     },
 }
 
 impl ComputePath {
     /// The path that is taken on a device, whatever the model.
     pub fn on(device: &Device) -> Self {
-        let composed = |reason: &str| Self::Composed { reason: reason.into() };
         if !is_cpu(device) {
-            return composed("the device is not a CPU");
+            return Self::Composed { reason: "the device is not a CPU".into(), keeps_halves: takes_halves(device) };
         }
         let isa = Isa::best();
         Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() }
@@ -48,7 +49,7 @@ impl fmt::Display for ComputePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fused { instructions, .. } => write!(f, "fused kernels ({instructions})"),
-            Self::Composed { reason } => write!(f, "burn operations, because {reason}"),
+            Self::Composed { reason, .. } => write!(f, "burn operations, because {reason}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use half::bf16;
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use half::{bf16, f16};
 use rayon::prelude::*;
 use refit_checkpoint::{BlockFormat, HostTensor, PackedTensor, StoredTensor};
 use refit_kernels::{Precision, Weight};
@@ -15,7 +15,7 @@ use crate::{
 /// How the frozen matrices of a model are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightForm {
-    /// How exactly they are multiplied. Blocks on a device are multiplied as f32.
+    /// How exactly they are kept and, on a CPU, multiplied. A GPU multiplies in f32 what it keeps in half of that.
     pub precision: Precision,
     /// As tiles for the fused kernels of the CPU; otherwise as tensors on the device.
     pub tiles: bool,
@@ -47,8 +47,9 @@ impl Quantization {
     }
 }
 
-/// A frozen matrix `[out, in]`: as a tensor, as tiles, or in blocks, in memory or on the device. Who needs another form than the one that is there gets it:
-/// of plain numbers it is made once, and both stay; blocks are unpacked for each use and the numbers dropped after it.
+/// A frozen matrix `[out, in]`: as a tensor, as tiles, in halves on the device, or in blocks, in memory or on the device. Who
+/// needs another form than the one that is there gets it: of plain numbers it is made once, and both stay; halves and blocks
+/// are unpacked for each use and the numbers dropped after it.
 #[derive(Debug, Clone)]
 pub(crate) struct Frozen(Arc<Forms>);
 
@@ -59,6 +60,9 @@ struct Forms {
     tensor: OnceLock<Tensor<2>>,
     tiles: OnceLock<Arc<Weight>>,
     planes: Option<DevicePlanes>,
+    /// As f16, on a GPU that has it: what bf16 rounds to is there in it to the last digit, but for numbers below 2⁻¹⁴, of
+    /// which f16 keeps 2⁻²⁴ and what is above.
+    halves: Option<Tensor<2>>,
 }
 
 impl Frozen {
@@ -79,8 +83,9 @@ impl Frozen {
             tensor: OnceLock::new(),
             tiles: OnceLock::new(),
             planes: None,
+            halves: None,
         };
-        // What is kept in blocks is unpacked into one buffer too.
+        // What is kept in blocks or halves is unpacked into one buffer too.
         let (bytes, limit) = (out * width * size_of::<f32>(), largest_buffer(device));
         if bytes > limit {
             return Err(LlmError::WeightTooLarge { name: name.into(), bytes, limit });
@@ -103,7 +108,13 @@ impl Frozen {
                     forms.tiles.get_or_init(|| Arc::new(Weight::new(&values, out, width, form.precision)));
                 } else {
                     round(&mut values, form.precision);
-                    forms.tensor.get_or_init(|| Tensor::from_data(TensorData::new(values, [out, width]), device));
+                    if form.precision == Precision::Bf16 && takes_halves(device) && fit_halves(&values) {
+                        let values: Vec<f16> = values.into_par_iter().map(f16::from_f32).collect();
+                        let data = TensorData::new(values, [out, width]);
+                        forms.halves = Some(Tensor::from_data(data, (device, DType::F16)));
+                    } else {
+                        forms.tensor.get_or_init(|| Tensor::from_data(TensorData::new(values, [out, width]), device));
+                    }
                 }
             }
         }
@@ -118,6 +129,7 @@ impl Frozen {
             tensor: OnceLock::new(),
             tiles: OnceLock::from(Arc::new(Weight::absent(out, width))),
             planes: None,
+            halves: None,
         }))
     }
 
@@ -130,6 +142,7 @@ impl Frozen {
             tensor: OnceLock::from(tensor),
             tiles: OnceLock::new(),
             planes: None,
+            halves: None,
         }))
     }
 
@@ -137,7 +150,7 @@ impl Frozen {
     pub(crate) fn like(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
         let form = WeightForm {
             precision: self.0.precision,
-            tiles: self.0.tensor.get().is_none() && self.0.planes.is_none(),
+            tiles: self.0.tensor.get().is_none() && !self.unpacks_on_device(),
             ..WeightForm::default()
         };
         let matrix = HostTensor { shape: shape.into(), values };
@@ -148,6 +161,9 @@ impl Frozen {
     pub(crate) fn tensor(&self) -> Tensor<2> {
         if let Some(planes) = &self.0.planes {
             return planes.unpack();
+        }
+        if let Some(halves) = &self.0.halves {
+            return halves.clone().cast(FloatDType::F32);
         }
         let unpacked = |tiles: &Weight| {
             let width = tiles.width();
@@ -197,6 +213,9 @@ impl Frozen {
         if let Some(planes) = &self.0.planes {
             return planes.select(&rows).unpack();
         }
+        if let Some(halves) = &self.0.halves {
+            return halves.clone().select(0, rows).cast(FloatDType::F32);
+        }
         match self.0.tiles.get() {
             // Not the whole of it for the sake of some rows.
             Some(tiles) if tiles.blocks().is_some() => {
@@ -214,8 +233,15 @@ impl Frozen {
         match (self.0.tiles.get(), &self.0.planes, self.0.tensor.get()) {
             (Some(tiles), ..) => tiles.out() * tiles.width(),
             (None, Some(planes), _) => planes.shape().iter().product(),
-            (None, None, tensor) => tensor.map_or(0, |tensor| tensor.dims().iter().product()),
+            (None, None, tensor) => {
+                tensor.or(self.0.halves.as_ref()).map_or(0, |tensor| tensor.dims().iter().product())
+            }
         }
+    }
+
+    /// Whether the device unpacks it for each use.
+    pub(crate) fn unpacks_on_device(&self) -> bool {
+        self.0.planes.is_some() || self.0.halves.is_some()
     }
 
     /// The blocks it is kept in, if it is, and the bytes of the form it was read into.
@@ -223,7 +249,10 @@ impl Frozen {
         match (&self.0.planes, self.0.tiles.get()) {
             (Some(planes), _) => (Some(planes.format()), planes.bytes()),
             (None, Some(tiles)) => (tiles.blocks().map(|(format, _)| format), tiles.bytes()),
-            (None, None) => (None, self.numbers() * 4),
+            (None, None) => {
+                let number = if self.0.halves.is_some() { size_of::<f16>() } else { size_of::<f32>() };
+                (None, self.numbers() * number)
+            }
         }
     }
 }
@@ -235,6 +264,16 @@ fn in_nf4(name: &str, plain: &HostTensor, shape: [usize; 2]) -> Result<StoredTen
     }
     let bytes = refit_blocks::quantize(format, &plain.values).expect("invariant: rows fill blocks of NF4");
     Ok(StoredTensor::Packed(PackedTensor { format, shape, bytes }))
+}
+
+/// Whether a device keeps matrices in f16: a GPU that has it.
+pub(crate) fn takes_halves(device: &Device) -> bool {
+    !is_cpu(device) && device.supports_dtype(DType::F16)
+}
+
+fn fit_halves(values: &[f32]) -> bool {
+    let largest = f32::from(f16::MAX);
+    values.par_iter().all(|value| value.abs() <= largest)
 }
 
 /// Rounds numbers to what products of this precision multiply.

@@ -201,7 +201,7 @@ impl Model {
 
     /// Whether some matrices are unpacked each time that burn operations multiply by them.
     pub(crate) fn unpacks_for_each_use(&self) -> bool {
-        !self.kept.formats.is_empty()
+        !self.kept.formats.is_empty() || !self.on_cpu() && self.kept.bytes < self.kept.as_f32
     }
 
     /// Where the weights are.
