@@ -1,9 +1,10 @@
 //! The devices of a step, chosen as the command line asks, said and recorded.
 
+use refit_checkpoint::ModelConfig;
 use refit_engine::stage::{StageError, StepContext};
 use refit_llm::{
-    Device,
-    device::{DeviceChoice, KernelMemory, Selected, select as select_devices, without_fusion},
+    Device, LlmError,
+    device::{DeviceChoice, KernelMemory, Selected, select as select_devices, self_check, without_fusion},
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,7 @@ pub fn find(text: &str) -> Result<Found, StageError> {
 /// The devices of a step. What is found out about their kernels is kept when the step lets go of them, whether or not all went
 /// well.
 pub struct Devices<'a> {
-    opened: Vec<Device>,
+    selected: Vec<Selected>,
     kernels: Option<KernelMemory>,
     step: &'a StepContext,
 }
@@ -61,17 +62,24 @@ impl<'a> Devices<'a> {
         }
         let folder = step.settings().kernels.as_deref();
         let kernels = folder.and_then(|folder| KernelMemory::recall(folder, &selected, |warning| step.warn(warning)));
-        Self { opened: selected.into_iter().map(|selected| selected.device).collect(), kernels, step }
+        Self { selected, kernels, step }
     }
 
     /// All of them, at least one.
-    pub fn all(&self) -> &[Device] {
-        &self.opened
+    pub fn all(&self) -> impl Iterator<Item = &Device> {
+        self.selected.iter().map(|selected| &selected.device)
     }
 
     /// The one that everything is computed on that is not shared out.
     pub fn first(&self) -> &Device {
-        &self.opened[0]
+        &self.selected[0].device
+    }
+
+    /// The first one that computes a model of this kind wrongly, and how.
+    fn wrong(&self, model: &ModelConfig) -> Option<(usize, LlmError)> {
+        let check =
+            |selected: &Selected| selected.is_gpu().then(|| self_check(&selected.device, model).err()).flatten();
+        self.selected.iter().enumerate().find_map(|(place, selected)| Some((place, check(selected)?)))
     }
 }
 
@@ -112,9 +120,20 @@ fn open(text: &str) -> Result<Vec<Selected>, StageError> {
     select_devices(&choice).map_err(|error| llm_error(&error))
 }
 
-/// Chooses the devices for what can be shared out; the choice and why are recorded with the run.
-pub fn select_all(step: &StepContext) -> Result<Devices<'_>, StageError> {
-    open_for(step).map(|selected| Devices::new(selected, step))
+/// Chooses the devices for what can be shared out, each of which has shown that it computes a model of this kind rightly; the
+/// choice and why are recorded with the run.
+pub fn select_all<'a>(step: &'a StepContext, model: &ModelConfig) -> Result<Devices<'a>, StageError> {
+    let mut devices = Devices::new(open_for(step)?, step);
+    while let Some((place, error)) = devices.wrong(model) {
+        let Some(other) = devices.selected[place].in_wgsl().map_err(|error| llm_error(&error))? else {
+            return Err(llm_error(&error));
+        };
+        step.warn(format!("its kernels are in WGSL instead of SPIR-V: {error}"));
+        let mut selected = devices.selected.clone();
+        selected[place] = other;
+        devices = Devices::new(selected, step);
+    }
+    Ok(devices)
 }
 
 /// Chooses one device; the choice and why are recorded with the run.

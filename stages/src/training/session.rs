@@ -3,9 +3,8 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use refit_checkpoint::Checkpoint;
 use refit_engine::stage::{Progress, StageError, StepContext};
 use refit_llm::{
-    Device, LlmError, Model, Precision,
+    LlmError, Model, Precision,
     adapter::{self, Adapter, AdapterTemplate, LoraInit},
-    device::self_check,
     model::{WeightForm, WeightsKept},
     train::{
         ComputePath, LargestPass, Objective, SnapshotPolicy, TrainConfig, TrainEvent, TrainSettings, Trainable,
@@ -112,16 +111,13 @@ impl<'a> Session<'a> {
 
     /// The model on each of the step's devices, in the form that training takes.
     pub(crate) fn models(&self, precision: Precision, quantization: Quantization) -> Result<Models<'a>, StageError> {
-        let devices = device::select_all(self.step)?;
-        for device in devices.all().iter().filter(|device| **device != Device::flex()) {
-            self_check(device, self.checkpoint.config()).map_err(|error| llm_error(&error))?;
-        }
+        let devices = device::select_all(self.step, self.checkpoint.config())?;
         let path = ComputePath::on(devices.first());
         warn_of_no_gain(precision, &path, self.step);
         let quantization = quantization.into();
         let form = WeightForm { precision, tiles: path.is_fused(), quantization, ..WeightForm::default() };
         let load = |device| Model::load_as(&self.checkpoint, device, form).map_err(|error| llm_error(&error));
-        let each: Vec<Model> = devices.all().iter().map(load).collect::<Result<_, _>>()?;
+        let each: Vec<Model> = devices.all().map(load).collect::<Result<_, _>>()?;
         let kept = each[0].weights_kept();
         self.step.fact("train.base", kept.to_string());
         if each.len() > 1 {

@@ -31,12 +31,33 @@ pub struct Selected {
     pub shaders: Option<Shaders>,
     /// What the runtime remembers about its kernels, of a GPU.
     pub(super) kernels: Option<Table>,
+    adapter: Option<Adapter>,
+}
+
+/// An adapter as the runtime knows it.
+#[derive(Debug, Clone)]
+struct Adapter {
+    device: WgpuDevice,
+    setup: WgpuSetup,
 }
 
 impl Selected {
     /// Whether it is an adapter of wgpu.
     pub fn is_gpu(&self) -> bool {
         !is_cpu(&self.device)
+    }
+
+    /// The same adapter with kernels in WGSL, which every driver knows better; nothing if they already are, or on a CPU.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn in_wgsl(&self) -> Result<Option<Self>, LlmError> {
+        let (Some(Shaders::SpirV), Some(Adapter { device, setup })) = (self.shaders, &self.adapter) else {
+            return Ok(None);
+        };
+        let device = in_wgsl(device, setup).map_err(|error| LlmError::Device { reason: error.to_string() })?;
+        let opened = Opened::new(device, setup.clone());
+        Ok(Some(opened.chosen(&self.reason)))
     }
 }
 
@@ -49,6 +70,7 @@ struct Opened {
     kernels: Table,
     /// Where it sits in the machine, if its driver says.
     place: String,
+    adapter: Adapter,
 }
 
 /// Whether it is the CPU backend.
@@ -132,10 +154,26 @@ fn cpu(reason: &str) -> Selected {
         software: false,
         shaders: None,
         kernels: None,
+        adapter: None,
     }
 }
 
 impl Opened {
+    fn new(device: WgpuDevice, setup: WgpuSetup) -> Self {
+        let info = setup.adapter.get_info();
+        let opened = Self {
+            name: format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend),
+            software: is_software(&setup),
+            shaders: Shaders::of(&device),
+            kernels: Table::new(&CubeDevice::Wgpu(device.clone()), &info),
+            place: info.device_pci_bus_id,
+            device: Device::from(device.clone()),
+            adapter: Adapter { device, setup },
+        };
+        remember(&opened.device, &opened.adapter.setup.device.limits());
+        opened
+    }
+
     fn chosen(self, reason: &str) -> Selected {
         Selected {
             device: self.device,
@@ -144,6 +182,7 @@ impl Opened {
             software: self.software,
             shaders: Some(self.shaders),
             kernels: Some(self.kernels),
+            adapter: Some(self.adapter),
         }
     }
 }
@@ -167,19 +206,10 @@ fn open(kind: WgpuDeviceKind) -> Result<Opened, LlmError> {
         Ok(Err(error)) => return Err(LlmError::Device { reason: error.to_string() }),
         Err(_) => return Err(LlmError::Device { reason: "its driver failed while it was opened".into() }),
     };
-    let info = setup.adapter.get_info();
-    let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
-    let of = name.clone();
-    setup.device.on_uncaptured_error(Arc::new(move |error| told(&of, &error)));
-    let opened = Opened {
-        name,
-        software: is_software(&setup),
-        shaders: Shaders::of(&device),
-        kernels: Table::new(&CubeDevice::Wgpu(device.clone()), &info),
-        place: info.device_pci_bus_id,
-        device: Device::from(device),
-    };
-    remember(&opened.device, &setup.device.limits());
+    let driver = setup.device.clone();
+    let opened = Opened::new(device, setup);
+    let name = opened.name.clone();
+    driver.on_uncaptured_error(Arc::new(move |error| told(&name, &error)));
     Ok(opened)
 }
 

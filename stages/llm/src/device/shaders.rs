@@ -55,7 +55,7 @@ static LAST: AtomicU32 = AtomicU32::new(u16::MAX as u32);
 /// The device of an adapter that was opened whose kernels are in WGSL: the same one, or another one that is registered with the
 /// runtime for it.
 ///
-/// The runtime takes SPIR-V, if it was built with that, for each adapter that says it can do with it. Software drivers say so,
+/// The runtime takes SPIR-V for each adapter that says it can do with it. Software drivers say so,
 /// and crash.
 pub(super) fn in_wgsl(opened: &WgpuDevice, setup: &WgpuSetup) -> Result<WgpuDevice, WgpuInitError> {
     if Shaders::of(opened) == Shaders::Wgsl {

@@ -1,14 +1,12 @@
 use std::{collections::HashMap, ops::ControlFlow};
 
 use burn::tensor::{Device, Tensor, TensorData};
-#[cfg(feature = "spirv")]
 use burn_cubecl::cubecl::{
     device::WgpuDevice,
     wgpu::{AutoGraphicsApi, RuntimeOptions, try_init_setup},
 };
 use refit_checkpoint::{BlockFormat, HostTensor, ModelConfig, PackedTensor, StoredTensor};
 
-#[cfg(feature = "spirv")]
 use super::runtime::keep_to_memory;
 use super::{
     Selected, Shaders, is_cpu,
@@ -118,14 +116,13 @@ fn two_devices_train_as_one_does() {
 #[test]
 fn wgpu_gets_wgsl_where_it_is_software() {
     let Some(selected) = adapter_of_wgpu() else { return };
-    if selected.software || cfg!(not(feature = "spirv")) {
+    if selected.software {
         assert_eq!(selected.shaders, Some(Shaders::Wgsl), "{}", selected.name);
     }
     let sum = Tensor::<1>::ones([1000], &selected.device).sum();
     assert_eq!(values(sum).unwrap(), [1000.0]);
 }
 
-#[cfg(feature = "spirv")]
 #[test]
 #[ignore = "software drivers crash with many a kernel in SPIR-V"]
 fn wgpu_computes_with_spirv() {
