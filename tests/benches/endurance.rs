@@ -113,7 +113,9 @@ impl Training {
                 let (from, to) = (bound(part), bound(part + 1));
                 let seen = |look: &&Look| (from.seconds..to.seconds).contains(&(look.at - self.before));
                 let looks: Vec<&Look> = self.looks.iter().filter(seen).collect();
-                let (first, last) = (looks[0], looks[looks.len() - 1]);
+                // Threads that end take their time with them.
+                let last = looks.iter().max_by(|a, b| a.processor.total_cmp(&b.processor));
+                let (first, last) = (looks[0], last.expect("a part takes longer than a look"));
                 let speed = (to.tokens - from.tokens) / (to.seconds - from.seconds);
                 Part {
                     minutes: to.seconds / 60.0,
