@@ -4,7 +4,7 @@ use refit_checkpoint::ModelConfig;
 use refit_engine::stage::{StageError, StepContext};
 use refit_llm::{
     Device, LlmError,
-    device::{DeviceChoice, KernelMemory, Selected, select as select_devices, self_check, without_fusion},
+    device::{DeviceChoice, KernelMemory, Selected, memory_held, select as select_devices, self_check, without_fusion},
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,8 @@ pub fn find(text: &str) -> Result<Found, StageError> {
     open(text).map(|selected| Found::of(&selected))
 }
 
-/// The devices of a step. What is found out about their kernels is kept when the step lets go of them, whether or not all went
-/// well.
+/// The devices of a step. What they held of their memory is told and what is found out about their kernels is kept when the step
+/// lets go of them, whether or not all went well.
 pub struct Devices<'a> {
     selected: Vec<Selected>,
     kernels: Option<KernelMemory>,
@@ -85,6 +85,9 @@ impl<'a> Devices<'a> {
 
 impl Drop for Devices<'_> {
     fn drop(&mut self) {
+        if let Some(held) = self.all().filter_map(memory_held).max() {
+            self.step.fact("device.memory", held);
+        }
         let Some(kernels) = &self.kernels else { return };
         match kernels.keep() {
             Ok(kept) => {

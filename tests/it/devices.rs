@@ -1,6 +1,6 @@
 //! Trainings on adapters of wgpu; the software driver stands in for a GPU where there is none.
 
-use refit_tests::{Sandbox, write_questions, write_tiny_model};
+use refit_tests::{Sandbox, write_questions, write_tiny_model, write_wide_model};
 use serde_json::Value;
 
 const TRAIN: &str = "\
@@ -86,4 +86,53 @@ fn a_second_training_on_wgpu_tries_no_kernels() {
     let files: Vec<_> =
         fs_err::read_dir(sandbox.path(".refit/kernels")).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
+}
+
+const FORESEEN: &str = "\
+name: foreseen
+sources: { faq: faq.jsonl, model: MODEL }
+stages:
+  clean:  { uses: clean, inputs: { records: faq } }
+  tokens: { uses: tokenize, inputs: { model: model, train: clean.records } }
+  plain:    { uses: train-lora, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 8 } }
+  saving:   { uses: train-lora, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 8, seed: 4, gradient_checkpointing: true } }
+  rounded:  { uses: train-lora, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 8, precision: bf16 } }
+  dropping: { uses: train-lora, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 8, dropout: 0.1 } }
+  full:     { uses: train-full, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 4 } }
+  added:    { uses: train-adapter, inputs: { model: model, tokens: tokens.tokens }, with: { max_steps: 2, batch_size: 8 } }
+";
+
+/// Each of these trainings takes as much of a GPU's memory as was told before it ran.
+fn what_trainings_take_of_a_gpu_is_told(model: &str, trainings: &[&str]) {
+    let Some(sandbox) = sandbox() else { return };
+    write_wide_model(&sandbox.path("model"));
+    write_questions(&sandbox.path("faq.jsonl"), 24);
+    sandbox.write("pipeline.yaml", FORESEEN.replace("MODEL", model));
+    sandbox.refit(["run", "--json", "--to", "tokens"]).expect_code(0);
+    let planned = sandbox.refit(["plan", "--memory", "--device=wgpu", "--json"]).expect_code(0);
+    for training in trainings {
+        let told = planned.stage(training)["memory"].clone();
+        assert_eq!(told["place"], "gpu", "{told}");
+        let ran = sandbox.refit(["run", "--json", "--device", "wgpu", "--to", training]).expect_code(0);
+        let (told, held) =
+            (told["bytes"].as_f64().unwrap(), ran.stage(training)["facts"]["device.memory"].as_f64().unwrap());
+        eprintln!("{training}: {:.0} MB told, {:.0} MB held", told / 1e6, held / 1e6);
+        assert!((told / held - 1.0).abs() < 0.15, "{training}: {told} {held}");
+    }
+}
+
+#[test]
+#[ignore = "a software driver takes minutes: kernels are compiled and tried out"]
+fn what_a_gpu_needs_is_told_before_it_is_used() {
+    what_trainings_take_of_a_gpu_is_told("model", &["plain", "saving", "rounded", "dropping", "full", "added"]);
+}
+
+#[test]
+#[ignore = "a software driver takes minutes for each step of a real model"]
+fn what_a_real_model_needs_of_a_gpu_is_told() {
+    let Some(model) = std::env::var_os("REFIT_TEST_MODEL_HF") else {
+        eprintln!("skipped: REFIT_TEST_MODEL_HF names no folder of SmolLM2-135M");
+        return;
+    };
+    what_trainings_take_of_a_gpu_is_told(&model.to_string_lossy(), &["plain"]);
 }

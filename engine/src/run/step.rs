@@ -16,7 +16,7 @@ use crate::{
     plan::{Surroundings, files},
     program::{ProgramFolder, RunningProgram, SpareFolders, Warden, in_store},
     run::{Halt, RunOptions},
-    stage::{Event, Foreseen, Outlook, ProgramContext, Settings, StageError, Work},
+    stage::{Event, Foreseen, MemoryPlace, Outlook, ProgramContext, Settings, StageError, Work},
     worker::{Outcome, StepOrder, Worker, available_memory},
 };
 
@@ -227,6 +227,10 @@ impl Workshop<'_> {
             .kind
             .memory(step.node.params(), &Outlook::new(foreseen.collect(), step.settings.device.as_str()))
             .ok()??;
+        if estimate.place == MemoryPlace::Gpu {
+            // How much of its memory a GPU has left, nobody tells.
+            return None;
+        }
         let available = available_memory().filter(|available| *available < estimate.bytes)?;
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         Some(format!(

@@ -32,9 +32,21 @@ pub enum Foreseen {
     },
 }
 
+/// Where a step needs memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryPlace {
+    /// The main memory of the machine.
+    Cpu,
+    /// That of the GPU, of each if several share the work.
+    Gpu,
+}
+
 /// How much memory a step will need at its peak.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemoryEstimate {
+    /// Which memory.
+    pub place: MemoryPlace,
     /// Bytes.
     pub bytes: u64,
     /// Whether it is a bound rather than an estimate, because something is not made yet.

@@ -4,6 +4,7 @@
 //! leaves for the way back, the buffers that all blocks use in turn, logits, and what is trained with its optimizer.
 
 mod evaluation;
+mod gpu;
 
 use refit_checkpoint::{BlockFormat, Checkpoint, LinearModule, ModelConfig, NormPlace};
 use refit_kernels::Isa;
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use evaluation::EvaluationSizes;
+pub use gpu::GpuSizes;
 
 const NUMBER: usize = size_of::<f32>();
 
@@ -82,7 +84,7 @@ pub struct TrainingSizes<'a> {
 /// Bytes that something takes at its peak, by what takes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// The program and the tokenizer.
+    /// The program and the tokenizer; on a GPU, what pages leave empty.
     pub program: usize,
     /// Frozen weights.
     pub weights: usize,
@@ -248,6 +250,9 @@ fn bytes_of([out, width]: [usize; 2], stored: Option<BlockFormat>, form: WeightF
     };
     match (blocks.and_then(|format| format.bytes_of(width)), form) {
         (Some(row), _) => out * row,
+        (None, WeightForm { tiles: false, planes: true, precision: Precision::Bf16, .. }) => {
+            out * width * size_of::<u16>()
+        }
         (None, WeightForm { tiles: false, .. }) => out * width * NUMBER,
         (None, WeightForm { precision: Precision::F32, .. }) => padded(out) * padded(width) * NUMBER,
         // Each direction has its copy.

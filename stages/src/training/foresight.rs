@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use refit_checkpoint::Checkpoint;
-use refit_engine::stage::{Foreseen, MemoryEstimate, Outlook, StageError};
+use refit_engine::stage::{Foreseen, MemoryEstimate, MemoryPlace, Outlook, StageError};
 use refit_llm::{
-    footprint::{Footprint, Subject, TrainingSizes},
+    LlmError,
+    footprint::{Footprint, GpuSizes, Subject, TrainingSizes},
     model::WeightForm,
-    train::{LargestPass, TrainConfig},
+    train::{LargestPass, PaddedPasses, TrainConfig},
 };
 use tempfile::TempDir;
 
@@ -61,28 +62,61 @@ impl ModelHeaders {
     }
 }
 
-/// The estimate for a training on a CPU: by its rows if they are there, else by the longest that there can be.
+/// The estimate for a training: by its rows if they are there, else by the longest that there can be.
 pub(crate) fn memory(
     outlook: &Outlook,
     model: &ModelHeaders,
     asked: &Asked<'_>,
 ) -> Result<Option<MemoryEstimate>, StageError> {
-    if outlook.device().starts_with("wgpu") {
-        return Err(unknown("what a training needs is told for a CPU".into()));
-    }
-    let share = asked.dropout == 0.0 && asked.config.neftune_alpha == 0.0;
-    let (training, validation, at_most) = if let Some(path) = outlook.file("tokens", TOKENS_FILE) {
-        let tokens = Tokens::open(&path)?;
-        let rows = |name: &str| tokens.part(name).filter(|rows| !rows.is_empty());
-        let of = |rows| if asked.all_answers { TokenPart::all(rows) } else { TokenPart::to_learn(rows) };
-        let train = rows("train").ok_or_else(|| unknown("the tokens have no part `train`".into()))?;
-        let config = asked.config;
-        let training = LargestPass::of_training(&of(train), asked.together, config.batch_size, config, share);
-        (training, rows("validation").map(|rows| LargestPass::of_validation(&of(rows))), false)
+    let tokens = outlook.file("tokens", TOKENS_FILE).map(|path| Tokens::open(&path)).transpose()?;
+    let lengths = match &tokens {
+        Some(tokens) => {
+            let rows = |name: &str| tokens.part(name).filter(|rows| !rows.is_empty());
+            let of = |rows| if asked.all_answers { TokenPart::all(rows) } else { TokenPart::to_learn(rows) };
+            let train = rows("train").ok_or_else(|| unknown("the tokens have no part `train`".into()))?;
+            Lengths::Known { train: of(train), validation: rows("validation").map(of) }
+        }
+        None => Lengths::AtMost(longest(outlook)?),
+    };
+    let (place, found) = if outlook.device().starts_with("wgpu") {
+        (MemoryPlace::Gpu, on_gpu(model, asked, &lengths))
     } else {
-        let longest = longest(outlook)?;
-        let bound = LargestPass::at_most(longest, asked.config.batch_size * asked.together);
-        (bound, Some(LargestPass::at_most(longest, usize::MAX / longest.max(1))), true)
+        (MemoryPlace::Cpu, on_cpu(model, asked, &lengths, outlook.device() != "cpu"))
+    };
+    let found = found.map_err(|error| llm_error(&error))?;
+    Ok(Some(MemoryEstimate { place, ..told(&found, matches!(lengths, Lengths::AtMost(_))) }))
+}
+
+/// What is known of the rows.
+enum Lengths<'a> {
+    /// All of them.
+    Known { train: TokenPart<'a>, validation: Option<TokenPart<'a>> },
+    /// The most tokens that one can have.
+    AtMost(usize),
+}
+
+impl Asked<'_> {
+    /// Whether rows share their beginning: nothing random is drawn for each.
+    fn shares(&self) -> bool {
+        self.dropout == 0.0 && self.config.neftune_alpha == 0.0
+    }
+}
+
+fn on_cpu(
+    model: &ModelHeaders,
+    asked: &Asked<'_>,
+    lengths: &Lengths<'_>,
+    looks_for_gpu: bool,
+) -> Result<Footprint, LlmError> {
+    let (training, validation) = match lengths {
+        Lengths::Known { train, validation } => (
+            LargestPass::of_training(train, asked.together, asked.config.batch_size, asked.config, asked.shares()),
+            validation.as_ref().map(|rows| LargestPass::of_validation(rows)),
+        ),
+        Lengths::AtMost(longest) => (
+            LargestPass::at_most(*longest, asked.config.batch_size * asked.together),
+            Some(LargestPass::at_most(*longest, usize::MAX / longest.max(&1))),
+        ),
     };
     let sizes = TrainingSizes {
         subject: asked.subject,
@@ -91,17 +125,32 @@ pub(crate) fn memory(
         validation,
         gradient_checkpointing: asked.gradient_checkpointing,
         dropout: asked.dropout > 0.0,
-        looks_for_gpu: outlook.device() != "cpu",
+        looks_for_gpu,
     };
-    let found = Footprint::of_training(&model.checkpoint, &sizes).map_err(|error| llm_error(&error))?;
-    Ok(Some(told(&found, at_most)))
+    Footprint::of_training(&model.checkpoint, &sizes)
 }
 
-/// A footprint as plans show it.
+fn on_gpu(model: &ModelHeaders, asked: &Asked<'_>, lengths: &Lengths<'_>) -> Result<Footprint, LlmError> {
+    let passes = match lengths {
+        Lengths::Known { train, .. } => PaddedPasses::of_training(train, asked.together, asked.config, asked.shares()),
+        Lengths::AtMost(longest) => PaddedPasses::at_most(*longest, asked.config.batch_size * asked.together),
+    };
+    let sizes = GpuSizes {
+        subject: asked.subject,
+        form: asked.form,
+        passes: &passes,
+        gradient_checkpointing: asked.gradient_checkpointing,
+        dropout: asked.dropout > 0.0,
+    };
+    Footprint::on_gpu(&model.checkpoint, &sizes)
+}
+
+/// A footprint on a CPU as plans show it.
 pub(crate) fn told(found: &Footprint, at_most: bool) -> MemoryEstimate {
     let parts =
         [("program", found.program), ("weights", found.weights), ("passes", found.passes), ("trained", found.trained)];
     MemoryEstimate {
+        place: MemoryPlace::Cpu,
         bytes: found.bytes() as u64,
         at_most,
         parts: parts.into_iter().map(|(name, bytes)| (name, bytes as u64)).collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use refit_engine::stage::{Foreseen, MemoryEstimate, StageError};
+use refit_engine::stage::{Foreseen, MemoryEstimate, MemoryPlace, StageError};
 use refit_fetch::Fetcher;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,6 +11,7 @@ use super::open::{self, Planned};
 use crate::{
     environment::Environment,
     failure::Failure,
+    machine,
     ui::{Table, Ui, bytes},
 };
 
@@ -58,6 +59,15 @@ impl Headers {
     }
 }
 
+/// The device that is meant: of `auto`, what a run would find.
+pub(super) fn place(device: &str) -> &str {
+    let finds_gpu = || machine::probe(device).is_ok_and(|found| found.name != "CPU");
+    match device {
+        "auto" if finds_gpu() => "wgpu",
+        _ => device,
+    }
+}
+
 /// What a stage's step needs; none if its kind does not tell.
 pub(super) fn needed(stage: &str, planned: &Planned, device: &str, headers: &mut Headers) -> Option<Needed> {
     let node = planned.pipeline.stages.get(stage)?;
@@ -72,14 +82,19 @@ pub(super) fn show(needed: &[(&str, &Needed)], ui: Ui) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.row(["stage", "peak memory", "program", "weights", "passes", "trained"]);
+    table.row(["stage", "of", "peak memory", "program", "weights", "passes", "trained"]);
     for (stage, Needed(needed)) in needed {
         match needed {
             Ok(estimate) => {
                 let bound = if estimate.at_most { "at most " } else { "" };
                 let part = |name: &str| estimate.parts.get(name).map_or_else(String::new, |part| bytes(*part));
+                let place = match estimate.place {
+                    MemoryPlace::Cpu => "CPU",
+                    MemoryPlace::Gpu => "GPU",
+                };
                 table.row([
                     (*stage).to_owned(),
+                    place.to_owned(),
                     format!("{bound}{}", bytes(estimate.bytes)),
                     part("program"),
                     part("weights"),
@@ -89,10 +104,10 @@ pub(super) fn show(needed: &[(&str, &Needed)], ui: Ui) -> Result<(), Failure> {
             }
             Err(error) => {
                 let way_out = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
-                table.row([(*stage).to_owned(), format!("not known: {}{way_out}", error.message)]);
+                table.row([(*stage).to_owned(), String::new(), format!("not known: {}{way_out}", error.message)]);
             }
         }
     }
-    ui.data(&format!("\nmemory on a CPU\n{}", table.text()))?;
+    ui.data(&format!("\nmemory\n{}", table.text()))?;
     Ok(())
 }

@@ -46,8 +46,8 @@ pub(crate) struct PlanArgs {
     /// Estimate the time for so many steps at a time [default: as `run` takes them].
     #[arg(short, long)]
     pub(crate) jobs: Option<NonZero<usize>>,
-    /// Estimate the peak memory of the trainings that would run, on a CPU, from the headers of their models and the lengths
-    /// of their rows.
+    /// Estimate the peak memory of the trainings that would run, on a CPU or a GPU, from the headers of their models and the
+    /// lengths of their rows.
     #[arg(long)]
     pub(crate) memory: bool,
     /// Where models would run, for the estimate of memory, as for `run` [default: auto].
@@ -72,16 +72,15 @@ pub(crate) fn plan(args: &PlanArgs, ui: Ui, environment: &Environment) -> Result
     let (selected, force) = args.selection.resolve(&pipeline)?;
     let planned = open::planned(pipeline, &args.pipeline.store, force, environment)?;
     let mut rows = rows(&planned.pipeline, &planned.plan, &selected);
+    let device: String = args.device.clone().or_else(|| environment.config.device.clone()).unwrap_or_default().into();
     if args.memory {
-        let device = args.device.clone().or_else(|| environment.config.device.clone()).unwrap_or_default().into();
-        let (device, mut headers): (String, _) = (device, Headers::new(environment)?);
+        let (device, mut headers) = (memory::place(&device), Headers::new(environment)?);
         for row in rows.iter_mut().filter(|row| row.would_run()) {
-            row.memory = memory::needed(row.stage, &planned, &device, &mut headers);
+            row.memory = memory::needed(row.stage, &planned, device, &mut headers);
         }
     }
     let running: HashMap<&str, Option<f64>> =
         rows.iter().filter(|row| row.would_run()).map(|row| (row.stage, row.seconds)).collect();
-    let device: String = args.device.clone().or_else(|| environment.config.device.clone()).unwrap_or_default().into();
     let mut capacity = machine::capacity(&planned.pipeline, &environment.config, &device);
     (capacity.steps, capacity.cpu) = (jobs, capacity.cpu.max(jobs as u32));
     let estimate = Estimate::of(&planned.pipeline, capacity, |stage| running.get(stage).copied());

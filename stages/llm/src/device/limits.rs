@@ -25,6 +25,16 @@ pub(crate) fn largest_buffer(device: &Device) -> usize {
     found.map_or_else(|| largest(&Limits::default()), |(_, bytes)| *bytes)
 }
 
+/// Bytes of a GPU's memory that this process holds for tensors: what was in use at one time, and what pages leave over. None of
+/// a CPU.
+pub fn memory_held(device: &Device) -> Option<u64> {
+    if is_cpu(device) {
+        return None;
+    }
+    device.sync().ok()?;
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved)
+}
+
 /// The runtime asks for all that the adapter has, and takes no buffer above the smaller of these.
 fn largest(limits: &Limits) -> usize {
     usize::try_from(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)).unwrap_or(usize::MAX)

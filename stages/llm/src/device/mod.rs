@@ -20,6 +20,7 @@ pub(crate) use fusion::is_fusing;
 pub use fusion::without_fusion;
 pub use kernels::{KernelMemory, KernelsKept};
 pub(crate) use limits::largest_buffer;
+pub use limits::memory_held;
 pub(crate) use select::is_cpu;
 pub use select::{Selected, select};
 pub use self_check::self_check;

@@ -16,7 +16,7 @@ pub(crate) struct AttentionGroup {
 }
 
 /// The size of a group with what pads it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PaddedGroup {
     pub(crate) rows: usize,
     /// Keys that all rows begin with.

@@ -56,6 +56,15 @@ pub struct Batch {
     pub(crate) longest: usize,
 }
 
+/// The sizes of a [`Batch`] on a device, with what pads them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PaddedBatch {
+    /// Tokens that go through the model.
+    pub(crate) tokens: usize,
+    pub(crate) targets: usize,
+    pub(crate) groups: Vec<PaddedGroup>,
+}
+
 /// A row joins a group of rows padded to a common length for attention if it fills at least this share of it.
 const GROUP_FILL: f64 = 0.6;
 
@@ -150,6 +159,15 @@ impl Batch {
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let spans = self.groups.iter().flat_map(|group| group.spans.iter().map(|span| (group.before, *span)));
         spans.map(|(before, (start, length))| Segment { start, length, before }).collect()
+    }
+
+    /// Its sizes with what pads them.
+    pub(crate) fn padded(&self, sizes: Sizes) -> PaddedBatch {
+        PaddedBatch {
+            tokens: sizes.of(self.ids.len()),
+            targets: sizes.of(self.targets.len()),
+            groups: self.groups.iter().map(|group| group.padded(sizes)).collect(),
+        }
     }
 
     /// The largest buffer that a pass over it needs: what it holds, and how many bytes.

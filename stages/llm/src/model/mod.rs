@@ -32,8 +32,8 @@ pub use rows::{OwnedRows, Rows};
 pub(crate) use weights::Applied;
 pub use weights::Model;
 
-pub(crate) use attention::{AttentionShape, HIDDEN, attend, bias, capped};
-pub(crate) use batch::{DeviceBatch, check_prompt, check_row, common_prefix, indices};
+pub(crate) use attention::{AttentionShape, HIDDEN, PaddedGroup, attend, bias, capped};
+pub(crate) use batch::{DeviceBatch, PaddedBatch, check_prompt, check_row, common_prefix, indices};
 pub(crate) use bottleneck::{Bottleneck, LayerBottlenecks};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};

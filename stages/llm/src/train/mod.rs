@@ -28,7 +28,7 @@ pub(crate) use gradient::{NamedRow, Weights, accumulate};
 pub use history::{HISTORY_FILE, HistoryRow, write_history};
 pub(crate) use likelihood::Likelihood;
 pub use objective::Objective;
-pub use passes::LargestPass;
+pub use passes::{LargestPass, PaddedPasses};
 pub use preference::{Preference, PreferenceLoss, PreferenceMethod, PreferenceMetrics};
 pub use sharing::Sharing;
 pub use snapshot::SnapshotPolicy;

@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
+
 use super::{
     Objective, TrainConfig,
     shard::{TOKENS_PER_PIECE, computed, pieces},
 };
 use crate::{
-    model::{Row, Rows, common_prefix, portions},
+    model::{Batch, PaddedBatch, PaddedGroup, Row, Rows, Sizes, common_prefix, portions},
     random::{self, Purpose},
 };
 
@@ -19,23 +21,13 @@ pub struct LargestPass {
 }
 
 impl LargestPass {
-    /// Of a training over these rows: the batches of its first epochs are cut up as the training will do it. `together` rows make an example, at
-    /// most `at_once` examples go through the model together, and rows share their beginnings if nothing random is drawn.
+    /// Of a training over these rows: `together` of them make an example, at most `at_once` examples go through the model
+    /// together, and rows share their beginnings if nothing random is drawn.
     pub fn of_training(rows: &dyn Rows, together: usize, at_once: usize, config: &TrainConfig, share: bool) -> Self {
-        let examples = rows.len() / together;
-        let (per_epoch, total) = (config.steps_per_epoch(examples), config.total_steps(examples));
         let mut largest = Self::default();
-        for epoch in 0..total.div_ceil(per_epoch.max(1)).min(EPOCHS) {
-            let order = epoch_order(examples, config, epoch);
-            let steps = (total - epoch * per_epoch).min(per_epoch) as usize;
-            for step in order.chunks(config.rows_per_step()).take(steps) {
-                for batch in step.chunks(config.batch_size).flat_map(|batch| batch.chunks(at_once)) {
-                    let members = batch.iter().flat_map(|example| example * together..(example + 1) * together);
-                    let batch: Vec<Row<'_>> = members.map(|row| rows.row(row)).collect();
-                    largest = largest.or(Self::of_batch(&batch, together, share));
-                }
-            }
-        }
+        each_pass(rows, together, at_once, config, share, |rows, prefix| {
+            largest = largest.or(Self::of_part(rows, prefix));
+        });
         largest
     }
 
@@ -71,15 +63,6 @@ impl LargestPass {
         Self { tokens, targets: tokens, seen: tokens }
     }
 
-    fn of_batch(batch: &[Row<'_>], together: usize, share: bool) -> Self {
-        let prefix = |rows: &[Row<'_>]| if share { common_prefix(rows) } else { 0 };
-        let parts = pieces(batch, prefix(batch), together).into_iter().map(|part| {
-            let rows: Vec<Row<'_>> = part.iter().map(|&row| batch[row]).collect();
-            Self::of_part(&rows, prefix(&rows))
-        });
-        parts.fold(Self::default(), Self::or)
-    }
-
     fn of_part(rows: &[Row<'_>], prefix: usize) -> Self {
         let prefix = if rows.len() > 1 { prefix } else { 0 };
         Self {
@@ -94,6 +77,64 @@ impl LargestPass {
             tokens: self.tokens.max(other.tokens),
             targets: self.targets.max(other.targets),
             seen: self.seen.max(other.seen),
+        }
+    }
+}
+
+/// The passes of a training by composed operations, each size once: on a GPU there are few, since what differs is padded.
+#[derive(Debug, Clone, Default)]
+pub struct PaddedPasses(BTreeSet<PaddedBatch>);
+
+impl PaddedPasses {
+    /// Of a training over these rows, as [`LargestPass::of_training`].
+    pub fn of_training(rows: &dyn Rows, together: usize, config: &TrainConfig, share: bool) -> Self {
+        let mut found = BTreeSet::new();
+        each_pass(rows, together, config.batch_size, config, share, |rows, prefix| {
+            found.insert(Batch::with_prefix(rows, prefix).padded(Sizes::Buckets));
+        });
+        Self(found)
+    }
+
+    /// Of a training over rows of which only the most tokens of one are known.
+    pub fn at_most(longest: usize, rows: usize) -> Self {
+        let LargestPass { tokens, targets, .. } = LargestPass::at_most(longest, rows);
+        let size = |needed| Sizes::Buckets.of(needed);
+        let groups =
+            vec![PaddedGroup { rows: size(tokens.div_ceil(longest.max(1))), before: 0, queries: size(longest) }];
+        Self(BTreeSet::from([PaddedBatch { tokens: size(tokens), targets: size(targets), groups }]))
+    }
+
+    /// All of them.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &PaddedBatch> {
+        self.0.iter()
+    }
+}
+
+/// Shows `see` the rows of every pass of a training, and how many tokens they share: the batches of its first epochs, cut up as
+/// the training will do it.
+fn each_pass(
+    rows: &dyn Rows,
+    together: usize,
+    at_once: usize,
+    config: &TrainConfig,
+    share: bool,
+    mut see: impl FnMut(&[Row<'_>], usize),
+) {
+    let prefix = |rows: &[Row<'_>]| if share && rows.len() > 1 { common_prefix(rows) } else { 0 };
+    let examples = rows.len() / together;
+    let (per_epoch, total) = (config.steps_per_epoch(examples), config.total_steps(examples));
+    for epoch in 0..total.div_ceil(per_epoch.max(1)).min(EPOCHS) {
+        let order = epoch_order(examples, config, epoch);
+        let steps = (total - epoch * per_epoch).min(per_epoch) as usize;
+        for step in order.chunks(config.rows_per_step()).take(steps) {
+            for batch in step.chunks(config.batch_size).flat_map(|batch| batch.chunks(at_once)) {
+                let members = batch.iter().flat_map(|example| example * together..(example + 1) * together);
+                let batch: Vec<Row<'_>> = members.map(|row| rows.row(row)).collect();
+                for part in pieces(&batch, prefix(&batch), together) {
+                    let part: Vec<Row<'_>> = part.iter().map(|&row| batch[row]).collect();
+                    see(&part, prefix(&part));
+                }
+            }
         }
     }
 }
