@@ -204,6 +204,25 @@ impl Trained {
     }
 }
 
+impl Trained {
+    /// What adapted layers of a group leave for each token beside their input and output: what A makes of it, in `DoRA` their
+    /// output, and what `dropped` says of an input of so many numbers.
+    fn low(
+        &self,
+        config: &ModelConfig,
+        layer: usize,
+        group: fn(LinearModule) -> bool,
+        dropped: impl Fn(usize) -> usize,
+    ) -> usize {
+        let adapted = self.adapted[layer].iter().filter(|module| group(**module));
+        let each = adapted.map(|module| {
+            let [out, width] = config.linear_shape(*module);
+            self.rank + if self.dora { out } else { 0 } + dropped(width)
+        });
+        each.sum()
+    }
+}
+
 /// Bytes of the frozen weights that stay, of all weights as they are read, and of what the reading of the largest of them takes
 /// beside those that were read before.
 fn kept_weights(checkpoint: &Checkpoint, form: WeightForm, trained: &Trained) -> (usize, usize, usize) {
@@ -329,16 +348,9 @@ impl Pass<'_> {
 
     /// What a projection leaves beside its input and output: s·A·x of its adapted layers, their outputs in `DoRA`, masks.
     fn low(&self, layer: usize, group: fn(LinearModule) -> bool) -> usize {
-        let adapted = self.trained.adapted[layer].iter().filter(|module| group(**module));
-        adapted
-            .map(|module| {
-                let [out, width] = self.config.linear_shape(*module);
-                let plain = if self.trained.dora { out } else { 0 };
-                // One bit for each number.
-                let mask = if self.dropout { width.div_ceil(8 * NUMBER) } else { 0 };
-                self.trained.rank + plain + mask
-            })
-            .sum()
+        // One bit for each number.
+        let mask = |width: usize| if self.dropout { width.div_ceil(8 * NUMBER) } else { 0 };
+        self.trained.low(self.config, layer, group, mask)
     }
 
     /// What the bottlenecks of a block leave: their inputs, what they make of them, masks.

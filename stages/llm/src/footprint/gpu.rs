@@ -170,17 +170,10 @@ impl GpuPass<'_> {
         usize::from(adapted || dense)
     }
 
-    /// What adapted layers keep beside their input.
+    /// What adapted layers keep beside their input; where entries of it are dropped, the mask and what is left of it.
     fn low(&self, layer: usize, group: fn(LinearModule) -> bool) -> usize {
-        let adapted = self.trained.adapted[layer].iter().filter(|module| group(**module));
-        adapted
-            .map(|module| {
-                let [out, width] = self.config.linear_shape(*module);
-                let plain = if self.trained.dora { out } else { 0 };
-                let dropped = if self.sizes.dropout { 2 * width } else { 0 };
-                self.trained.rank + plain + dropped
-            })
-            .sum()
+        let dropped = |width: usize| if self.sizes.dropout { 2 * width } else { 0 };
+        self.trained.low(self.config, layer, group, dropped)
     }
 
     /// The weights of a block, unpacked, which its products keep until its way back.
