@@ -6,7 +6,7 @@ use crate::{Isa, Precision, Right, lanes::PAD, packed::PairWalk, places::Places,
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
 
-/// Pairs of features that one task packs, at least.
+/// Pairs of features that one task packs.
 const PAIRS_PER_TASK: usize = 32;
 
 /// Activations rounded to bf16 for products with weights in bf16: panels of 48 tokens, and in a panel pairs of features,
@@ -41,14 +41,13 @@ impl Bf16Panels {
             let deep = self.features.div_ceil(2) * PANEL;
             self.pairs.resize(stride.div_ceil(PANEL) * deep, 0);
             let places = Places::new(&mut self.pairs, deep);
-            // Each row is read from end to end: the next one lies too far off to be seen coming.
-            rows.par_chunks(2 * stride).with_min_len(PAIRS_PER_TASK).enumerate().for_each(|(pair, rows)| {
-                let (even, odd) = rows.split_at(stride);
-                for (panel, even) in even.chunks(PANEL).enumerate() {
-                    let odd = (!odd.is_empty()).then(|| &odd[panel * PANEL..][..even.len()]);
-                    // SAFETY: these are the places of two features, which no other task has.
-                    pack_pairs(isa, even, odd, unsafe { places.part(panel, pair * PANEL..(pair + 1) * PANEL) });
-                }
+            rows.par_chunks(2 * PAIRS_PER_TASK * stride).enumerate().for_each(|(task, rows)| {
+                let first = task * PAIRS_PER_TASK;
+                let pairs = first..first + rows.len().div_ceil(2 * stride);
+                // SAFETY: these are the places of features that no other task has.
+                let part = |panel| unsafe { places.part(panel, pairs.start * PANEL..pairs.end * PANEL) };
+                let mut to: Vec<&mut [u32]> = (0..stride.div_ceil(PANEL)).map(part).collect();
+                pack_rows(isa, rows, stride, &mut to);
             });
         } else {
             self.rounded.resize(rows.len(), 0.0);
@@ -72,6 +71,17 @@ impl Bf16Panels {
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
         assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
         if isa.has_bf16() { Packed::Pairs(&self.pairs) } else { Packed::Rounded(&self.rounded) }
+    }
+}
+
+/// Rounds rows of `stride` tokens and puts each two beside each other, in each panel at the place that `to` has for these rows; `isa` must
+/// have bf16. Places beyond the rows become zero.
+fn pack_rows(isa: Isa, rows: &[f32], stride: usize, to: &mut [&mut [u32]]) {
+    assert!(isa.has_bf16() && stride.is_multiple_of(PAD) && rows.len().is_multiple_of(stride));
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has AVX512-BF16.
+    unsafe {
+        x86::pack_rows(rows, stride, to);
     }
 }
 
@@ -117,6 +127,9 @@ pub(crate) struct PairStrip<'a> {
     pub(crate) stride: usize,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
     pub(crate) accumulate: bool,
+    /// What will be read of the left side after `a`; it is asked for meanwhile.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
+    pub(crate) next: &'a [u32],
 }
 
 impl PairStrip<'_> {
@@ -139,27 +152,66 @@ impl PairStrip<'_> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256i, __m512bh, __m512i, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_loadu_ps,
-        _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+        __m256i, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
+        _mm512_cvtneps_pbh, _mm512_loadu_ps, _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512,
     };
 
     use super::{PAD, PANEL, PairStrip, PairWalk};
-    use crate::simd::x86::{pair_products, read_pairs};
+    use crate::simd::{
+        ask_for,
+        x86::{pair_products, read_pairs},
+    };
+
+    /// Rows of a tile.
+    const TILE_ROWS: usize = 8;
+
+    /// Pairs of rows that are asked for before they are packed: they are read faster than the processor looks ahead by itself.
+    const PAIRS_AHEAD: usize = 4;
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn pack_rows(rows: &[f32], stride: usize, to: &mut [&mut [u32]]) {
+        let zeros = [0.0; PAD];
+        for (pair, rows) in rows.chunks(2 * stride).enumerate() {
+            let ahead = rows.as_ptr().wrapping_add(2 * PAIRS_AHEAD * stride);
+            for at in (0..2 * stride).step_by(PAD) {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(at).cast());
+            }
+            let (even, odd) = rows.split_at(stride);
+            for (panel, to) in to.iter_mut().enumerate() {
+                let to = &mut to[pair * PANEL..(pair + 1) * PANEL];
+                let first = panel * PANEL;
+                let (filled, rest) = to.split_at_mut((stride - first).min(PANEL));
+                for (at, to) in (first..).step_by(PAD).zip(filled.chunks_exact_mut(PAD)) {
+                    pack_vector(&even[at..at + PAD], odd.get(at..at + PAD).unwrap_or(&zeros), to);
+                }
+                rest.fill(0);
+            }
+        }
+    }
+
+    /// Rounds 16 numbers of each of two rows.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    fn pack_vector(even: &[f32], odd: &[f32], to: &mut [u32]) {
+        assert!(even.len() >= PAD && odd.len() >= PAD && to.len() >= PAD);
+        // SAFETY: there are 16 numbers of each and room for 16; the types of 256 bits differ in name only.
+        unsafe {
+            let halves = [even, odd].map(|from| {
+                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr())));
+                _mm512_cvtepu16_epi32(rounded)
+            });
+            let pairs = _mm512_or_si512(halves[0], _mm512_slli_epi32::<16>(halves[1]));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
+        }
+    }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn pack(even: &[f32], odd: Option<&[f32]>, to: &mut [u32]) {
         let zeros = [0.0; PAD];
         for (at, to) in to.chunks_exact_mut(PAD).enumerate() {
             let odd = odd.map_or(&zeros[..], |odd| &odd[at * PAD..(at + 1) * PAD]);
-            let halves = [&even[at * PAD..(at + 1) * PAD], odd].map(|from| {
-                // SAFETY: there are 16 numbers; the types of 256 bits differ in name only.
-                let rounded: __m256i =
-                    unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr()))) };
-                _mm512_cvtepu16_epi32(rounded)
-            });
-            let pairs = _mm512_or_si512(halves[0], _mm512_slli_epi32::<16>(halves[1]));
-            // SAFETY: there is room for 16.
-            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
+            pack_vector(&even[at * PAD..(at + 1) * PAD], odd, to);
         }
     }
 
@@ -180,10 +232,15 @@ mod x86 {
     #[allow(clippy::needless_pass_by_value, reason = "its output is borrowed for as long")]
     pub(super) unsafe fn strip(strip: PairStrip<'_>) {
         let PairWalk { pairs, row: a_row, step, count } = strip.a;
+        // Each tile asks for a part of what comes next.
+        let tiles = strip.stride.div_ceil(PANEL) * strip.rows.div_ceil(TILE_ROWS);
+        let lines = (strip.next.len() / PAD).div_ceil(tiles.max(1)).max(1);
+        let mut next = strip.next.chunks(lines * PAD);
         for (panel, column) in (0..strip.stride).step_by(PANEL).enumerate() {
             let vectors = (strip.stride - column).min(PANEL) / PAD;
             let mut row = 0;
             while row < strip.rows {
+                ask_for(next.next().unwrap_or_default());
                 // SAFETY: row, column and panel are within what the lengths allow.
                 unsafe {
                     let a = (pairs.as_ptr().add(row * a_row), a_row, step);

@@ -8,6 +8,7 @@ use crate::{
     bf16::{Bf16Panels, PANEL, Packed, PairStrip},
     lanes::PAD,
     packed::{PairWalk, Unpacked},
+    simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, TILE},
 };
@@ -22,14 +23,18 @@ const DEPTH: usize = 256;
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
 
+/// Rows of a task in f32, at most: [`NEAR`] columns of them stay in a cache of its core until all panels of tokens have met them.
+const MOST_ROWS: usize = 24 * TILE;
+
 /// With fewer rows than this, tasks share the tokens instead of the rows.
 const FEW_ROWS: usize = 64;
 
 /// Tasks for each thread, so that one that was held up does not hold up all.
 pub(crate) const TASKS_PER_THREAD: usize = 4;
 
-/// The same in bf16, where a right side is gone through for each strip of rows, whatever task has it.
-const PANEL_TASKS_PER_THREAD: usize = 8;
+/// Multiplications of a task in bf16, at least: there a right side is gone through for each strip of rows, whatever task has it, and the
+/// smaller the last tasks are, the less threads wait for each other.
+const LEAST_WORK: usize = 1 << 22;
 
 /// The side of a product whose numbers are taken one by one.
 #[derive(Clone, Copy)]
@@ -132,15 +137,16 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
     if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
         return by_tokens(isa, c, stride, accumulate, terms);
     }
-    let per_thread = if terms.iter().any(|term| term.right.depth() > DEEP) {
-        1
+    let threads = rayon::current_num_threads();
+    let per_task = if terms.iter().any(|term| term.right.depth() > DEEP) {
+        rows_per_task(rows, threads, 1)
     } else if !in_lanes {
-        PANEL_TASKS_PER_THREAD
+        let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
+        TILE * (LEAST_WORK / (TILE * depth * stride)).max(1)
     } else {
-        TASKS_PER_THREAD
+        rows_per_task(rows, threads, TASKS_PER_THREAD).min(MOST_ROWS)
     };
-    let per_task = rows_per_task(rows, rayon::current_num_threads(), per_thread);
-    c.par_chunks_mut(per_task * stride).enumerate().for_each(|(task, c)| {
+    c.par_chunks_mut(per_task * stride).enumerate().with_max_len(1).for_each(|(task, c)| {
         let mut accumulate = accumulate;
         for term in terms {
             block(isa, c, stride, task * per_task, accumulate, term);
@@ -287,17 +293,36 @@ fn weight_block(
         let walk = weight.walk(direction, first / TILE + strip, steps.start / TILE..steps.end.div_ceil(TILE));
         walk.expect("invariant: weights in bf16 meet panels")
     };
-    for (steps, tokens) in panels(depth, c_row) {
-        for strip in 0..strips {
-            let mut a = walk(strip, steps.clone());
-            a.steps = a.steps.min(steps.len());
-            let c = &mut c[strip * TILE * c_row..];
-            let rows = (c.len() / c_row).min(TILE);
-            let accumulate = accumulate || steps.start > 0;
-            let b = right[steps.start * stride + tokens.start..].as_ptr();
-            let c = c[tokens.start..].as_mut_ptr();
-            isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
+    let one_panel = c_row <= PANEL && direction == Direction::Plain;
+    let mut visit = |strip: usize, steps: Range<usize>, tokens: Range<usize>| {
+        let mut a = walk(strip, steps.clone());
+        a.steps = a.steps.min(steps.len());
+        let c = &mut c[strip * TILE * c_row..];
+        let rows = (c.len() / c_row).min(TILE);
+        let accumulate = accumulate || steps.start > 0;
+        let b = right[steps.start * stride + tokens.start..].as_ptr();
+        let c = c[tokens.start..].as_mut_ptr();
+        if direction == Direction::Plain {
+            // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
+            let next = match steps.end.next_multiple_of(TILE) {
+                column if column < depth || one_panel => (first / TILE + strip, column / TILE),
+                _ => (first / TILE + strip + strips, 0),
+            };
+            let part = (NEAR * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
+            let next = weight.tiles_from(next, NEAR / TILE).chunks(part).nth(tokens.start / PANEL);
+            ask_for(next.unwrap_or_default());
         }
+        isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
+    };
+    if one_panel {
+        // Little is computed with each number, so the weight is read as it lies.
+        for strip in 0..strips {
+            panels(depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
+        }
+        return;
+    }
+    for (steps, tokens) in panels(depth, c_row) {
+        (0..strips).for_each(|strip| visit(strip, steps.clone(), tokens.clone()));
     }
 }
 
@@ -311,27 +336,36 @@ fn panels_block(
     (weight, direction): (&Weight, Direction),
     panels: &Bf16Panels,
 ) {
-    let (_, depth) = weight.shape(direction);
+    let (out, depth) = weight.shape(direction);
+    let strips = first / TILE..first / TILE + (c.len() / stride).div_ceil(TILE);
     let (mut widened, mut unpacked) = (Vec::new(), Unpacked::default());
     for start in (0..depth).step_by(2 * DEPTH) {
         let end = (start + 2 * DEPTH).min(depth);
         let accumulate = accumulate || start > 0;
-        let tiles = start / TILE..end.div_ceil(TILE);
-        for (strip, c) in c.chunks_mut(TILE * stride).enumerate() {
-            let (strip, count) = (first / TILE + strip, (end - start).div_ceil(2));
+        let tiles = |start: usize| start / TILE..(start + 2 * DEPTH).min(depth).div_ceil(TILE);
+        for (strip, c) in strips.clone().zip(c.chunks_mut(TILE * stride)) {
+            let count = (end - start).div_ceil(2);
             let of_tiles = || {
-                let pairs = weight.pairs(direction, strip, tiles.clone());
+                let pairs = weight.pairs(direction, strip, tiles(start));
                 &pairs.expect("invariant: weights in f32 meet rows in lanes")[..count * TILE]
             };
             let rows = c.len() / stride;
             match panels.packed(isa) {
                 Packed::Pairs(b) => {
                     let (deep, first) = (depth.div_ceil(2), start / 2);
+                    // The next strip, the first one further on, or that of the task that follows.
+                    let (after, from) = match (strip + 1 < strips.end, end < depth) {
+                        (true, _) => (strip + 1, start),
+                        (false, true) => (strips.start, end),
+                        (false, false) => (strips.end, 0),
+                    };
+                    let next = (after * TILE < out).then(|| weight.pairs(direction, after, tiles(from)));
+                    let next = next.flatten().unwrap_or_default();
                     let a = match weight.in_blocks() {
                         Some(packed) => packed.pairs(isa, direction, strip, start..end, &mut unpacked),
                         None => PairWalk { pairs: of_tiles(), row: 1, step: TILE, count },
                     };
-                    PairStrip { rows, a, b, deep, first, c, stride, accumulate }.run(isa);
+                    PairStrip { rows, a, b, deep, first, c, stride, accumulate, next }.run(isa);
                 }
                 Packed::Rounded(b) => {
                     let a = if let Some(packed) = weight.in_blocks() {

@@ -161,6 +161,13 @@ impl Weight {
         Some(Walk { start, row, step, steps: TILE, jump, blocks: columns.len() })
     }
 
+    /// Up to so many tiles of a weight in f32 in the order they lie in, from one on; nothing in bf16 and in blocks.
+    pub(crate) fn tiles_from(&self, (strip, column): (usize, usize), count: usize) -> &[f32] {
+        let Tiles::F32(tiles) = &self.tiles else { return &[] };
+        let first = (strip * self.width.div_ceil(TILE) + column) * TILE_SIZE;
+        tiles.get(first..tiles.len().min(first + count * TILE_SIZE)).unwrap_or_default()
+    }
+
     /// 16 rows of a weight in bf16 between two tile columns, `[column / 2][16][2]`; `None` in f32 and in blocks.
     pub(crate) fn pairs(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<&[u32]> {
         let Tiles::Bf16 { plain, transposed } = &self.tiles else { return None };
