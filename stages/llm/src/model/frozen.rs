@@ -25,6 +25,13 @@ pub struct WeightForm {
     pub planes: bool,
 }
 
+impl WeightForm {
+    /// Whether plain numbers are kept in f16 on this device, if they fit into it.
+    pub(super) fn keeps_halves(self, device: &Device) -> bool {
+        self.precision == Precision::Bf16 && !self.tiles && takes_halves(device)
+    }
+}
+
 /// Whether frozen matrices are kept in blocks and unpacked inside the products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Quantization {
@@ -108,7 +115,7 @@ impl Frozen {
                     forms.tiles.get_or_init(|| Arc::new(Weight::new(&values, out, width, form.precision)));
                 } else {
                     round(&mut values, form.precision);
-                    if form.precision == Precision::Bf16 && takes_halves(device) && fit_halves(&values) {
+                    if form.keeps_halves(device) && fit_halves(&values) {
                         let values: Vec<f16> = values.into_par_iter().map(f16::from_f32).collect();
                         let data = TensorData::new(values, [out, width]);
                         forms.halves = Some(Tensor::from_data(data, (device, DType::F16)));
@@ -240,8 +247,13 @@ impl Frozen {
     }
 
     /// Whether the device unpacks it for each use.
-    pub(crate) fn unpacks_on_device(&self) -> bool {
+    fn unpacks_on_device(&self) -> bool {
         self.0.planes.is_some() || self.0.halves.is_some()
+    }
+
+    /// Whether it is unpacked each time that a burn operation asks for its tensor.
+    pub(crate) fn unpacks_for_each_use(&self) -> bool {
+        self.unpacks_on_device() || self.0.tiles.get().is_some_and(|tiles| tiles.blocks().is_some())
     }
 
     /// The blocks it is kept in, if it is, and the bytes of the form it was read into.

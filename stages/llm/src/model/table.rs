@@ -9,7 +9,7 @@ use crate::{
     device::{is_cpu, largest_buffer},
 };
 
-/// Bytes that blocks of a table are unpacked into at once, so that a product with packed rows needs no more than that.
+/// Bytes that blocks or halves of a table are unpacked into at once, so that a product with such rows needs no more than that.
 const UNPACKED_AT_ONCE: usize = 128 << 20;
 
 /// Shards have a multiple of so many rows where they can, which suits the products with them.
@@ -51,7 +51,8 @@ impl Table {
     ) -> Result<Self, LlmError> {
         let on_device = form.planes || !is_cpu(device);
         let packed = matches!(table, StoredTensor::Packed(_)) && form.quantization != Quantization::Unpack;
-        let most = largest_buffer(device).min(if packed && on_device { UNPACKED_AT_ONCE } else { usize::MAX });
+        let unpacked = if packed { on_device } else { form.keeps_halves(device) };
+        let most = largest_buffer(device).min(if unpacked { UNPACKED_AT_ONCE } else { usize::MAX });
         Self::cut(name, table, shape, form, device, most / (shape[1] * size_of::<f32>()))
     }
 

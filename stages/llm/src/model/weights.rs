@@ -199,9 +199,10 @@ impl Model {
         &self.kept
     }
 
-    /// Whether some matrices are unpacked each time that burn operations multiply by them.
+    /// Whether some linear layers are unpacked each time that burn operations multiply by them.
     pub(crate) fn unpacks_for_each_use(&self) -> bool {
-        !self.kept.formats.is_empty() || !self.on_cpu() && self.kept.bytes < self.kept.as_f32
+        let mut linears = self.layers.iter().flat_map(DecoderLayer::linears);
+        linears.any(|linear| linear.weight().unpacks_for_each_use())
     }
 
     /// Where the weights are.
