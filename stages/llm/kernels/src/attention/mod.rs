@@ -73,7 +73,7 @@ pub fn forward(
     prepare(output, shape.heads * shape.width, qkv.tokens(), segments);
     let mut log_sums = vec![0f32; shape.heads * stride];
     let to = [Places::new(output.values_mut(), stride), Places::new(&mut log_sums, stride)];
-    tasks(shape, segments).par_iter().for_each_init(Room::default, |room, &(head, segment)| {
+    tasks(shape, segments).par_iter().with_max_len(1).for_each_init(Room::default, |room, &(head, segment)| {
         Row::new(isa, shape, of_scores, head, segment, qkv, room).forward(room, &to);
     });
     log_sums
@@ -110,6 +110,7 @@ pub fn backward(
     let to = Places::new(d_qkv.values_mut(), stride);
     let towards_shared: Vec<Vec<f32>> = tasks
         .par_iter()
+        .with_max_len(1)
         .map_init(Room::default, |room, &(head, segment)| {
             Row::new(isa, shape, of_scores, head, segment, past.qkv, room).backward(room, past, &to)
         })

@@ -84,11 +84,11 @@ impl<'a> Row<'a> {
         let Segment { start, length, before } = segment;
         let row = Self { isa, shape, of_scores, head, segment, qkv, stride: (before + length).next_multiple_of(PAD) };
         for (first, to) in [(shape.heads, &mut room.keys), (shape.heads + shape.key_heads, &mut room.values)] {
-            to.clear();
             to.resize(shape.width * row.stride, 0.0);
             let first = (first + head) * shape.width;
             row.lay(qkv, first, 0..before, to, row.stride);
             row.lay(qkv, first, start..start + length, &mut to[before..], row.stride);
+            pad(to, row.stride, before + length);
         }
         row
     }
@@ -117,25 +117,17 @@ impl<'a> Row<'a> {
     /// Lays the features of the stacked heads beside each other for a block: `[width][lanes]`.
     fn stacked(&self, rows: &Lanes, block: Block, to: &mut Vec<f32>) {
         let (width, stack) = (self.shape.width, self.shape.stack());
-        to.clear();
         to.resize(width * block.lanes, 0.0);
         for stacked in 0..stack {
             let first = (self.head * stack + stacked) * width;
             self.lay(rows, first, self.tokens(block), &mut to[stacked * block.queries()..], block.lanes);
         }
+        pad(to, block.lanes, stack * block.queries());
     }
 
     /// Writes what a block has of features of the stacked heads to their places.
     fn unstack(&self, from: &[f32], block: Block, to: &Places<'_, f32>) {
-        let (width, stack, queries) = (self.shape.width, self.shape.stack(), block.queries());
-        for stacked in 0..stack {
-            for (feature, from) in from.chunks_exact(block.lanes).enumerate() {
-                let row = (self.head * stack + stacked) * width + feature;
-                // SAFETY: no other task has these heads and this row.
-                let to = unsafe { to.part(row, self.tokens(block)) };
-                to.copy_from_slice(&from[stacked * queries..][..queries]);
-            }
-        }
+        self.isa.run(Unstack { row: self, from, block, to });
     }
 
     /// `scores[key][lane]` = Σ left · right over the features.
@@ -294,7 +286,43 @@ impl Kernel for Lay<'_> {
             for token in tokens.clone().step_by(PAD) {
                 s.prefetch(later.wrapping_add(token));
             }
-            to[..tokens.len()].copy_from_slice(&from[at * from_row..][tokens.clone()]);
+            s.copy(&from[at * from_row..][tokens.clone()], &mut to[..tokens.len()]);
+        }
+    }
+}
+
+/// The way back from [`Row::stacked`], to the places of a pass.
+struct Unstack<'a> {
+    row: &'a Row<'a>,
+    /// `[width][lanes]`.
+    from: &'a [f32],
+    block: Block,
+    to: &'a Places<'a, f32>,
+}
+
+impl Kernel for Unstack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { row, from, block, to } = self;
+        let (width, stack, queries) = (row.shape.width, row.shape.stack(), block.queries());
+        for stacked in 0..stack {
+            for (feature, from) in from.chunks_exact(block.lanes).enumerate() {
+                let feature = (row.head * stack + stacked) * width + feature;
+                // SAFETY: no other task has these heads and this row.
+                let to = unsafe { to.part(feature, row.tokens(block)) };
+                s.copy(&from[stacked * queries..][..queries], to);
+            }
+        }
+    }
+}
+
+/// Zeroes what rows of a length have beyond so many numbers.
+fn pad(values: &mut [f32], row: usize, filled: usize) {
+    if filled < row {
+        for row in values.chunks_exact_mut(row) {
+            row[filled..].iter_mut().for_each(|value| *value = 0.0);
         }
     }
 }

@@ -5,9 +5,10 @@
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_cvtepu8_epi32,
-    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_roundscale_ps,
+    _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
 use super::Simd;
@@ -42,6 +43,20 @@ impl Simd for Avx512 {
             _mm512_storeu_ps(found.as_mut_ptr(), _mm512_permutexvar_ps(at, _mm512_loadu_ps(table.as_ptr())));
         }
         found
+    }
+    #[inline(always)]
+    fn copy(self, from: &[f32], to: &mut [f32]) {
+        assert_eq!(from.len(), to.len());
+        let whole = from.len() / Self::WIDTH * Self::WIDTH;
+        let left = (1 << (from.len() - whole)) - 1;
+        // SAFETY: both are as long as that, and no place beyond the mask is touched.
+        unsafe {
+            for at in (0..whole).step_by(Self::WIDTH) {
+                _mm512_storeu_ps(to.as_mut_ptr().add(at), _mm512_loadu_ps(from.as_ptr().add(at)));
+            }
+            let last = _mm512_maskz_loadu_ps(left, from.as_ptr().add(whole));
+            _mm512_mask_storeu_ps(to.as_mut_ptr().add(whole), left, last);
+        }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

@@ -84,6 +84,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
         let _ = at;
     }
 
+    /// Copies some numbers to as many places, also where they are too few for a call to pay off.
+    #[inline(always)]
+    fn copy(self, from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+
     /// Reads the first numbers of a slice.
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::Vector {
