@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::{TrainConfig, ValueGroup};
 
-/// Values that one task moves or adds up; also the order of the sums.
+/// Values that one task moves or adds up, at most; also the order of the sums.
 const VALUES_PER_TASK: usize = 1 << 16;
 
 /// AdamW with decoupled weight decay, as `torch.optim.AdamW` computes it, over the trained values on the host.
@@ -33,39 +33,72 @@ impl AdamW {
         step: u64,
         config: &TrainConfig,
     ) {
-        let mut start = 0;
+        let (mut parts, mut start) = (Vec::with_capacity(2 * groups.len() + 1), 0);
+        let mut rest = Part { values, gradient, first: &mut self.first, second: &mut self.second };
         for group in groups {
-            let plain = ValueGroup { values: start..group.values.start, rate: 1.0, decays: true };
-            self.move_group(values, gradient, &plain, rate, step, config);
-            self.move_group(values, gradient, group, rate, step, config);
+            parts.push((rest.split_off(group.values.start - start), Pace::new(rate, true, step, config)));
+            parts.push((rest.split_off(group.values.len()), Pace::new(rate * group.rate, group.decays, step, config)));
             start = group.values.end;
         }
-        let rest = ValueGroup { values: start..values.len(), rate: 1.0, decays: true };
-        self.move_group(values, gradient, &rest, rate, step, config);
+        parts.push((rest, Pace::new(rate, true, step, config)));
+        parts.into_par_iter().for_each(|(part, pace)| part.step(pace));
     }
+}
 
-    fn move_group(
-        &mut self,
-        values: &mut [f32],
-        gradient: &[f32],
-        group: &ValueGroup,
-        rate: f64,
-        step: u64,
-        config: &TrainConfig,
-    ) {
+/// Values that move alike, with what belongs to each of them.
+struct Part<'a> {
+    values: &'a mut [f32],
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+/// How values of a group move in a step.
+#[derive(Clone, Copy)]
+struct Pace {
+    betas: [f32; 2],
+    epsilon: f32,
+    /// The learning rate, with the bias of the first moment taken off.
+    size: f32,
+    /// The root of the second moment's bias.
+    root: f32,
+    /// What weight decay leaves.
+    keep: f32,
+}
+
+impl Pace {
+    fn new(rate: f64, decays: bool, step: u64, config: &TrainConfig) -> Self {
         let [beta1, beta2] = config.betas;
         let power = i32::try_from(step).unwrap_or(i32::MAX);
-        let rate = rate * group.rate;
-        let size = (rate / (1.0 - beta1.powi(power))) as f32;
-        let root = (1.0 - beta2.powi(power)).sqrt() as f32;
-        let keep = if group.decays { (1.0 - rate * config.weight_decay) as f32 } else { 1.0 };
-        let (beta1, beta2, epsilon) = (beta1 as f32, beta2 as f32, config.epsilon as f32);
-        let range = || group.values.clone();
-        values[range()]
+        Self {
+            betas: [beta1 as f32, beta2 as f32],
+            epsilon: config.epsilon as f32,
+            size: (rate / (1.0 - beta1.powi(power))) as f32,
+            root: (1.0 - beta2.powi(power)).sqrt() as f32,
+            keep: if decays { (1.0 - rate * config.weight_decay) as f32 } else { 1.0 },
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Takes the first `count` values off.
+    fn split_off(&mut self, count: usize) -> Self {
+        const LONG: &str = "invariant: groups lie within the values, in order";
+        Self {
+            values: self.values.split_off_mut(..count).expect(LONG),
+            gradient: self.gradient.split_off(..count).expect(LONG),
+            first: self.first.split_off_mut(..count).expect(LONG),
+            second: self.second.split_off_mut(..count).expect(LONG),
+        }
+    }
+
+    fn step(self, pace: Pace) {
+        let Pace { betas: [beta1, beta2], epsilon, size, root, keep } = pace;
+        self.values
             .par_chunks_mut(VALUES_PER_TASK)
-            .zip(gradient[range()].par_chunks(VALUES_PER_TASK))
-            .zip(self.first[range()].par_chunks_mut(VALUES_PER_TASK))
-            .zip(self.second[range()].par_chunks_mut(VALUES_PER_TASK))
+            .zip(self.gradient.par_chunks(VALUES_PER_TASK))
+            .zip(self.first.par_chunks_mut(VALUES_PER_TASK))
+            .zip(self.second.par_chunks_mut(VALUES_PER_TASK))
             .for_each(|(((values, gradient), first), second)| {
                 for (((value, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
                     *m += (g - *m) * (1.0 - beta1);
