@@ -13,7 +13,7 @@ use crate::{
     LlmError, Precision,
     adapter::{LoraConfig, LoraInit},
     bottleneck::{BottleneckAdapter, BottleneckConfig},
-    fused::LOGITS_AT_ONCE,
+    fused::targets_at_once,
     model::{Quantization, WeightForm},
     train::LargestPass,
     weights::{Selection, WeightPlace},
@@ -400,7 +400,7 @@ impl Pass<'_> {
     }
 
     fn at_once(&self, targets: usize) -> usize {
-        padded(targets.min((LOGITS_AT_ONCE / self.config.vocab_size).max(1)))
+        padded(targets_at_once(targets, self.config.vocab_size))
     }
 
     /// Bytes of what products in bf16 take: their inputs rounded, and the logits' gradient.

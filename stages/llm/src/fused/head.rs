@@ -5,6 +5,13 @@ use super::matrix::Matrix;
 /// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
 pub(crate) const LOGITS_AT_ONCE: usize = 1 << 23;
 
+/// How many of these targets have their logits at one time. Blocks are alike: one of a few targets would be as slow as one of many,
+/// since the head is read for each.
+pub(crate) fn targets_at_once(targets: usize, vocabulary: usize) -> usize {
+    let most = (LOGITS_AT_ONCE / vocabulary).max(1);
+    targets.div_ceil(targets.div_ceil(most).max(1))
+}
+
 /// Buffers of the head.
 #[derive(Debug, Default)]
 pub(super) struct HeadBuffers {
@@ -81,8 +88,8 @@ impl HeadBuffers {
         hidden: &Lanes,
         mut block: impl FnMut(&[u32], &mut Self),
     ) {
-        let at_once = (LOGITS_AT_ONCE / head.out()).max(1);
         let tokens: Vec<u32> = (0..hidden.tokens() as u32).collect();
+        let at_once = targets_at_once(tokens.len(), head.out()).max(1);
         for tokens in tokens.chunks(at_once) {
             self.hidden.gather(hidden, tokens);
             let stride = self.hidden.stride();

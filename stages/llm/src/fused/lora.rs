@@ -45,8 +45,6 @@ pub(super) struct Rows {
 /// What is trained of linear layers with one input.
 pub(super) struct Group<'a> {
     pub(super) scale: f32,
-    /// A of the adapted layers, one below the other: `[adapted · rank, in]`.
-    pub(super) a: Vec<f32>,
     pub(super) rank: usize,
     /// One for each linear layer.
     pub(super) pairs: Vec<Option<Pair<'a>>>,
@@ -69,7 +67,7 @@ pub(super) struct Pair<'a> {
     pub(super) a: &'a [f32],
     /// `[out, rank]`.
     pub(super) b: &'a [f32],
-    /// Rows of this layer among those of [`Group::a`].
+    /// Rows of this layer among those of [`Group::joined`].
     pub(super) rows: Range<usize>,
     pub(super) dora: Option<Rows>,
     /// Where its gradients go.
@@ -125,13 +123,12 @@ impl<'a> Lora<'a> {
         noise: Option<&'a Noise>,
         keep: Option<&'a [u32]>,
     ) -> Group<'a> {
-        let (mut joined, mut rows) = (Vec::new(), 0);
+        let mut rows = 0;
         let pairs = projection
             .modules()
             .map(|module| {
                 let place = self.places[layer][module.index()].clone()?;
                 let (a, b) = (&self.values[place.a.clone()], &self.values[place.b.clone()]);
-                joined.extend_from_slice(a);
                 rows += self.rank;
                 let (a_at, b_at) = (place.a, place.b);
                 Some(Pair { module, a, b, rows: rows - self.rank..rows, dora: place.rows, a_at, b_at })
@@ -143,7 +140,7 @@ impl<'a> Lora<'a> {
             bias: dense.get(WeightPlace::Bias(layer, module)),
         };
         let own = projection.modules().map(own).collect();
-        Group { scale: self.scale, a: joined, rank: self.rank, pairs, own, dropout }
+        Group { scale: self.scale, rank: self.rank, pairs, own, dropout }
     }
 
     /// The first layer with a matrix: no gradient is needed below it.
@@ -153,7 +150,12 @@ impl<'a> Lora<'a> {
 }
 
 impl Group<'_> {
-    /// Rows of [`Group::a`].
+    /// A of the adapted layers, one below the other: `[rows, in]`.
+    pub(super) fn joined(&self) -> Vec<f32> {
+        self.pairs.iter().flatten().map(|pair| pair.a).collect::<Vec<_>>().concat()
+    }
+
+    /// Rows of [`Group::joined`].
     pub(super) fn rows(&self) -> usize {
         self.rank * self.pairs.iter().flatten().count()
     }

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use refit_kernels::{Lanes, attention::Scores};
 
 use super::{
@@ -12,6 +13,9 @@ use crate::{
     model::{Batch, Noise},
     weights::{UnitRows, WeightPlace},
 };
+
+/// Features of the embedding that one task lays out.
+const FEATURES_PER_TASK: usize = 16;
 
 /// How much the loss of each target weighs in the gradient.
 #[derive(Clone, Copy)]
@@ -195,12 +199,16 @@ pub(super) fn embed(
     x.reuse(hidden, ids.len());
     let stride = x.stride();
     let tokens = rows.chunks_exact(hidden);
-    for (feature, to) in x.values_mut().chunks_exact_mut(stride).enumerate() {
-        let mut last = 0.0;
-        for (to, row) in to.iter_mut().zip(tokens.clone().map(Some).chain(std::iter::repeat(None))) {
-            last = row.map_or(last, |row| row[feature]);
-            *to = last;
+    // A cache line of a token's row has the features of a task.
+    x.values_mut().par_chunks_mut(FEATURES_PER_TASK * stride).enumerate().for_each(|(task, some)| {
+        for (token, row) in tokens.clone().enumerate() {
+            let features = row[task * FEATURES_PER_TASK..].iter();
+            some[token..].iter_mut().step_by(stride).zip(features).for_each(|(to, value)| *to = *value);
         }
-    }
+        for row in some.chunks_exact_mut(stride) {
+            let last = row[ids.len() - 1];
+            row[ids.len()..].fill(last);
+        }
+    });
     Ok(())
 }

@@ -243,9 +243,10 @@ impl Projection {
                         right,
                     })
                     .collect();
-                if lora.rows() > 0 && lora.dropout.is_none() {
+                let a = if lora.dropout.is_none() { lora.joined() } else { Vec::new() };
+                if !a.is_empty() {
                     let right = Right::Lanes { rows: d_low.values(), stride };
-                    terms.push(Term { left: Left::transposed(&lora.a, lora.rows()), right });
+                    terms.push(Term { left: Left::transposed(&a, lora.rows()), right });
                 }
                 product(isa, dx.values_mut(), stride, false, &terms);
             };
@@ -366,7 +367,8 @@ fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, dropped: &mut Lanes, kept: &mut 
             kept.masks.push(mask);
         }
     } else {
-        let (left, right) = (Left::matrix(&lora.a, lora.rows()), Right::Lanes { rows: x.values(), stride });
+        let a = lora.joined();
+        let (left, right) = (Left::matrix(&a, lora.rows()), Right::Lanes { rows: x.values(), stride });
         product(isa, kept.low.values_mut(), stride, false, &[Term { left, right }]);
     }
     scale(&mut kept.low, lora.scale);
