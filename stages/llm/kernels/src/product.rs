@@ -7,7 +7,7 @@ use crate::{
     Isa, Weight,
     bf16::{Bf16Panels, PANEL, Packed, PairStrip},
     lanes::PAD,
-    packed::{PairWalk, Unpacked},
+    packed::{Packed as PackedWeight, PairWalk, Unpacked},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, TILE},
@@ -273,21 +273,10 @@ fn weight_block(
     right: &[f32],
     stride: usize,
 ) {
-    let (_, depth) = weight.shape(direction);
     if let Some(packed) = weight.in_blocks() {
-        let mut unpacked = Unpacked::default();
-        for start in (0..depth).step_by(DEPTH) {
-            let columns = start..(start + DEPTH).min(depth);
-            let b = right[start * stride..].as_ptr();
-            let accumulate = accumulate || start > 0;
-            for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
-                let a = packed.strip(isa, direction, first / TILE + strip, columns.clone(), &mut unpacked);
-                let rows = c.len() / c_row;
-                isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c: c.as_mut_ptr(), c_row, accumulate });
-            }
-        }
-        return;
+        return blocks_in_f32(isa, c, c_row, first, accumulate, (packed, direction), right, stride);
     }
+    let (_, depth) = weight.shape(direction);
     let strips = (c.len() / c_row).div_ceil(TILE);
     let walk = |strip: usize, steps: Range<usize>| {
         let walk = weight.walk(direction, first / TILE + strip, steps.start / TILE..steps.end.div_ceil(TILE));
@@ -326,6 +315,32 @@ fn weight_block(
     }
 }
 
+/// Goes through a weight in blocks that is multiplied in f32: a strip is unpacked once for all tokens.
+#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
+fn blocks_in_f32(
+    isa: Isa,
+    c: &mut [f32],
+    c_row: usize,
+    first: usize,
+    accumulate: bool,
+    (packed, direction): (&PackedWeight, Direction),
+    right: &[f32],
+    stride: usize,
+) {
+    // Rows of the right side, the first of which may begin with a later token.
+    let (depth, mut unpacked) = (right.len().div_ceil(stride), Unpacked::default());
+    for start in (0..depth).step_by(DEPTH) {
+        let columns = start..(start + DEPTH).min(depth);
+        let b = right[start * stride..].as_ptr();
+        let accumulate = accumulate || start > 0;
+        for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
+            let a = packed.strip(isa, direction, first / TILE + strip, columns.clone(), &mut unpacked);
+            let rows = c.len() / c_row;
+            isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c: c.as_mut_ptr(), c_row, accumulate });
+        }
+    }
+}
+
 /// Goes through a weight that is multiplied in bf16.
 fn panels_block(
     isa: Isa,
@@ -353,12 +368,7 @@ fn panels_block(
             match panels.packed(isa) {
                 Packed::Pairs(b) => {
                     let (deep, first) = (depth.div_ceil(2), start / 2);
-                    // The next strip, the first one further on, or that of the task that follows.
-                    let (after, from) = match (strip + 1 < strips.end, end < depth) {
-                        (true, _) => (strip + 1, start),
-                        (false, true) => (strips.start, end),
-                        (false, false) => (strips.end, 0),
-                    };
+                    let (after, from) = what_follows(strip, &strips, start..end, depth);
                     let next = (after * TILE < out).then(|| weight.pairs(direction, after, tiles(from)));
                     let next = next.flatten().unwrap_or_default();
                     let a = match weight.in_blocks() {
@@ -379,6 +389,16 @@ fn panels_block(
                 }
             }
         }
+    }
+}
+
+/// The strip, and its first column, that a task meets after some columns of a strip: the next strip, the first one further on, or that of
+/// the task that follows.
+fn what_follows(strip: usize, strips: &Range<usize>, columns: Range<usize>, depth: usize) -> (usize, usize) {
+    match (strip + 1 < strips.end, columns.end < depth) {
+        (true, _) => (strip + 1, columns.start),
+        (false, true) => (strips.start, columns.end),
+        (false, false) => (strips.end, 0),
     }
 }
 
