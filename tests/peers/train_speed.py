@@ -2,7 +2,8 @@
 
 PEFT's LoRA r=8 on all seven linear layers; every weight with --full (rate 1e-5); or Houlsby's adapters of the `adapters` library with
 --bottleneck, in a Python that has it. AdamW without decay, constant rate, global-norm clip 1.0; batches in the order of the rows, or of their
-lengths with --sort. The first step is not timed. Prints one JSON line, with the rate of torch's own matrix products.
+lengths with --sort. The first step is not timed. Prints one JSON line, with the rate of
+torch's own matrix products, and how many of the tokens are targets.
 """
 import argparse, contextlib, json, os, resource, time
 import torch
@@ -50,7 +51,7 @@ optimizer = torch.optim.AdamW(trained, lr=1e-5 if args.full else 5e-4, weight_de
 amp = torch.autocast("cpu", dtype=dtype) if args.dtype == "bfloat16" else contextlib.nullcontext()
 pad = torch.nn.utils.rnn.pad_sequence
 model.train()
-losses, tokens, start = [], 0, None
+losses, tokens, aimed, start = [], 0, 0, None
 for step in range(args.steps):
     batch = rows[step * args.batch_size : (step + 1) * args.batch_size]
     attention = pad([torch.ones_like(row) for row, _ in batch], batch_first=True)
@@ -66,6 +67,8 @@ for step in range(args.steps):
         start = time.time()
     else:
         tokens += sum(len(row) for row, _ in batch)
+        # The first token of a row has nothing that it could be told from.
+        aimed += sum((labels[1:] != -100).sum().item() for _, labels in batch)
 speed = tokens / (time.time() - start)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 # What torch reaches in nothing but products of a layer's shape with as many tokens as a batch has.
@@ -77,4 +80,4 @@ with torch.no_grad():
         for _ in range(50):
             torch.mm(x, w)
         rate = max(rate, 50 * 2 * x.numel() * w.shape[1] / (time.time() - start))
-print(json.dumps({"tokens_per_second": speed, "peak_memory": peak, "losses": losses, "product_rate": rate}))
+print(json.dumps({"tokens_per_second": speed, "peak_memory": peak, "losses": losses, "product_rate": rate, "targets": aimed / tokens}))
