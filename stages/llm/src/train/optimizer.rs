@@ -33,14 +33,15 @@ impl AdamW {
         step: u64,
         config: &TrainConfig,
     ) {
+        let plain = Pace::new(rate, true, step, config);
         let (mut parts, mut start) = (Vec::with_capacity(2 * groups.len() + 1), 0);
         let mut rest = Part { values, gradient, first: &mut self.first, second: &mut self.second };
         for group in groups {
-            parts.push((rest.split_off(group.values.start - start), Pace::new(rate, true, step, config)));
+            parts.push((rest.split_off(group.values.start - start), plain));
             parts.push((rest.split_off(group.values.len()), Pace::new(rate * group.rate, group.decays, step, config)));
             start = group.values.end;
         }
-        parts.push((rest, Pace::new(rate, true, step, config)));
+        parts.push((rest, plain));
         parts.into_par_iter().for_each(|(part, pace)| part.step(pace));
     }
 }

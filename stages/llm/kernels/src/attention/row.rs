@@ -322,7 +322,7 @@ impl Kernel for Unstack<'_> {
 fn pad(values: &mut [f32], row: usize, filled: usize) {
     if filled < row {
         for row in values.chunks_exact_mut(row) {
-            row[filled..].iter_mut().for_each(|value| *value = 0.0);
+            row[filled..].fill(0.0);
         }
     }
 }
