@@ -9,8 +9,7 @@ use refit_checkpoint::{Activation, Checkpoint, ModelConfig, NormPlace};
 use super::{Footprint, GROUPS, NUMBER, Subject, Trained, kept_weights};
 use crate::{
     LlmError, Precision,
-    fused::LOGITS_AT_ONCE,
-    model::{LinearModule, PaddedBatch, PaddedGroup, Quantization, WeightForm},
+    model::{LOGITS_AT_ONCE, LinearModule, PaddedBatch, PaddedGroup, Quantization, WeightForm},
     train::PaddedPasses,
     weights::WeightPlace,
 };

@@ -1,9 +1,7 @@
 use refit_kernels::{Bf16Panels, Isa, Lanes, Right, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
 
 use super::matrix::Matrix;
-
-/// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
-pub(crate) const LOGITS_AT_ONCE: usize = 1 << 23;
+use crate::model::LOGITS_AT_ONCE;
 
 /// How many of these targets have their logits at one time. Blocks are alike: one of a few targets would be as slow as one of many,
 /// since the head is read for each.

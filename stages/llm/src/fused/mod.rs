@@ -23,7 +23,7 @@ mod weights;
 pub(crate) use changes::Changes;
 pub use coverage::ComputePath;
 pub(crate) use decoder::Decoder;
-pub(crate) use head::{LOGITS_AT_ONCE, targets_at_once};
+pub(crate) use head::targets_at_once;
 pub(crate) use memory::Memory;
 pub(crate) use pass::{TargetWeights, gradient, target_losses};
 pub(crate) use weights::FusedWeights;

@@ -6,7 +6,7 @@ use super::{batch::indices, capped, forward::values, table::Table};
 use crate::LlmError;
 
 /// Logits held at once: 2²³ are 32 MiB, which bounds memory for any number of targets.
-const LOGITS_AT_ONCE: usize = 1 << 23;
+pub(crate) const LOGITS_AT_ONCE: usize = 1 << 23;
 
 /// Cross-entropy of the head's prediction, and what can be had with it.
 pub(crate) struct HeadLoss {

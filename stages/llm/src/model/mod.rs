@@ -38,7 +38,7 @@ pub(crate) use bottleneck::{Bottleneck, LayerBottlenecks};
 pub(crate) use decoder::{DecoderPass, decoder_layer};
 pub(crate) use forward::{TOKENS_AT_ONCE, ids, portions, values};
 pub(crate) use frozen::{Frozen, takes_halves};
-pub(crate) use head::{HeadOutput, lm_head_loss, logits, most_likely};
+pub(crate) use head::{HeadOutput, LOGITS_AT_ONCE, lm_head_loss, logits, most_likely};
 pub(crate) use linear::Linear;
 pub(crate) use noise::{Mask, Noise, Randomness};
 pub(crate) use norm::RmsNorm;
