@@ -32,9 +32,9 @@ const FEW_ROWS: usize = 64;
 /// Tasks for each thread, so that one that was held up does not hold up all.
 pub(crate) const TASKS_PER_THREAD: usize = 4;
 
-/// Multiplications of a task in bf16, at least: there a right side is gone through for each strip of rows, whatever task has it, and the
-/// smaller the last tasks are, the less threads wait for each other.
-const LEAST_WORK: usize = 1 << 22;
+/// Multiplications that are enough for a task in bf16: there a right side is gone through for each strip of rows, whatever task has it, and
+/// the smaller the last tasks are, the less threads wait for each other.
+const ENOUGH_WORK: usize = 1 << 22;
 
 /// The side of a product whose numbers are taken one by one.
 #[derive(Clone, Copy)]
@@ -116,6 +116,40 @@ impl Right<'_> {
     }
 }
 
+/// Some rows of a product, which one thread computes.
+struct Task<'c> {
+    isa: Isa,
+    /// The rows.
+    c: &'c mut [f32],
+    /// From a row to the next.
+    c_row: usize,
+    /// Which row of the left side the first of them is, a multiple of a tile's.
+    first: usize,
+    /// Whether they are added to.
+    accumulate: bool,
+}
+
+/// Rows of a right side that lie in lanes, from one token on.
+#[derive(Clone, Copy)]
+struct LaneRows<'a> {
+    values: &'a [f32],
+    /// From a row to the next.
+    stride: usize,
+    depth: usize,
+}
+
+impl Task<'_> {
+    fn rows(&self) -> usize {
+        self.c.len() / self.c_row
+    }
+
+    /// The strips of the left side that it meets.
+    fn strips(&self) -> Range<usize> {
+        let first = self.first / TILE;
+        first..first + self.rows().div_ceil(TILE)
+    }
+}
+
 /// C (+)= Σ left · right over the terms; `c` are rows of as many tokens as the right sides have.
 ///
 /// # Panics
@@ -142,14 +176,15 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         rows_per_task(rows, threads, 1)
     } else if !in_lanes {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
-        TILE * (LEAST_WORK / (TILE * depth * stride)).max(1)
+        let enough = TILE * (ENOUGH_WORK / (TILE * depth * stride)).max(1);
+        enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD))
     } else {
         rows_per_task(rows, threads, TASKS_PER_THREAD).min(MOST_ROWS)
     };
     c.par_chunks_mut(per_task * stride).enumerate().with_max_len(1).for_each(|(task, c)| {
         let mut accumulate = accumulate;
         for term in terms {
-            block(isa, c, stride, task * per_task, accumulate, term);
+            block(Task { isa, c: &mut *c, c_row: stride, first: task * per_task, accumulate }, term);
             accumulate = true;
         }
     });
@@ -184,7 +219,8 @@ fn by_tokens(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[
             let mut accumulate = accumulate;
             for term in terms {
                 let Right::Lanes { rows, .. } = term.right else { continue };
-                lanes_block(isa, &mut part, width, 0, accumulate, term.left, rows, stride, start);
+                let right = LaneRows { values: &rows[start..], stride, depth: term.right.depth() };
+                lanes_block(Task { isa, c: &mut part, c_row: width, first: 0, accumulate }, term.left, right);
                 accumulate = true;
             }
             part
@@ -198,52 +234,40 @@ fn by_tokens(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[
     }
 }
 
-/// Some rows of a product, on one thread; the first of them is `first` of the left side.
-fn block(isa: Isa, c: &mut [f32], stride: usize, first: usize, accumulate: bool, term: &Term<'_>) {
+/// What one term adds to the rows of a task.
+fn block(task: Task<'_>, term: &Term<'_>) {
     match (term.left, term.right) {
-        (left, Right::Lanes { rows, .. }) => lanes_block(isa, c, stride, first, accumulate, left, rows, stride, 0),
-        (Left::Weight(weight), Right::Panels(panels)) => {
-            panels_block(isa, c, stride, first, accumulate, (weight, Direction::Plain), panels);
+        (left, Right::Lanes { rows, stride }) => {
+            lanes_block(task, left, LaneRows { values: rows, stride, depth: term.right.depth() });
         }
+        (Left::Weight(weight), Right::Panels(panels)) => panels_block(task, (weight, Direction::Plain), panels),
         (Left::Transposed(weight), Right::Panels(panels)) => {
-            panels_block(isa, c, stride, first, accumulate, (weight, Direction::Transposed), panels);
+            panels_block(task, (weight, Direction::Transposed), panels);
         }
         (Left::Matrix { .. }, Right::Panels(_)) => unreachable!("invariant: small matrices meet rows in lanes"),
     }
 }
 
-/// A block whose right side lies in lanes; `c` has rows of `c_row` tokens, those of `right` from `token` on.
-#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
-fn lanes_block(
-    isa: Isa,
-    c: &mut [f32],
-    c_row: usize,
-    first: usize,
-    accumulate: bool,
-    left: Left<'_>,
-    right: &[f32],
-    stride: usize,
-    token: usize,
-) {
-    let (depth, right) = (right.len() / stride, &right[token..]);
+/// A block whose right side lies in lanes.
+fn lanes_block(task: Task<'_>, left: Left<'_>, right: LaneRows<'_>) {
     match left {
-        Left::Matrix { values, row, column, .. } => {
-            let rows = c.len() / c_row;
-            for (steps, tokens) in panels(depth, c_row) {
-                let start = values[first * row + steps.start * column..].as_ptr();
-                let a = Walk { start, row, step: column, steps: steps.len(), jump: 0, blocks: 1 };
-                let accumulate = accumulate || steps.start > 0;
-                let b = right[steps.start * stride + tokens.start..].as_ptr();
-                let c = c[tokens.start..].as_mut_ptr();
-                isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
-            }
-        }
-        Left::Weight(weight) => {
-            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Plain), right, stride);
-        }
-        Left::Transposed(weight) => {
-            weight_block(isa, c, c_row, first, accumulate, (weight, Direction::Transposed), right, stride);
-        }
+        Left::Matrix { values, row, column, .. } => matrix_block(task, (values, row, column), right),
+        Left::Weight(weight) => weight_block(task, (weight, Direction::Plain), right),
+        Left::Transposed(weight) => weight_block(task, (weight, Direction::Transposed), right),
+    }
+}
+
+/// Goes through a small matrix.
+fn matrix_block(task: Task<'_>, (values, row, column): (&[f32], usize, usize), right: LaneRows<'_>) {
+    let rows = task.rows();
+    let Task { isa, c, c_row, first, accumulate } = task;
+    for (steps, tokens) in panels(right.depth, c_row) {
+        let start = values[first * row + steps.start * column..].as_ptr();
+        let a = Walk { start, row, step: column, steps: steps.len(), jump: 0, blocks: 1 };
+        let accumulate = accumulate || steps.start > 0;
+        let b = right.values[steps.start * right.stride + tokens.start..].as_ptr();
+        let c = c[tokens.start..].as_mut_ptr();
+        isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: right.stride, c, c_row, accumulate });
     }
 }
 
@@ -262,40 +286,28 @@ fn panels(depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Ra
 }
 
 /// Goes through a weight that is multiplied in f32, 16 rows at a time.
-#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
-fn weight_block(
-    isa: Isa,
-    c: &mut [f32],
-    c_row: usize,
-    first: usize,
-    accumulate: bool,
-    (weight, direction): (&Weight, Direction),
-    right: &[f32],
-    stride: usize,
-) {
+fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), right: LaneRows<'_>) {
     if let Some(packed) = weight.in_blocks() {
-        return blocks_in_f32(isa, c, c_row, first, accumulate, (packed, direction), right, stride);
+        return blocks_in_f32(task, (packed, direction), right);
     }
-    let (_, depth) = weight.shape(direction);
-    let strips = (c.len() / c_row).div_ceil(TILE);
-    let walk = |strip: usize, steps: Range<usize>| {
-        let walk = weight.walk(direction, first / TILE + strip, steps.start / TILE..steps.end.div_ceil(TILE));
-        walk.expect("invariant: weights in bf16 meet panels")
-    };
+    let strips = task.strips();
+    let Task { isa, c, c_row, accumulate, .. } = task;
+    let LaneRows { values, stride, depth } = right;
     let one_panel = c_row <= PANEL && direction == Direction::Plain;
     let mut visit = |strip: usize, steps: Range<usize>, tokens: Range<usize>| {
-        let mut a = walk(strip, steps.clone());
+        let walk = weight.walk(direction, strip, steps.start / TILE..steps.end.div_ceil(TILE));
+        let mut a = walk.expect("invariant: weights in bf16 meet panels");
         a.steps = a.steps.min(steps.len());
-        let c = &mut c[strip * TILE * c_row..];
+        let c = &mut c[(strip - strips.start) * TILE * c_row..];
         let rows = (c.len() / c_row).min(TILE);
         let accumulate = accumulate || steps.start > 0;
-        let b = right[steps.start * stride + tokens.start..].as_ptr();
+        let b = values[steps.start * stride + tokens.start..].as_ptr();
         let c = c[tokens.start..].as_mut_ptr();
         if direction == Direction::Plain {
             // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
             let next = match steps.end.next_multiple_of(TILE) {
-                column if column < depth || one_panel => (first / TILE + strip, column / TILE),
-                _ => (first / TILE + strip + strips, 0),
+                column if column < depth || one_panel => (strip, column / TILE),
+                _ => (strip + strips.len(), 0),
             };
             let part = (NEAR * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
             let next = weight.tiles_from(next, NEAR / TILE).chunks(part).nth(tokens.start / PANEL);
@@ -305,36 +317,28 @@ fn weight_block(
     };
     if one_panel {
         // Little is computed with each number, so the weight is read as it lies.
-        for strip in 0..strips {
+        for strip in strips.clone() {
             panels(depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
         }
         return;
     }
     for (steps, tokens) in panels(depth, c_row) {
-        (0..strips).for_each(|strip| visit(strip, steps.clone(), tokens.clone()));
+        strips.clone().for_each(|strip| visit(strip, steps.clone(), tokens.clone()));
     }
 }
 
 /// Goes through a weight in blocks that is multiplied in f32: a strip is unpacked once for all tokens.
-#[allow(clippy::too_many_arguments, reason = "where three matrices lie")]
-fn blocks_in_f32(
-    isa: Isa,
-    c: &mut [f32],
-    c_row: usize,
-    first: usize,
-    accumulate: bool,
-    (packed, direction): (&PackedWeight, Direction),
-    right: &[f32],
-    stride: usize,
-) {
-    // Rows of the right side, the first of which may begin with a later token.
-    let (depth, mut unpacked) = (right.len().div_ceil(stride), Unpacked::default());
+fn blocks_in_f32(task: Task<'_>, (packed, direction): (&PackedWeight, Direction), right: LaneRows<'_>) {
+    let strips = task.strips();
+    let Task { isa, c, c_row, accumulate, .. } = task;
+    let LaneRows { values, stride, depth } = right;
+    let mut unpacked = Unpacked::default();
     for start in (0..depth).step_by(DEPTH) {
         let columns = start..(start + DEPTH).min(depth);
-        let b = right[start * stride..].as_ptr();
+        let b = values[start * stride..].as_ptr();
         let accumulate = accumulate || start > 0;
-        for (strip, c) in c.chunks_mut(TILE * c_row).enumerate() {
-            let a = packed.strip(isa, direction, first / TILE + strip, columns.clone(), &mut unpacked);
+        for (strip, c) in strips.clone().zip(c.chunks_mut(TILE * c_row)) {
+            let a = packed.strip(isa, direction, strip, columns.clone(), &mut unpacked);
             let rows = c.len() / c_row;
             isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c: c.as_mut_ptr(), c_row, accumulate });
         }
@@ -342,17 +346,10 @@ fn blocks_in_f32(
 }
 
 /// Goes through a weight that is multiplied in bf16.
-fn panels_block(
-    isa: Isa,
-    c: &mut [f32],
-    stride: usize,
-    first: usize,
-    accumulate: bool,
-    (weight, direction): (&Weight, Direction),
-    panels: &Bf16Panels,
-) {
+fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panels: &Bf16Panels) {
+    let strips = task.strips();
+    let Task { isa, c, c_row: stride, accumulate, .. } = task;
     let (out, depth) = weight.shape(direction);
-    let strips = first / TILE..first / TILE + (c.len() / stride).div_ceil(TILE);
     let (mut widened, mut unpacked) = (Vec::new(), Unpacked::default());
     for start in (0..depth).step_by(2 * DEPTH) {
         let end = (start + 2 * DEPTH).min(depth);
