@@ -36,6 +36,9 @@ const TOKENIZER_ENTRY: usize = 600;
 /// Tokens that lie beside each other are padded to a multiple of this, and so are sides of weights.
 const PAD: usize = 16;
 
+/// Columns of a weight in bf16 come in so many.
+const PAIRS: usize = 32;
+
 /// What is trained.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
@@ -276,7 +279,8 @@ fn bytes_of([out, width]: [usize; 2], stored: Option<BlockFormat>, form: WeightF
         (None, WeightForm { precision: Precision::F32, .. }) => padded(out) * padded(width) * NUMBER,
         // Each direction has its copy.
         (None, WeightForm { precision: Precision::Bf16, .. }) => {
-            (padded(out) * width.next_multiple_of(2) + padded(width) * out.next_multiple_of(2)) * size_of::<u16>()
+            (padded(out) * width.next_multiple_of(PAIRS) + padded(width) * out.next_multiple_of(PAIRS))
+                * size_of::<u16>()
         }
     }
 }

@@ -1,21 +1,12 @@
-use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
+
+use crate::line::Line;
 
 /// Rows are padded to a multiple of this many tokens.
 pub(crate) const PAD: usize = 16;
 
 /// Numbers that one task goes through where each is touched once.
 const PER_TASK: usize = 1 << 14;
-
-/// One cache line, so that vectors never lie across two.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; PAD]);
-
-// SAFETY: an array of floats of the size of its alignment: any bits are a value, and there is no padding.
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl Pod for Line {}
 
 /// Activations: one row per feature, the tokens beside each other in it, padded with tokens that mean nothing.
 ///
@@ -39,14 +30,14 @@ impl Lanes {
     pub fn reshape(&mut self, features: usize, tokens: usize) {
         let lines = features * tokens.div_ceil(PAD);
         self.lines.clear();
-        self.lines.resize(lines, Line([0.0; PAD]));
+        self.lines.resize(lines, Line::ZERO);
         (self.features, self.tokens) = (features, tokens);
     }
 
     /// Takes another shape and keeps the memory, with whatever numbers are there.
     pub fn reuse(&mut self, features: usize, tokens: usize) {
         let lines = features * tokens.div_ceil(PAD);
-        self.lines.resize(lines, Line([0.0; PAD]));
+        self.lines.resize(lines, Line::ZERO);
         (self.features, self.tokens) = (features, tokens);
     }
 

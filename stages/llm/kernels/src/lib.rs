@@ -15,6 +15,7 @@ pub mod cross_entropy;
 mod gated;
 pub mod geglu;
 mod lanes;
+mod line;
 pub mod norm;
 mod outer;
 mod packed;

@@ -3,11 +3,12 @@ use refit_blocks::{BlockFormat, GROUP, Layout, LookUp, VisitLayout};
 
 use crate::{
     Isa, Precision,
-    bf16::{pack_pairs, pair_up},
+    bf16::{PairWalk, TILE_PAIRS, pair_up, transpose},
     lanes::PAD,
+    line::Line,
     simd::{Kernel, Simd},
     tile::Walk,
-    weight::{Direction, TILE},
+    weight::{Direction, TILE, TILE_SIZE},
 };
 
 /// A weight in blocks, as a file has it: row by row, each row in whole blocks. A product unpacks as much of it as one
@@ -28,18 +29,7 @@ pub(crate) struct Packed {
 #[derive(Debug, Default)]
 pub(crate) struct Unpacked {
     values: Vec<f32>,
-    pairs: Vec<u32>,
-}
-
-/// Pairs of a strip, and how a product goes through them.
-pub(crate) struct PairWalk<'a> {
-    pub(crate) pairs: &'a [u32],
-    /// From a row to the next.
-    pub(crate) row: usize,
-    /// From a pair to the next.
-    pub(crate) step: usize,
-    /// How many pairs a row has.
-    pub(crate) count: usize,
+    pairs: Vec<Line>,
 }
 
 impl Packed {
@@ -71,7 +61,7 @@ impl Packed {
         columns: std::ops::Range<usize>,
         unpacked: &mut Unpacked,
     ) -> Walk {
-        let (row, step) = self.lay_out(isa, direction, strip, columns.clone(), unpacked);
+        let (row, step) = self.lay_out(isa, direction, strip..strip + 1, columns.clone(), unpacked);
         if self.precision == Precision::Bf16 {
             for value in &mut unpacked.values {
                 *value = bf16::from_f32(*value).to_f32();
@@ -80,57 +70,65 @@ impl Packed {
         Walk { start: unpacked.values.as_ptr(), row, step, steps: columns.len(), jump: 0, blocks: 1 }
     }
 
-    /// The same in pairs of bf16, for a processor that takes them.
+    /// The rows of some strips in pairs of bf16, for a processor that takes them.
     pub(crate) fn pairs<'a>(
         &self,
         isa: Isa,
         direction: Direction,
-        strip: usize,
+        strips: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
         unpacked: &'a mut Unpacked,
     ) -> PairWalk<'a> {
-        let count = columns.len().div_ceil(2);
-        let (row, _) = self.lay_out(isa, direction, strip, columns.clone(), unpacked);
+        let count = columns.len().div_ceil(2 * TILE_PAIRS);
+        let (row, step) = self.lay_out(isa, direction, strips.clone(), columns.clone(), unpacked);
         let Unpacked { values, pairs } = unpacked;
         match direction {
             Direction::Plain => {
-                // Columns of a block come in multiples of 32, so that a pair never lies across two rows.
-                pairs.resize(values.len() / 2, 0);
-                pair_up(isa, values, pairs);
-                PairWalk { pairs, row: row / 2, step: 1, count }
+                // Blocks are whole tiles wide, so that neither a pair nor a tile lies across two rows.
+                let needed = strips.len() * TILE * row;
+                pairs.resize(needed / 2 / PAD, Line::ZERO);
+                let pairs: &mut [u32] = bytemuck::cast_slice_mut(pairs);
+                pair_up(isa, &values[..needed], pairs);
+                PairWalk { pairs, row: row / 2, tile: TILE_PAIRS, strip: TILE * row / 2, count }
             }
             Direction::Transposed => {
-                values.resize(count * 2 * TILE, 0.0);
-                values[columns.len() * TILE..].fill(0.0);
-                pairs.resize(count * TILE, 0);
-                for (from, to) in values.chunks_exact(2 * TILE).zip(pairs.chunks_exact_mut(TILE)) {
-                    let (even, odd) = from.split_at(TILE);
-                    pack_pairs(isa, even, Some(odd), to);
+                let needed = count * 2 * TILE_PAIRS * step;
+                values.resize(needed.max(values.len()), 0.0);
+                values[columns.len() * step..needed].fill(0.0);
+                pairs.resize(count * strips.len() * TILE, Line::ZERO);
+                let pairs: &mut [u32] = bytemuck::cast_slice_mut(pairs);
+                for (rows, tiles) in
+                    values.chunks_exact(2 * TILE_PAIRS * step).zip(pairs.chunks_exact_mut(TILE_SIZE * strips.len()))
+                {
+                    for (strip, tile) in tiles.chunks_exact_mut(TILE_SIZE).enumerate() {
+                        transpose(isa, &rows[strip * TILE..], step, tile);
+                    }
                 }
-                PairWalk { pairs, row: 1, step: TILE, count }
+                PairWalk { pairs, row: TILE_PAIRS, tile: TILE_SIZE * strips.len(), strip: TILE_SIZE, count }
             }
         }
     }
 
-    /// Unpacks a strip; from a row to the next, and from a column to the next.
+    /// Unpacks some strips; from a row to the next, and from a column to the next.
     fn lay_out(
         &self,
         isa: Isa,
         direction: Direction,
-        strip: usize,
+        strips: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
         unpacked: &mut Unpacked,
     ) -> (usize, usize) {
+        let across = strips.len() * TILE;
         let (rows, groups, stride, ways) = match direction {
             Direction::Plain => {
-                let rows = strip * TILE..((strip + 1) * TILE).min(self.rows);
+                let rows = strips.start * TILE..(strips.end * TILE).min(self.rows);
                 // Rows a power of two apart would meet in the same places of the cache.
                 let stride = columns.len() + 2 * PAD;
                 (rows, columns.start / GROUP..columns.end / GROUP, stride, (stride, 1))
             }
-            Direction::Transposed => (columns, strip..strip + 1, TILE, (1, TILE)),
+            Direction::Transposed => (columns, strips, across, (1, across)),
         };
-        let needed = rows.len() * stride;
+        let needed = rows.len().next_multiple_of(across) * stride;
         if unpacked.values.len() < needed {
             unpacked.values.resize(needed, 0.0);
         }

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Weight,
-    bf16::{Bf16Panels, PANEL, Packed, PairStrip},
+    bf16::{Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS},
     lanes::PAD,
-    packed::{Packed as PackedWeight, PairWalk, Unpacked},
+    packed::{Packed as PackedWeight, Unpacked},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, TILE},
@@ -19,6 +19,10 @@ const NEAR: usize = 128;
 /// Columns of a left side that are unpacked, and of one in bf16 twice as many that are gone through, before the next strip of
 /// rows: what they meet stays in a cache of its core. A multiple of the longest block.
 const DEPTH: usize = 256;
+
+/// The same where tiles are multiplied, at most: a product is so fast there that sums which are read and written again for each part cost more
+/// than what they meet, as long as a larger cache of its core holds that.
+const MOST_DEPTH_IN_TILES: usize = 4 * DEPTH;
 
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
@@ -35,6 +39,9 @@ pub(crate) const TASKS_PER_THREAD: usize = 4;
 /// Multiplications that are enough for a task in bf16: there a right side is gone through for each strip of rows, whatever task has it, and
 /// the smaller the last tasks are, the less threads wait for each other.
 const ENOUGH_WORK: usize = 1 << 22;
+
+/// The same where tiles are multiplied, ten times as fast.
+const ENOUGH_WORK_IN_TILES: usize = 1 << 25;
 
 /// The side of a product whose numbers are taken one by one.
 #[derive(Clone, Copy)]
@@ -176,8 +183,10 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         rows_per_task(rows, threads, 1)
     } else if !in_lanes {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
-        let enough = TILE * (ENOUGH_WORK / (TILE * depth * stride)).max(1);
-        enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD))
+        let least = TILE * strips_at_once(isa);
+        let enough_work = if isa.has_tiles() { ENOUGH_WORK_IN_TILES } else { ENOUGH_WORK };
+        let enough = least * (enough_work / (least * depth * stride)).max(1);
+        enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD)).next_multiple_of(least)
     } else {
         rows_per_task(rows, threads, TASKS_PER_THREAD).min(MOST_ROWS)
     };
@@ -350,36 +359,40 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
     let strips = task.strips();
     let Task { isa, c, c_row: stride, accumulate, .. } = task;
     let (out, depth) = weight.shape(direction);
+    let at_once = strips_at_once(isa);
     let (mut widened, mut unpacked) = (Vec::new(), Unpacked::default());
-    for start in (0..depth).step_by(2 * DEPTH) {
-        let end = (start + 2 * DEPTH).min(depth);
+    let deep_at_once = deep_at_once(isa, depth);
+    for start in (0..depth).step_by(deep_at_once) {
+        let columns = start..(start + deep_at_once).min(depth);
         let accumulate = accumulate || start > 0;
-        let tiles = |start: usize| start / TILE..(start + 2 * DEPTH).min(depth).div_ceil(TILE);
-        for (strip, c) in strips.clone().zip(c.chunks_mut(TILE * stride)) {
-            let count = (end - start).div_ceil(2);
-            let of_tiles = || {
-                let pairs = weight.pairs(direction, strip, tiles(start));
-                &pairs.expect("invariant: weights in f32 meet rows in lanes")[..count * TILE]
-            };
+        for (strip, c) in strips.clone().step_by(at_once).zip(c.chunks_mut(at_once * TILE * stride)) {
             let rows = c.len() / stride;
+            let as_kept = || {
+                weight.pairs(direction, strip, columns.clone()).expect("invariant: weights in f32 meet rows in lanes")
+            };
             match panels.packed(isa) {
-                Packed::Pairs(b) => {
-                    let (deep, first) = (depth.div_ceil(2), start / 2);
-                    let (after, from) = what_follows(strip, &strips, start..end, depth);
-                    let next = (after * TILE < out).then(|| weight.pairs(direction, after, tiles(from)));
-                    let next = next.flatten().unwrap_or_default();
+                Packed::Pairs { pairs: b, deep } => {
+                    let (after, from) = what_follows(strip + at_once, &strips, columns.clone(), depth);
+                    let following = from..(from + deep_at_once).min(depth);
+                    let next = if after * TILE < out { weight.pairs(direction, after, following) } else { None };
                     let a = match weight.in_blocks() {
-                        Some(packed) => packed.pairs(isa, direction, strip, start..end, &mut unpacked),
-                        None => PairWalk { pairs: of_tiles(), row: 1, step: TILE, count },
+                        Some(packed) => packed.pairs(
+                            isa,
+                            direction,
+                            strip..strip + rows.div_ceil(TILE),
+                            columns.clone(),
+                            &mut unpacked,
+                        ),
+                        None => as_kept(),
                     };
-                    PairStrip { rows, a, b, deep, first, c, stride, accumulate, next }.run(isa);
+                    PairStrip { rows, a, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
                 }
                 Packed::Rounded(b) => {
                     let a = if let Some(packed) = weight.in_blocks() {
-                        packed.strip(isa, direction, strip, start..end, &mut unpacked)
+                        packed.strip(isa, direction, strip, columns.clone(), &mut unpacked)
                     } else {
-                        widen(of_tiles(), &mut widened);
-                        Walk { start: widened.as_ptr(), row: 1, step: TILE, steps: end - start, jump: 0, blocks: 1 }
+                        let row = widen(as_kept(), &mut widened);
+                        Walk { start: widened.as_ptr(), row, step: 1, steps: columns.len(), jump: 0, blocks: 1 }
                     };
                     let (b, b_row, c_row, c) = (b[start * stride..].as_ptr(), stride, stride, c.as_mut_ptr());
                     isa.run(Strip { rows, columns: stride, a, b, b_row, c, c_row, accumulate });
@@ -389,23 +402,45 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
     }
 }
 
-/// The strip, and its first column, that a task meets after some columns of a strip: the next strip, the first one further on, or that of
-/// the task that follows.
-fn what_follows(strip: usize, strips: &Range<usize>, columns: Range<usize>, depth: usize) -> (usize, usize) {
-    match (strip + 1 < strips.end, columns.end < depth) {
-        (true, _) => (strip + 1, columns.start),
+/// Columns of a weight in bf16 that are gone through before the next strips of rows.
+fn deep_at_once(isa: Isa, depth: usize) -> usize {
+    if !isa.has_tiles() {
+        return 2 * DEPTH;
+    }
+    let parts = depth.div_ceil(MOST_DEPTH_IN_TILES).max(1);
+    depth.div_ceil(parts).next_multiple_of(DEPTH)
+}
+
+/// Strips of a weight in bf16 that are met at a time: with two of them a product of tiles reads each tile of the other side once for both.
+fn strips_at_once(isa: Isa) -> usize {
+    if isa.has_tiles() { 2 } else { 1 }
+}
+
+/// The strip, and its first column, that a task meets after some columns of the one before `next`: `next` itself, the first one further on, or that
+/// of the task that follows.
+fn what_follows(next: usize, strips: &Range<usize>, columns: Range<usize>, depth: usize) -> (usize, usize) {
+    match (next < strips.end, columns.end < depth) {
+        (true, _) => (next, columns.start),
         (false, true) => (strips.start, columns.end),
         (false, false) => (strips.end, 0),
     }
 }
 
-/// `[pairs][16]` to `[2 · pairs][16]`.
-fn widen(pairs: &[u32], to: &mut Vec<f32>) {
-    to.clear();
-    for pairs in pairs.chunks_exact(TILE) {
-        to.extend(pairs.iter().map(|pair| bf16::from_bits(*pair as u16).to_f32()));
-        to.extend(pairs.iter().map(|pair| bf16::from_bits((pair >> 16) as u16).to_f32()));
+/// The 16 rows of a strip in f32, row by row; from a row to the next.
+fn widen(strip: PairWalk<'_>, to: &mut Vec<f32>) -> usize {
+    let width = 2 * TILE_PAIRS * strip.count;
+    // Rows a power of two apart would meet in the same places of the cache.
+    let stride = width + 2 * PAD;
+    to.resize(TILE * stride, 0.0);
+    for (row, to) in to.chunks_exact_mut(stride).enumerate() {
+        for (tile, to) in to[..width].chunks_exact_mut(2 * TILE_PAIRS).enumerate() {
+            let pairs = &strip.pairs[tile * strip.tile + row * strip.row..][..TILE_PAIRS];
+            for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+                *to = [*pair as u16, (pair >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32());
+            }
+        }
     }
+    stride
 }
 
 /// Sums over tokens: `out[i][j]` += Σ `a[i]`·`b[j]`, `a` and `b` being rows of `stride` tokens.

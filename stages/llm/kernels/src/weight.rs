@@ -3,7 +3,14 @@ use rayon::prelude::*;
 
 use refit_blocks::BlockFormat;
 
-use crate::{Isa, lanes::PAD, packed::Packed, tile::Walk};
+use crate::{
+    Isa,
+    bf16::{PairWalk, TILE_PAIRS},
+    lanes::PAD,
+    line::Line,
+    packed::Packed,
+    tile::Walk,
+};
 
 /// Rows and columns of a tile of a weight.
 pub(crate) const TILE: usize = PAD;
@@ -36,8 +43,9 @@ pub struct Weight {
 enum Tiles {
     /// `[out / 16][in / 16][in % 16][out % 16]`.
     F32(Vec<f32>),
-    /// `[out / 16][in / 2][out % 16]` pairs, the even column in the low half; and the same of the transposed weight.
-    Bf16 { plain: Vec<u32>, transposed: Vec<u32> },
+    /// Tiles of 16 rows and 16 pairs, `[out / 16][in / 32][out % 16][in % 32 / 2]`, the even column in the low half; and the same of the
+    /// transposed weight.
+    Bf16 { plain: Vec<Line>, transposed: Vec<Line> },
     /// Row by row.
     Packed(Packed),
 }
@@ -124,16 +132,17 @@ impl Weight {
     pub fn read_row(&self, row: usize, to: &mut [f32]) {
         assert!(row < self.out && to.len() == self.width);
         let across = self.width.div_ceil(TILE);
-        let strip = row / TILE * across * TILE_SIZE;
         match &self.tiles {
             Tiles::F32(tiles) => {
+                let strip = row / TILE * across * TILE_SIZE;
                 for (i, value) in to.iter_mut().enumerate() {
                     *value = tiles[strip + i / TILE * TILE_SIZE + i % TILE * TILE + row % TILE];
                 }
             }
             Tiles::Bf16 { plain, .. } => {
+                let pairs: &[u32] = bytemuck::cast_slice(plain);
                 for (i, value) in to.iter_mut().enumerate() {
-                    let pair = plain[strip / 2 + i / 2 * TILE + row % TILE];
+                    let pair = pairs[place(row, i / 2, pair_tiles(self.width))];
                     *value = bf16::from_bits((pair >> (i % 2 * 16)) as u16).to_f32();
                 }
             }
@@ -168,16 +177,31 @@ impl Weight {
         tiles.get(first..tiles.len().min(first + count * TILE_SIZE)).unwrap_or_default()
     }
 
-    /// 16 rows of a weight in bf16 between two tile columns, `[column / 2][16][2]`; `None` in f32 and in blocks.
-    pub(crate) fn pairs(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<&[u32]> {
+    /// Strips of a weight in bf16 between two columns, of which the first starts a tile; `None` in f32 and in blocks.
+    pub(crate) fn pairs(
+        &self,
+        direction: Direction,
+        strip: usize,
+        columns: std::ops::Range<usize>,
+    ) -> Option<PairWalk<'_>> {
         let Tiles::Bf16 { plain, transposed } = &self.tiles else { return None };
-        let (tiles, across) = match direction {
-            Direction::Plain => (plain, self.width.div_ceil(TILE)),
-            Direction::Transposed => (transposed, self.out.div_ceil(TILE)),
-        };
-        let start = strip * across;
-        Some(&tiles[(start + columns.start) * TILE_SIZE / 2..(start + columns.end) * TILE_SIZE / 2])
+        let tiles = if direction == Direction::Plain { plain } else { transposed };
+        let across = pair_tiles(self.shape(direction).1);
+        let first = strip * across + columns.start / (2 * TILE_PAIRS);
+        let pairs = bytemuck::cast_slice(&tiles[first * TILE..]);
+        let count = pair_tiles(columns.len());
+        Some(PairWalk { pairs, row: TILE_PAIRS, tile: TILE_SIZE, strip: across * TILE_SIZE, count })
     }
+}
+
+/// Tiles that a row of pairs has.
+fn pair_tiles(columns: usize) -> usize {
+    columns.div_ceil(2 * TILE_PAIRS)
+}
+
+/// Where a pair of a row lies among strips of so many tiles.
+fn place(row: usize, pair: usize, across: usize) -> usize {
+    (row / TILE * across + pair / TILE_PAIRS) * TILE_SIZE + row % TILE * TILE_PAIRS + pair % TILE_PAIRS
 }
 
 fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
@@ -193,14 +217,15 @@ fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
     tiles
 }
 
-fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Vec<u32> {
-    let across = columns.div_ceil(TILE);
-    let mut tiles = vec![0u32; rows.div_ceil(TILE) * across * TILE_SIZE / 2];
-    tiles.par_chunks_mut(across * TILE_SIZE / 2).enumerate().for_each(|(strip, tiles)| {
-        for r in strip * TILE..((strip + 1) * TILE).min(rows) {
-            for c in 0..columns {
-                let bits = u32::from(bf16::from_f32(at(r, c)).to_bits());
-                tiles[c / 2 * TILE + r % TILE] |= bits << (c % 2 * 16);
+fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Vec<Line> {
+    let across = pair_tiles(columns);
+    let mut tiles = vec![Line::ZERO; rows.div_ceil(TILE) * across * TILE];
+    tiles.par_chunks_mut(across * TILE).enumerate().for_each(|(strip, tiles)| {
+        let tiles: &mut [u32] = bytemuck::cast_slice_mut(tiles);
+        for row in 0..TILE.min(rows - strip * TILE) {
+            for column in 0..columns {
+                let bits = u32::from(bf16::from_f32(at(strip * TILE + row, column)).to_bits());
+                tiles[place(row, column / 2, across)] |= bits << (column % 2 * 16);
             }
         }
     });

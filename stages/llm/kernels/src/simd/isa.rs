@@ -13,6 +13,9 @@ enum Kind {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    /// With AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -38,6 +41,9 @@ impl Isa {
                     // Zen 4 these kernels reach about 215 in bf16 and half of that in f32.
                     let place = if is_intel() { found.len() - 1 } else { found.len() };
                     found.insert(place, Self(Kind::Avx512Bf16));
+                    if super::amx::is_there() {
+                        found.push(Self(Kind::Amx));
+                    }
                 }
             }
         }
@@ -51,7 +57,15 @@ impl Isa {
     /// Whether it has products of bf16.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.0 == Kind::Avx512Bf16;
+        return matches!(self.0, Kind::Avx512Bf16 | Kind::Amx);
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Whether it has products of whole tiles of bf16.
+    pub(crate) fn has_tiles(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Amx;
         #[cfg(not(target_arch = "x86_64"))]
         return false;
     }
@@ -66,6 +80,8 @@ impl Isa {
             Kind::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => "AVX-512 with BF16",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx => "AVX-512 with AMX",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "NEON",
         }
@@ -80,7 +96,7 @@ impl Isa {
             Kind::Avx2 => unsafe { with_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Avx512Bf16 => unsafe { with_avx512(kernel) },
+            Kind::Avx512 | Kind::Avx512Bf16 | Kind::Amx => unsafe { with_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => unsafe { with_neon(kernel) },

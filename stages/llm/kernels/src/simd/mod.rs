@@ -1,6 +1,8 @@
 //! Vectors of `f32` in the widths that processors have, and the choice between them.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
