@@ -7,7 +7,7 @@ mod evaluation;
 mod gpu;
 
 use refit_checkpoint::{BlockFormat, Checkpoint, LinearModule, ModelConfig, NormPlace};
-use refit_kernels::Isa;
+use refit_kernels::{Bf16Panels, Isa};
 
 use crate::{
     LlmError, Precision,
@@ -316,7 +316,7 @@ impl Pass<'_> {
         let ends = 4 * self.config.hidden_size * kept.max(watched.min(padded(validation.targets))).max(tokens / 4);
         NUMBER
             * (tapes + buffers + self.attention(tokens, seen) + self.head(kept.max(padded(validation.targets))) + ends)
-            + self.rounded(tokens, kept)
+            + self.in_panels(tokens, kept)
     }
 
     /// What blocks leave for the way back.
@@ -407,15 +407,16 @@ impl Pass<'_> {
         padded(targets_at_once(targets, self.config.vocab_size))
     }
 
-    /// Bytes of what products in bf16 take: their inputs rounded, and the logits' gradient.
-    fn rounded(&self, tokens: usize, kept: usize) -> usize {
-        if self.form.precision == Precision::F32 {
-            return 0;
-        }
-        let each = if Isa::best().has_bf16() { size_of::<u16>() } else { NUMBER };
-        let wide = self.config.intermediate_size.max(self.config.hidden_size);
-        let panels = tokens * (2 * wide + self.config.kv_heads * self.config.head_dim);
+    /// Bytes of what products of a training take in another form: their inputs, the gradients by their outputs, and that by the logits.
+    fn in_panels(&self, tokens: usize, kept: usize) -> usize {
+        let each = Bf16Panels::bytes_of_number(Isa::best(), self.form.precision);
+        let panels = tokens * (2 * self.widest() + self.config.kv_heads * self.config.head_dim);
         each * (panels + self.at_once(kept) * self.config.vocab_size)
+    }
+
+    /// Features of the widest input of a product.
+    fn widest(&self) -> usize {
+        self.config.intermediate_size.max(self.config.hidden_size)
     }
 
     fn adapted(&self, layer: usize, group: fn(LinearModule) -> bool) -> usize {

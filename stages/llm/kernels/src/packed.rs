@@ -1,14 +1,15 @@
+use std::ops::Range;
+
 use half::bf16;
 use refit_blocks::{BlockFormat, GROUP, Layout, LookUp, VisitLayout};
 
 use crate::{
     Isa, Precision,
-    bf16::{PairWalk, TILE_PAIRS, pair_up, transpose},
+    bf16::{Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     lanes::PAD,
-    line::Line,
     simd::{Kernel, Simd},
     tile::Walk,
-    weight::{Direction, TILE, TILE_SIZE},
+    weight::{Direction, Made, TILE},
 };
 
 /// A weight in blocks, as a file has it: row by row, each row in whole blocks. A product unpacks as much of it as one
@@ -25,13 +26,6 @@ pub(crate) struct Packed {
     pub(crate) precision: Precision,
 }
 
-/// Memory that strips are unpacked into, one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Unpacked {
-    values: Vec<f32>,
-    pairs: Vec<Line>,
-}
-
 impl Packed {
     /// Unpacks one row.
     pub(crate) fn read_row(&self, isa: Isa, row: usize, to: &mut [f32]) {
@@ -39,13 +33,7 @@ impl Packed {
         isa.run(self.unpack(row..row + 1, 0..width / GROUP, to, width));
     }
 
-    fn unpack<'a>(
-        &'a self,
-        rows: std::ops::Range<usize>,
-        groups: std::ops::Range<usize>,
-        to: &'a mut [f32],
-        stride: usize,
-    ) -> Unpack<'a> {
+    fn unpack<'a>(&'a self, rows: Range<usize>, groups: Range<usize>, to: &'a mut [f32], stride: usize) -> Unpack<'a> {
         assert!(rows.end <= self.rows && stride >= groups.len() * GROUP && to.len() >= rows.len() * stride);
         let bytes = &self.bytes[rows.start * self.row..rows.end * self.row];
         Unpack { format: self.format, bytes, row: self.row, groups, to, stride }
@@ -58,55 +46,47 @@ impl Packed {
         isa: Isa,
         direction: Direction,
         strip: usize,
-        columns: std::ops::Range<usize>,
-        unpacked: &mut Unpacked,
+        columns: Range<usize>,
+        values: &mut Vec<f32>,
     ) -> Walk {
-        let (row, step) = self.lay_out(isa, direction, strip..strip + 1, columns.clone(), unpacked);
+        let (row, step) = self.lay_out(isa, direction, strip..strip + 1, columns.clone(), values);
         if self.precision == Precision::Bf16 {
-            for value in &mut unpacked.values {
+            for value in values.iter_mut() {
                 *value = bf16::from_f32(*value).to_f32();
             }
         }
-        Walk { start: unpacked.values.as_ptr(), row, step, steps: columns.len(), jump: 0, blocks: 1 }
+        Walk { start: values.as_ptr(), row, step, steps: columns.len(), jump: 0, blocks: 1 }
     }
 
-    /// The rows of some strips in pairs of bf16, for a processor that takes them.
+    /// The rows of some strips in pairs of bf16, as they are or in parts, for a processor that takes them.
     pub(crate) fn pairs<'a>(
         &self,
         isa: Isa,
         direction: Direction,
-        strips: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
-        unpacked: &'a mut Unpacked,
+        strips: Range<usize>,
+        columns: Range<usize>,
+        made: &'a mut Made,
     ) -> PairWalk<'a> {
-        let count = columns.len().div_ceil(2 * TILE_PAIRS);
-        let (row, step) = self.lay_out(isa, direction, strips.clone(), columns.clone(), unpacked);
-        let Unpacked { values, pairs } = unpacked;
-        match direction {
-            Direction::Plain => {
-                // Blocks are whole tiles wide, so that neither a pair nor a tile lies across two rows.
-                let needed = strips.len() * TILE * row;
-                pairs.resize(needed / 2 / PAD, Line::ZERO);
-                let pairs: &mut [u32] = bytemuck::cast_slice_mut(pairs);
-                pair_up(isa, &values[..needed], pairs);
-                PairWalk { pairs, row: row / 2, tile: TILE_PAIRS, strip: TILE * row / 2, count }
-            }
+        const WIDE: usize = 2 * TILE_PAIRS;
+        let count = columns.len().div_ceil(WIDE);
+        let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), &mut made.values);
+        let (lies, stride) = match direction {
+            // Blocks are whole tiles wide, so that no tile lies across two rows.
+            Direction::Plain => (Lies::ByRow, row),
             Direction::Transposed => {
-                let needed = count * 2 * TILE_PAIRS * step;
-                values.resize(needed.max(values.len()), 0.0);
-                values[columns.len() * step..needed].fill(0.0);
-                pairs.resize(count * strips.len() * TILE, Line::ZERO);
-                let pairs: &mut [u32] = bytemuck::cast_slice_mut(pairs);
-                for (rows, tiles) in
-                    values.chunks_exact(2 * TILE_PAIRS * step).zip(pairs.chunks_exact_mut(TILE_SIZE * strips.len()))
-                {
-                    for (strip, tile) in tiles.chunks_exact_mut(TILE_SIZE).enumerate() {
-                        transpose(isa, &rows[strip * TILE..], step, tile);
-                    }
-                }
-                PairWalk { pairs, row: TILE_PAIRS, tile: TILE_SIZE * strips.len(), strip: TILE_SIZE, count }
+                let needed = count * WIDE * column;
+                made.values.resize(needed.max(made.values.len()), 0.0);
+                made.values[columns.len() * column..needed].fill(0.0);
+                (Lies::ByColumn, column)
             }
-        }
+        };
+        let parts = if self.precision == Precision::F32 { PARTS } else { 1 };
+        let values = &made.values;
+        made.pairs.make(strips.len(), parts, count, |strip, tile, to| {
+            let first = strip * TILE * row + tile * WIDE * column;
+            let halves = [first, first + TILE * column].map(|at| &values[at..]);
+            fill(isa, parts, Block { lies, halves, stride }, to);
+        })
     }
 
     /// Unpacks some strips; from a row to the next, and from a column to the next.
@@ -114,9 +94,9 @@ impl Packed {
         &self,
         isa: Isa,
         direction: Direction,
-        strips: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
-        unpacked: &mut Unpacked,
+        strips: Range<usize>,
+        columns: Range<usize>,
+        values: &mut Vec<f32>,
     ) -> (usize, usize) {
         let across = strips.len() * TILE;
         let (rows, groups, stride, ways) = match direction {
@@ -129,10 +109,10 @@ impl Packed {
             Direction::Transposed => (columns, strips, across, (1, across)),
         };
         let needed = rows.len().next_multiple_of(across) * stride;
-        if unpacked.values.len() < needed {
-            unpacked.values.resize(needed, 0.0);
+        if values.len() < needed {
+            values.resize(needed, 0.0);
         }
-        isa.run(self.unpack(rows, groups, &mut unpacked.values, stride));
+        isa.run(self.unpack(rows, groups, values, stride));
         ways
     }
 }
@@ -144,7 +124,7 @@ struct Unpack<'a> {
     /// Bytes of a row.
     row: usize,
     /// Which columns, in groups of sixteen.
-    groups: std::ops::Range<usize>,
+    groups: Range<usize>,
     to: &'a mut [f32],
     /// From a row of numbers to the next.
     stride: usize,

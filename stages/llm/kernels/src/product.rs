@@ -4,13 +4,13 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Weight,
-    bf16::{Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS},
+    Isa, Precision, Weight,
+    bf16::{Ahead, Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS},
     lanes::PAD,
-    packed::{Packed as PackedWeight, Unpacked},
+    packed::Packed as PackedWeight,
     simd::ask_for,
     tile::{Dots, Strip, Walk},
-    weight::{Direction, TILE},
+    weight::{Direction, Made, TILE},
 };
 
 /// Columns of a left side that are gone through before the next panel of tokens: what they meet, 24 KiB, stays in the nearest cache.
@@ -20,9 +20,9 @@ const NEAR: usize = 128;
 /// rows: what they meet stays in a cache of its core. A multiple of the longest block.
 const DEPTH: usize = 256;
 
-/// The same where tiles are multiplied, at most: a product is so fast there that sums which are read and written again for each part cost more
-/// than what they meet, as long as a larger cache of its core holds that.
-const MOST_DEPTH_IN_TILES: usize = 4 * DEPTH;
+/// Bytes of a right side that are gone through at a time where tiles are multiplied: a product is so fast there that sums which are read and written
+/// again for each part of the columns cost more than what they meet, as long as a larger cache of its core holds that.
+const MET_BY_TILES: usize = 5 << 18;
 
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
@@ -73,7 +73,7 @@ pub enum Right<'a> {
         /// Length of each.
         stride: usize,
     },
-    /// Packed for weights in bf16.
+    /// Packed for weights in bf16, or for those in f32 that are multiplied in parts.
     Panels(&'a Bf16Panels),
 }
 
@@ -179,11 +179,15 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         return by_tokens(isa, c, stride, accumulate, terms);
     }
     let threads = rayon::current_num_threads();
-    let per_task = if terms.iter().any(|term| term.right.depth() > DEEP) {
+    let no_cache_holds = |right: &Right<'_>| match right {
+        Right::Panels(panels) if isa.has_tiles() => panels.bytes() > MET_BY_TILES,
+        right => right.depth() > DEEP,
+    };
+    let per_task = if terms.iter().any(|term| no_cache_holds(&term.right)) {
         rows_per_task(rows, threads, 1)
     } else if !in_lanes {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
-        let least = TILE * strips_at_once(isa);
+        let least = TILE * if isa.has_tiles() { 2 } else { 1 };
         let enough_work = if isa.has_tiles() { ENOUGH_WORK_IN_TILES } else { ENOUGH_WORK };
         let enough = least * (enough_work / (least * depth * stride)).max(1);
         enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD)).next_multiple_of(least)
@@ -315,11 +319,12 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), right
         if direction == Direction::Plain {
             // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
             let next = match steps.end.next_multiple_of(TILE) {
-                column if column < depth || one_panel => (strip, column / TILE),
+                column if column < depth || one_panel => (strip, column),
                 _ => (strip + strips.len(), 0),
             };
             let part = (NEAR * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
-            let next = weight.tiles_from(next, NEAR / TILE).chunks(part).nth(tokens.start / PANEL);
+            let Ahead { values, piece, .. } = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + NEAR);
+            let next = values[..piece.min(values.len())].chunks(part).nth(tokens.start / PANEL);
             ask_for(next.unwrap_or_default());
         }
         isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
@@ -341,7 +346,7 @@ fn blocks_in_f32(task: Task<'_>, (packed, direction): (&PackedWeight, Direction)
     let strips = task.strips();
     let Task { isa, c, c_row, accumulate, .. } = task;
     let LaneRows { values, stride, depth } = right;
-    let mut unpacked = Unpacked::default();
+    let mut unpacked = Vec::new();
     for start in (0..depth).step_by(DEPTH) {
         let columns = start..(start + DEPTH).min(depth);
         let b = values[start * stride..].as_ptr();
@@ -354,45 +359,35 @@ fn blocks_in_f32(task: Task<'_>, (packed, direction): (&PackedWeight, Direction)
     }
 }
 
-/// Goes through a weight that is multiplied in bf16.
+/// Goes through a weight that meets panels.
 fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panels: &Bf16Panels) {
     let strips = task.strips();
     let Task { isa, c, c_row: stride, accumulate, .. } = task;
-    let (out, depth) = weight.shape(direction);
-    let at_once = strips_at_once(isa);
-    let (mut widened, mut unpacked) = (Vec::new(), Unpacked::default());
-    let deep_at_once = deep_at_once(isa, depth);
+    let depth = weight.shape(direction).1;
+    let (at_once, deep_at_once) = (strips_at_once(isa, weight.precision()), deep_at_once(isa, panels));
+    let mut made = Made::default();
     for start in (0..depth).step_by(deep_at_once) {
         let columns = start..(start + deep_at_once).min(depth);
         let accumulate = accumulate || start > 0;
         for (strip, c) in strips.clone().step_by(at_once).zip(c.chunks_mut(at_once * TILE * stride)) {
             let rows = c.len() / stride;
-            let as_kept = || {
-                weight.pairs(direction, strip, columns.clone()).expect("invariant: weights in f32 meet rows in lanes")
-            };
+            let met = strip..strip + rows.div_ceil(TILE);
             match panels.packed(isa) {
-                Packed::Pairs { pairs: b, deep } => {
-                    let (after, from) = what_follows(strip + at_once, &strips, columns.clone(), depth);
-                    let following = from..(from + deep_at_once).min(depth);
-                    let next = if after * TILE < out { weight.pairs(direction, after, following) } else { None };
-                    let a = match weight.in_blocks() {
-                        Some(packed) => packed.pairs(
-                            isa,
-                            direction,
-                            strip..strip + rows.div_ceil(TILE),
-                            columns.clone(),
-                            &mut unpacked,
-                        ),
-                        None => as_kept(),
-                    };
+                Packed::Pairs { pairs: b, parts, deep } => {
+                    let (after, from) = what_follows(met.end, &strips, columns.clone(), depth);
+                    let next = weight.ahead(direction, after..after + at_once, from..(from + deep_at_once).min(depth));
+                    let a = weight.pairs(isa, direction, met, columns.clone(), &mut made);
+                    assert_eq!(a.parts, parts, "invariant: both sides have as many parts");
                     PairStrip { rows, a, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
                 }
                 Packed::Rounded(b) => {
                     let a = if let Some(packed) = weight.in_blocks() {
-                        packed.strip(isa, direction, strip, columns.clone(), &mut unpacked)
+                        packed.strip(isa, direction, strip, columns.clone(), &mut made.values)
                     } else {
-                        let row = widen(as_kept(), &mut widened);
-                        Walk { start: widened.as_ptr(), row, step: 1, steps: columns.len(), jump: 0, blocks: 1 }
+                        let mut as_kept = Made::default();
+                        let pairs = weight.pairs(isa, direction, met, columns.clone(), &mut as_kept);
+                        let row = widen(pairs, &mut made.values);
+                        Walk { start: made.values.as_ptr(), row, step: 1, steps: columns.len(), jump: 0, blocks: 1 }
                     };
                     let (b, b_row, c_row, c) = (b[start * stride..].as_ptr(), stride, stride, c.as_mut_ptr());
                     isa.run(Strip { rows, columns: stride, a, b, b_row, c, c_row, accumulate });
@@ -402,18 +397,19 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
     }
 }
 
-/// Columns of a weight in bf16 that are gone through before the next strips of rows.
-fn deep_at_once(isa: Isa, depth: usize) -> usize {
+/// Columns of a weight that meet panels before the next strips of rows do.
+fn deep_at_once(isa: Isa, panels: &Bf16Panels) -> usize {
     if !isa.has_tiles() {
         return 2 * DEPTH;
     }
-    let parts = depth.div_ceil(MOST_DEPTH_IN_TILES).max(1);
+    let depth = panels.features();
+    let parts = panels.bytes().div_ceil(MET_BY_TILES).max(depth.div_ceil(3 * DEPTH)).max(1);
     depth.div_ceil(parts).next_multiple_of(DEPTH)
 }
 
 /// Strips of a weight in bf16 that are met at a time: with two of them a product of tiles reads each tile of the other side once for both.
-fn strips_at_once(isa: Isa) -> usize {
-    if isa.has_tiles() { 2 } else { 1 }
+fn strips_at_once(isa: Isa, precision: Precision) -> usize {
+    if isa.has_tiles() && precision == Precision::Bf16 { 2 } else { 1 }
 }
 
 /// The strip, and its first column, that a task meets after some columns of the one before `next`: `next` itself, the first one further on, or that
@@ -434,7 +430,7 @@ fn widen(strip: PairWalk<'_>, to: &mut Vec<f32>) -> usize {
     to.resize(TILE * stride, 0.0);
     for (row, to) in to.chunks_exact_mut(stride).enumerate() {
         for (tile, to) in to[..width].chunks_exact_mut(2 * TILE_PAIRS).enumerate() {
-            let pairs = &strip.pairs[tile * strip.tile + row * strip.row..][..TILE_PAIRS];
+            let pairs = &strip.pairs[tile * strip.tile + row * TILE_PAIRS..][..TILE_PAIRS];
             for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
                 *to = [*pair as u16, (pair >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32());
             }

@@ -1,6 +1,9 @@
 //! The inner loops of products: a tile of C in registers, met by a walk over A and rows of B.
 
-use crate::simd::{Kernel, Simd};
+use crate::{
+    simd::{Kernel, Simd},
+    weight::TILE,
+};
 
 /// How a product goes through its left side: `blocks` blocks of `steps` columns each.
 #[derive(Clone, Copy)]
@@ -48,6 +51,22 @@ impl Kernel for Strip {
     /// The maker of the strip answers for all of A, B and C being there, and nobody else writing to C.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        match (self.a.row, self.a.step) {
+            (1, TILE) => self.along::<S, 1, TILE>(s),
+            (TILE, 1) => self.along::<S, TILE, 1>(s),
+            _ => self.along::<S, ANY, ANY>(s),
+        }
+    }
+}
+
+/// A distance that is known only when a product runs.
+const ANY: usize = 0;
+
+impl Strip {
+    /// With the distances from a row of A to the next and from a column to the next: where they are known beforehand, no addresses are computed, which
+    /// some processors do where they multiply.
+    #[inline(always)]
+    fn along<S: Simd, const ROW: usize, const STEP: usize>(self, s: S) {
         let mut column = 0;
         while column < self.columns {
             let vectors = ((self.columns - column) / S::WIDTH).min(3);
@@ -63,9 +82,9 @@ impl Kernel for Strip {
                     macro_rules! rows {
                         ($rows:literal) => {{
                             match vectors {
-                                3 => tile::<S, $rows, 3>(s, a, b, b_row, c, c_row, accumulate),
-                                2 => tile::<S, $rows, 2>(s, a, b, b_row, c, c_row, accumulate),
-                                _ => tile::<S, $rows, 1>(s, a, b, b_row, c, c_row, accumulate),
+                                3 => tile::<S, $rows, 3, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
+                                2 => tile::<S, $rows, 2, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
+                                _ => tile::<S, $rows, 1, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
                             }
                             row += $rows;
                         }};
@@ -91,7 +110,7 @@ impl Kernel for Strip {
 /// # Safety
 /// All of it has to be there.
 #[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+unsafe fn tile<S: Simd, const M: usize, const N: usize, const ROW: usize, const STEP: usize>(
     s: S,
     a: Walk,
     mut b: *const f32,
@@ -100,6 +119,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     c_row: usize,
     accumulate: bool,
 ) {
+    let (row, step) = (if ROW == ANY { a.row } else { ROW }, if STEP == ANY { a.step } else { STEP });
     // SAFETY: the caller says so.
     unsafe {
         let mut sums = [[s.splat(0.0); N]; M];
@@ -115,9 +135,9 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
             let mut at = block;
             // Down a column of tiles the next one lies far off, where the processor does not look by itself.
             let next = block.wrapping_add(a.jump);
-            if a.step == 1 && a.jump > 0 {
+            if step == 1 && a.jump > 0 {
                 for i in 0..M {
-                    s.prefetch(next.wrapping_add(i * a.row));
+                    s.prefetch(next.wrapping_add(i * row));
                 }
             }
             for _ in 0..a.steps {
@@ -125,13 +145,13 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                 for (j, value) in right.iter_mut().enumerate() {
                     *value = s.read(b.add(j * S::WIDTH));
                 }
-                for (i, row) in sums.iter_mut().enumerate() {
-                    let left = s.splat(*at.add(i * a.row));
-                    for (sum, value) in row.iter_mut().zip(&right) {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let left = s.splat(*at.add(i * row));
+                    for (sum, value) in sums.iter_mut().zip(&right) {
                         *sum = s.fma(left, *value, *sum);
                     }
                 }
-                at = at.add(a.step);
+                at = at.add(step);
                 b = b.add(b_row);
             }
             block = block.add(a.jump);

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use half::bf16;
 use rayon::prelude::*;
 
@@ -5,7 +7,7 @@ use refit_blocks::BlockFormat;
 
 use crate::{
     Isa,
-    bf16::{PairWalk, TILE_PAIRS},
+    bf16::{Ahead, Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     lanes::PAD,
     line::Line,
     packed::Packed,
@@ -159,38 +161,118 @@ impl Weight {
     }
 
     /// How a product walks through 16 rows of a weight in f32, from one tile column to another; `None` in bf16 and in blocks.
-    pub(crate) fn walk(&self, direction: Direction, strip: usize, columns: std::ops::Range<usize>) -> Option<Walk> {
+    pub(crate) fn walk(&self, direction: Direction, strip: usize, columns: Range<usize>) -> Option<Walk> {
         let Tiles::F32(tiles) = &self.tiles else { return None };
         let across = self.width.div_ceil(TILE);
-        let (first, row, step, jump) = match direction {
-            Direction::Plain => (strip * across + columns.start, 1, TILE, TILE_SIZE),
-            Direction::Transposed => (columns.start * across + strip, TILE, 1, across * TILE_SIZE),
-        };
-        let start = tiles[first * TILE_SIZE..].as_ptr();
-        Some(Walk { start, row, step, steps: TILE, jump, blocks: columns.len() })
+        let tile = |at: usize| tiles[at * TILE_SIZE..].as_ptr();
+        Some(match direction {
+            Direction::Plain => {
+                let start = tile(strip * across + columns.start);
+                Walk { start, row: 1, step: TILE, steps: TILE * columns.len(), jump: 0, blocks: 1 }
+            }
+            Direction::Transposed => {
+                let start = tile(columns.start * across + strip);
+                Walk { start, row: TILE, step: 1, steps: TILE, jump: across * TILE_SIZE, blocks: columns.len() }
+            }
+        })
     }
 
-    /// Up to so many tiles of a weight in f32 in the order they lie in, from one on; nothing in bf16 and in blocks.
-    pub(crate) fn tiles_from(&self, (strip, column): (usize, usize), count: usize) -> &[f32] {
-        let Tiles::F32(tiles) = &self.tiles else { return &[] };
-        let first = (strip * self.width.div_ceil(TILE) + column) * TILE_SIZE;
-        tiles.get(first..tiles.len().min(first + count * TILE_SIZE)).unwrap_or_default()
-    }
-
-    /// Strips of a weight in bf16 between two columns, of which the first starts a tile; `None` in f32 and in blocks.
-    pub(crate) fn pairs(
-        &self,
+    /// Strips of pairs between two columns, of which the first starts a tile and, of a weight in blocks, a block. A weight in bf16 has them; of one in
+    /// blocks and of one in f32, whose numbers are multiplied in parts, they are made.
+    pub(crate) fn pairs<'a>(
+        &'a self,
+        isa: Isa,
         direction: Direction,
-        strip: usize,
-        columns: std::ops::Range<usize>,
-    ) -> Option<PairWalk<'_>> {
-        let Tiles::Bf16 { plain, transposed } = &self.tiles else { return None };
-        let tiles = if direction == Direction::Plain { plain } else { transposed };
-        let across = pair_tiles(self.shape(direction).1);
-        let first = strip * across + columns.start / (2 * TILE_PAIRS);
-        let pairs = bytemuck::cast_slice(&tiles[first * TILE..]);
-        let count = pair_tiles(columns.len());
-        Some(PairWalk { pairs, row: TILE_PAIRS, tile: TILE_SIZE, strip: across * TILE_SIZE, count })
+        strips: Range<usize>,
+        columns: Range<usize>,
+        made: &'a mut Made,
+    ) -> PairWalk<'a> {
+        match &self.tiles {
+            Tiles::Bf16 { .. } => {
+                let Ahead { values: pairs, jump: strip, .. } = self.ahead(direction, strips, columns.clone());
+                PairWalk { pairs, parts: 1, tile: TILE_SIZE, strip, count: pair_tiles(columns.len()) }
+            }
+            Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, made),
+            Tiles::F32(_) => {
+                let count = pair_tiles(columns.len());
+                made.pairs.make(strips.len(), PARTS, count, |strip, tile, to| {
+                    let strip = strips.start + strip;
+                    let [first, last] =
+                        [0, 1].map(|at| self.tile(direction, strip, columns.start / TILE + 2 * tile + at));
+                    let lies = if direction == Direction::Plain { Lies::ByColumn } else { Lies::ByRow };
+                    fill(isa, PARTS, Block { lies, halves: [first, last], stride: TILE }, to);
+                })
+            }
+        }
+    }
+
+    /// A tile of a weight in f32, `[in % 16][out % 16]`; beyond its end zeros.
+    fn tile(&self, direction: Direction, strip: usize, column: usize) -> &[f32] {
+        const NOTHING: [f32; TILE_SIZE] = [0.0; TILE_SIZE];
+        let Tiles::F32(tiles) = &self.tiles else { return &NOTHING };
+        let (out, width) = (self.out.div_ceil(TILE), self.width.div_ceil(TILE));
+        let (o, i) = if direction == Direction::Plain { (strip, column) } else { (column, strip) };
+        if o < out && i < width { &tiles[(o * width + i) * TILE_SIZE..][..TILE_SIZE] } else { &NOTHING }
+    }
+
+    /// Where the numbers of some strips between two columns lie, if they are kept as products take them or nearly so; nothing of a weight in blocks.
+    pub(crate) fn ahead(&self, direction: Direction, strips: Range<usize>, columns: Range<usize>) -> Ahead<'_> {
+        let (rows, depth) = self.shape(direction);
+        if strips.start * TILE >= rows {
+            return Ahead::default();
+        }
+        match &self.tiles {
+            Tiles::Packed(_) => Ahead::default(),
+            Tiles::Bf16 { plain, transposed } => {
+                let tiles = if direction == Direction::Plain { plain } else { transposed };
+                let across = pair_tiles(depth);
+                let first = strips.start * across + columns.start / (2 * TILE_PAIRS);
+                let values = bytemuck::cast_slice(&tiles[first * TILE..]);
+                let piece = pair_tiles(columns.len()) * TILE_SIZE;
+                Ahead { values, piece, jump: across * TILE_SIZE, count: strips.len() }
+            }
+            Tiles::F32(tiles) => {
+                let across = self.width.div_ceil(TILE);
+                let (start, count) = (columns.start / TILE, columns.len().div_ceil(TILE));
+                let (first, piece, jump, count) = match direction {
+                    Direction::Plain => (strips.start * across + start, count, across, strips.len()),
+                    Direction::Transposed => (start * across + strips.start, strips.len(), across, count),
+                };
+                let values = bytemuck::cast_slice(&tiles[first * TILE_SIZE..]);
+                Ahead { values, piece: piece * TILE_SIZE, jump: jump * TILE_SIZE, count }
+            }
+        }
+    }
+}
+
+/// Tiles of pairs that are made when they are needed, one strip after another.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// Blocks, unpacked.
+    pub(crate) values: Vec<f32>,
+    pub(crate) pairs: MadePairs,
+}
+
+/// The room for tiles that are made.
+#[derive(Debug, Default)]
+pub(crate) struct MadePairs(Vec<Line>);
+
+impl MadePairs {
+    /// Makes `[strips][tiles][parts][16][16]`; `fill` is told which strip and which of its tiles it is to make, with all parts.
+    pub(crate) fn make(
+        &mut self,
+        strips: usize,
+        parts: usize,
+        count: usize,
+        mut fill: impl FnMut(usize, usize, &mut [u32]),
+    ) -> PairWalk<'_> {
+        let tile = parts * TILE_SIZE;
+        self.0.resize((strips * count * tile / TILE).max(self.0.len()), Line::ZERO);
+        let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut self.0);
+        for (at, to) in pairs.chunks_exact_mut(tile).take(strips * count).enumerate() {
+            fill(at / count, at % count, to);
+        }
+        PairWalk { pairs, parts, tile, strip: count * tile, count }
     }
 }
 
@@ -230,9 +312,4 @@ fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sy
         }
     });
     tiles
-}
-
-/// Whether a weight of this precision takes its other side in bf16 on this processor.
-pub(crate) fn takes_pairs(precision: Precision, isa: Isa) -> bool {
-    precision == Precision::Bf16 && isa.has_bf16()
 }

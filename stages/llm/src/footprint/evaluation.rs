@@ -1,4 +1,5 @@
 use refit_checkpoint::Checkpoint;
+use refit_kernels::{Bf16Panels, Isa};
 
 use super::{DRIVERS, Footprint, NUMBER, PROGRAM, Pass, TOKENIZER_ENTRY, Trained, kept_weights, padded};
 use crate::{
@@ -33,13 +34,13 @@ impl Footprint {
         let (weights, _, loading) = kept_weights(checkpoint, sizes.form, &nothing);
         let pass = Pass { config, form: sizes.form, dropout: false, trained: &nothing };
         let drivers = if sizes.looks_for_gpu { DRIVERS } else { 0 };
-        let losses = LargestPass::of_validation(sizes.rows);
+        let (isa, losses) = (Isa::best(), LargestPass::of_validation(sizes.rows));
         Self {
             program: PROGRAM + drivers + TOKENIZER_ENTRY * config.vocab_size,
             weights,
             // The buffers of answering are given back before losses are measured; keys and values lie in many small pieces,
             // which the allocator keeps.
-            passes: sizes.cache(&pass) + pass.there(sizes.reading()).max(pass.there(losses)),
+            passes: sizes.cache(&pass) + pass.there(isa.for_few_tokens(), sizes.reading()).max(pass.there(isa, losses)),
             // As it was read, as the fused pass shares it, and as tensors.
             trained: 3 * sizes.adapter * NUMBER,
             loading,
@@ -83,11 +84,11 @@ impl EvaluationSizes<'_> {
 
 impl Pass<'_> {
     /// Bytes of a pass without a way back: one tape for all blocks, what goes in and comes out, and the head's part.
-    fn there(&self, largest: LargestPass) -> usize {
+    fn there(&self, isa: Isa, largest: LargestPass) -> usize {
         let (tokens, targets) = (padded(largest.tokens), padded(largest.targets));
         let hidden = self.config.hidden_size;
         let ends = 2 * hidden * tokens + hidden * targets;
         NUMBER * (self.tape(0, tokens, tokens) + self.buffers_there(tokens) + ends + self.head(targets))
-            + self.rounded(tokens, targets)
+            + Bf16Panels::bytes_of_number(isa, self.form.precision) * self.widest() * tokens
     }
 }

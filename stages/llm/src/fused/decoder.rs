@@ -44,9 +44,9 @@ impl<'m> Decoder<'m> {
         Ok(Self { model, weights, changes, memory: Memory::default(), prefix, longest, shared, rows: Vec::new() })
     }
 
-    /// The instructions it computes with.
+    /// The instructions it computes with: the same for a prompt and for a step of few rows, so that neither changes what a row computes.
     pub(crate) fn isa(&self) -> Isa {
-        self.weights.isa
+        self.weights.isa.for_few_tokens()
     }
 
     /// Reads prompts in one packed pass; each becomes a row behind those that are there. `logits` gets what follows the
@@ -64,6 +64,7 @@ impl<'m> Decoder<'m> {
             batch.segments(),
             None,
         );
+        let pass = Shared { isa: self.isa(), ..pass };
         embed(self.model, &self.changes, &batch.ids, None, self.memory.input())?;
         let (shared, rows, prefix) = (&mut self.shared, &mut self.rows, self.prefix);
         through(self.weights, &pass, Some(&last), &mut self.memory, |layer, scores, qkv, attended| {
@@ -84,6 +85,7 @@ impl<'m> Decoder<'m> {
         let seen = |row: &CachedRow| (self.prefix + row.own[0].tokens()) as u32;
         let positions: Vec<u32> = self.rows.iter().map(seen).collect();
         let pass = Shared::new(self.model, self.weights, &self.changes, (&positions, self.longest), Vec::new(), None);
+        let pass = Shared { isa: self.isa(), ..pass };
         embed(self.model, &self.changes, tokens, None, self.memory.input())?;
         let (shared, rows) = (&self.shared, &mut self.rows);
         through(self.weights, &pass, None, &mut self.memory, |layer, scores, qkv, attended| {
@@ -108,7 +110,8 @@ impl<'m> Decoder<'m> {
     fn say(&mut self, mut logits: impl FnMut(&mut Lanes)) {
         let own = head_of(self.model, &self.changes);
         let head = (Matrix::of_head(&self.weights.head, own.as_ref()), self.model.config().logit_cap);
+        let isa = self.isa();
         let Memory { head: buffers, normed, .. } = &mut self.memory;
-        buffers.in_blocks(self.weights.isa, head, normed, |_, buffers| logits(&mut buffers.logits));
+        buffers.in_blocks(isa, head, normed, |_, buffers| logits(&mut buffers.logits));
     }
 }

@@ -1,4 +1,4 @@
-use refit_kernels::{Bf16Panels, Isa, Lanes, Right, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
+use refit_kernels::{Bf16Panels, Isa, Lanes, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
 
 use super::matrix::Matrix;
 use crate::model::LOGITS_AT_ONCE;
@@ -64,7 +64,7 @@ pub(super) fn head_losses(
             }
             d_hidden.reuse(hidden.features(), targets.len());
             let stride = d_hidden.stride();
-            let right: Right<'_> = panels.pack(isa, head.precision(), logits.values(), stride);
+            let right = head.other_side(isa, panels, logits.values(), stride);
             product(isa, d_hidden.values_mut(), stride, false, &[Term { left: head.transposed(), right }]);
             gradient.d_hidden.scatter(d_hidden, tokens);
             if let Some(by_head) = &mut gradient.by_head {
@@ -92,7 +92,7 @@ impl HeadBuffers {
             self.hidden.gather(hidden, tokens);
             let stride = self.hidden.stride();
             self.logits.reuse(head.out(), tokens.len());
-            let right = self.panels.pack(isa, head.precision(), self.hidden.values(), stride);
+            let right = head.other_side(isa, &mut self.panels, self.hidden.values(), stride);
             product(isa, self.logits.values_mut(), stride, false, &[Term { left: head.plain(), right }]);
             if let Some(cap) = cap {
                 cap::forward(isa, self.logits.values_mut(), cap);

@@ -1,4 +1,4 @@
-use refit_kernels::{Left, Precision, Weight};
+use refit_kernels::{Bf16Panels, Isa, Left, Right, Weight};
 
 use super::dense::{Own, TrainedHead};
 
@@ -28,11 +28,17 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// In which form its products take their other side.
-    pub(super) fn precision(self) -> Precision {
+    /// Rows that lie in lanes (`stride` tokens each) as its products take them; where that is not as they are, in `panels`.
+    pub(super) fn other_side<'r>(
+        self,
+        isa: Isa,
+        panels: &'r mut Bf16Panels,
+        rows: &'r [f32],
+        stride: usize,
+    ) -> Right<'r> {
         match self {
-            Self::Frozen(weight) => weight.precision(),
-            Self::Trained(..) => Precision::F32,
+            Self::Frozen(weight) => panels.pack(isa, weight.precision(), rows, stride),
+            Self::Trained(..) => Right::Lanes { rows, stride },
         }
     }
 

@@ -98,7 +98,7 @@ impl<'s> Side<'s, '_> {
             d_b.resize(pair.b.len(), 0.0);
             token_products(isa, dy, kept.low.rows(pair.rows.clone()), stride, d_b);
         };
-        let packed = move || wanted.then(move || panels.pack(isa, matrix.precision(), dy, stride));
+        let packed = move || wanted.then(move || matrix.other_side(isa, panels, dy, stride));
         rayon::join(by_adapter, packed).1
     }
 }

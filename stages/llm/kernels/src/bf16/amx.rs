@@ -5,8 +5,11 @@
 
 use std::arch::asm;
 
-use super::{PairStrip, TILE_PAIRS, panels::PANEL};
-use crate::{lanes::PAD, simd::ask_for, weight::TILE};
+use super::{PairStrip, TILE_PAIRS, panels::PANEL, strip::Asking};
+use crate::{
+    lanes::PAD,
+    weight::{TILE, TILE_SIZE},
+};
 
 /// Bytes of a row of a tile.
 const ROW_BYTES: u16 = 64;
@@ -32,14 +35,14 @@ macro_rules! store {
     };
 }
 
-/// Adds to a tile what tile 6 and tile 7 make.
+/// Adds to a tile what another makes with tile 7.
 macro_rules! add_product {
-    ($sum:literal) => {
-        asm!(concat!("tdpbf16ps tmm", $sum, ", tmm6, tmm7"), options(nostack, nomem, preserves_flags))
+    ($sum:literal, $left:literal) => {
+        asm!(concat!("tdpbf16ps tmm", $sum, ", tmm", $left, ", tmm7"), options(nostack, nomem, preserves_flags))
     };
 }
 
-/// What the tiles of a thread look like: 0 to 5 are sums, 6 is of the left side, 7 of the right.
+/// What the tiles of a thread look like: 0 to 6 are sums or of the left side, 7 is of the right.
 #[repr(C, align(64))]
 struct Config {
     palette: u8,
@@ -78,19 +81,20 @@ impl Drop for Configured {
 /// The lengths must be those that [`PairStrip::run`] asserts, the processor must have AMX, and the process be allowed to use it.
 pub(super) unsafe fn strip(strip: &PairStrip<'_>) {
     let whole = strip.rows / TILE * TILE;
-    let parts = strip.stride.div_ceil(PANEL) * strip.rows.div_ceil(2 * TILE);
-    let mut next = strip.ahead(parts);
+    let at_once = if strip.a.parts == 1 { 2 } else { 1 };
+    let blocks = strip.stride.div_ceil(PANEL) * strip.rows.div_ceil(at_once * TILE);
+    let mut asking = strip.asking(blocks * strip.a.count);
     // SAFETY: all strips are there, and what is left of the last has tiles of its own shape.
     unsafe {
         if whole > 0 {
             let _tiles = Configured::for_rows(TILE);
-            for row in (0..whole).step_by(2 * TILE) {
-                rows(strip, row, whole - row >= 2 * TILE, &mut next);
+            for row in (0..whole).step_by(at_once * TILE) {
+                rows(strip, row, at_once.min((whole - row) / TILE), &mut asking);
             }
         }
         if whole < strip.rows {
             let _tiles = Configured::for_rows(strip.rows - whole);
-            rows(strip, whole, false, &mut next);
+            rows(strip, whole, 1, &mut asking);
         }
     }
 }
@@ -99,100 +103,169 @@ pub(super) unsafe fn strip(strip: &PairStrip<'_>) {
 ///
 /// # Safety
 /// They have to be there, and the tiles be of so many rows.
-unsafe fn rows<'n>(strip: &PairStrip<'_>, row: usize, two: bool, next: &mut impl Iterator<Item = &'n [u32]>) {
+unsafe fn rows(strip: &PairStrip<'_>, row: usize, strips: usize, asking: &mut Asking<'_>) {
     for (panel, column) in (0..strip.stride).step_by(PANEL).enumerate() {
-        ask_for(next.next().unwrap_or_default());
+        let vectors = (strip.stride - column).min(PANEL) / PAD;
         // SAFETY: the caller says so.
         unsafe {
             let a = strip.a.pairs.as_ptr().add(row / TILE * strip.a.strip);
             let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
             let c = strip.c.as_ptr().add(row * strip.stride + column).cast_mut();
-            match (two, (strip.stride - column).min(PANEL) / PAD) {
-                (true, 3) => block::<2, 3>(strip, a, b, c),
-                (true, 2) => block::<2, 2>(strip, a, b, c),
-                (true, _) => block::<2, 1>(strip, a, b, c),
-                (false, 3) => block::<1, 3>(strip, a, b, c),
-                (false, 2) => block::<1, 2>(strip, a, b, c),
-                (false, _) => block::<1, 1>(strip, a, b, c),
+            match (strip.a.parts, strips, vectors) {
+                (1, 2, 3) => block::<2, 3>(strip, asking, a, b, c),
+                (1, 2, 2) => block::<2, 2>(strip, asking, a, b, c),
+                (1, 2, _) => block::<2, 1>(strip, asking, a, b, c),
+                (1, _, 3) => block::<1, 3>(strip, asking, a, b, c),
+                (1, _, 2) => block::<1, 2>(strip, asking, a, b, c),
+                (1, ..) => block::<1, 1>(strip, asking, a, b, c),
+                (_, _, 3) => block_of_parts::<3>(strip, asking, a, b, c),
+                (_, _, 2) => block_of_parts::<2>(strip, asking, a, b, c),
+                _ => block_of_parts::<1>(strip, asking, a, b, c),
             }
         }
     }
 }
 
-/// Some tiles of C, the sums of one strip in tiles 0 to 2, those of another in 3 to 5.
+/// Bytes from a row of a tile of the left side to the next, and of the right.
+const A_ROW: usize = 4 * TILE_PAIRS;
+const B_ROW: usize = 4 * PANEL;
+
+/// Does the same with the tiles of the sums of one strip, which are 0 to 2, and of another, 3 to 5: `load`, `store` or `clear`.
+macro_rules! sums {
+    ($each:ident, $strips:ident, $vectors:ident, $c:ident, $stride:ident) => {
+        let (row, below) = (4 * $stride, $c.wrapping_add(TILE * $stride));
+        $each!("0", $c, row);
+        if $vectors > 1 {
+            $each!("1", $c.add(PAD), row);
+        }
+        if $vectors > 2 {
+            $each!("2", $c.add(2 * PAD), row);
+        }
+        if $strips > 1 {
+            $each!("3", below, row);
+            if $vectors > 1 {
+                $each!("4", below.add(PAD), row);
+            }
+            if $vectors > 2 {
+                $each!("5", below.add(2 * PAD), row);
+            }
+        }
+    };
+}
+
+/// `zero`, with the arguments of `load`.
+macro_rules! clear {
+    ($tile:literal, $c:expr, $row:expr) => {
+        let _ = ($c, $row);
+        zero!($tile);
+    };
+}
+
+/// Some tiles of C.
 ///
 /// # Safety
 /// All of it has to be there, and the tiles be of so many rows.
 #[inline]
 unsafe fn block<const STRIPS: usize, const VECTORS: usize>(
     strip: &PairStrip<'_>,
+    asking: &mut Asking<'_>,
     mut a: *const u32,
     mut b: *const u32,
     c: *mut f32,
 ) {
     let PairStrip { a: walk, stride, accumulate, .. } = strip;
-    let (a_row, b_row, c_row) = (4 * walk.row, 4 * PANEL, 4 * stride);
     // SAFETY: the caller says so.
     unsafe {
-        let below = c.wrapping_add(TILE * stride);
-        macro_rules! sums {
-            ($each:ident) => {
-                $each!("0", c, c_row);
-                if VECTORS > 1 {
-                    $each!("1", c.add(PAD), c_row);
-                }
-                if VECTORS > 2 {
-                    $each!("2", c.add(2 * PAD), c_row);
-                }
-                if STRIPS > 1 {
-                    $each!("3", below, c_row);
-                    if VECTORS > 1 {
-                        $each!("4", below.add(PAD), c_row);
-                    }
-                    if VECTORS > 2 {
-                        $each!("5", below.add(2 * PAD), c_row);
-                    }
-                }
-            };
-        }
-        macro_rules! clear {
-            ($tile:literal, $c:expr, $row:expr) => {
-                zero!($tile)
-            };
-        }
         if *accumulate {
-            sums!(load);
+            sums!(load, STRIPS, VECTORS, c, stride);
         } else {
-            sums!(clear);
+            sums!(clear, STRIPS, VECTORS, c, stride);
         }
         for _ in 0..walk.count {
-            load!("6", a, a_row);
-            load!("7", b, b_row);
-            add_product!("0");
+            asking.go_on();
+            load!("6", a, A_ROW);
+            load!("7", b, B_ROW);
+            add_product!("0", "6");
             if VECTORS > 1 {
-                load!("7", b.add(PAD), b_row);
-                add_product!("1");
+                load!("7", b.add(PAD), B_ROW);
+                add_product!("1", "6");
             }
             if VECTORS > 2 {
-                load!("7", b.add(2 * PAD), b_row);
-                add_product!("2");
+                load!("7", b.add(2 * PAD), B_ROW);
+                add_product!("2", "6");
             }
             if STRIPS > 1 {
                 // The other way round: it begins with what is still there.
-                load!("6", a.add(walk.strip), a_row);
+                load!("6", a.add(walk.strip), A_ROW);
                 if VECTORS > 2 {
-                    add_product!("5");
-                    load!("7", b.add(PAD), b_row);
+                    add_product!("5", "6");
+                    load!("7", b.add(PAD), B_ROW);
                 }
                 if VECTORS > 1 {
-                    add_product!("4");
-                    load!("7", b, b_row);
+                    add_product!("4", "6");
+                    load!("7", b, B_ROW);
                 }
-                add_product!("3");
+                add_product!("3", "6");
             }
             a = a.wrapping_add(walk.tile);
             b = b.wrapping_add(TILE_PAIRS * PANEL);
         }
-        sums!(store);
+        sums!(store, STRIPS, VECTORS, c, stride);
+    }
+}
+
+/// Some tiles of C of one strip, where both sides are in parts: tiles 3 to 5 are of the left one's.
+///
+/// # Safety
+/// As [`block`].
+#[inline]
+unsafe fn block_of_parts<const VECTORS: usize>(
+    strip: &PairStrip<'_>,
+    asking: &mut Asking<'_>,
+    mut a: *const u32,
+    mut b: *const u32,
+    c: *mut f32,
+) {
+    /// One strip.
+    const ONE: usize = 1;
+    let PairStrip { a: walk, stride, accumulate, .. } = strip;
+    let part = strip.part_of_b();
+    // SAFETY: the caller says so.
+    unsafe {
+        // The smallest products first.
+        macro_rules! vector {
+            ($sum:literal, $b:expr) => {
+                load!("7", $b.add(2 * part), B_ROW);
+                add_product!($sum, "3");
+                load!("7", $b.add(part), B_ROW);
+                add_product!($sum, "4");
+                add_product!($sum, "3");
+                load!("7", $b, B_ROW);
+                add_product!($sum, "5");
+                add_product!($sum, "4");
+                add_product!($sum, "3");
+            };
+        }
+        if *accumulate {
+            sums!(load, ONE, VECTORS, c, stride);
+        } else {
+            sums!(clear, ONE, VECTORS, c, stride);
+        }
+        for _ in 0..walk.count {
+            asking.go_on();
+            load!("3", a, A_ROW);
+            load!("4", a.add(TILE_SIZE), A_ROW);
+            load!("5", a.add(2 * TILE_SIZE), A_ROW);
+            vector!("0", b);
+            if VECTORS > 1 {
+                vector!("1", b.add(PAD));
+            }
+            if VECTORS > 2 {
+                vector!("2", b.add(2 * PAD));
+            }
+            a = a.wrapping_add(walk.tile);
+            b = b.wrapping_add(TILE_PAIRS * PANEL);
+        }
+        sums!(store, ONE, VECTORS, c, stride);
     }
 }

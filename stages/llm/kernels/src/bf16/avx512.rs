@@ -3,10 +3,7 @@ use std::arch::x86_64::{_mm512_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps};
 use super::{PairStrip, TILE_PAIRS, panels::PANEL};
 use crate::{
     lanes::PAD,
-    simd::{
-        ask_for,
-        x86::{pair_products, read_pairs},
-    },
+    simd::x86::{pair_products, read_pairs},
     weight::TILE,
 };
 
@@ -19,18 +16,18 @@ const ROWS: usize = 8;
 #[allow(clippy::needless_pass_by_value, reason = "its output is borrowed for as long")]
 pub(super) unsafe fn strip(strip: PairStrip<'_>) {
     let PairStrip { rows, a, stride, accumulate, .. } = strip;
-    // Each part asks for some of what comes next.
-    let parts = stride.div_ceil(PANEL) * rows.div_ceil(ROWS);
-    let mut next = strip.ahead(parts);
+    // Each block asks for some of what comes next.
+    let blocks = stride.div_ceil(PANEL) * rows.div_ceil(ROWS);
+    let mut asking = strip.asking(blocks);
     for (panel, column) in (0..stride).step_by(PANEL).enumerate() {
         let vectors = (stride - column).min(PANEL) / PAD;
         let mut row = 0;
         while row < rows {
-            ask_for(next.next().unwrap_or_default());
+            asking.go_on();
             // SAFETY: row, column and panel are within what the lengths allow.
             unsafe {
-                let start = a.pairs.as_ptr().add(row / TILE * a.strip + row % TILE * a.row);
-                let a = Rows { start, row: a.row, tile: a.tile, count: a.count };
+                let start = a.pairs.as_ptr().add(row / TILE * a.strip + row % TILE * TILE_PAIRS);
+                let a = Rows { start, tile: a.tile, count: a.count };
                 let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
                 let c = strip.c.as_mut_ptr().add(row * stride + column);
                 macro_rules! rows {
@@ -58,7 +55,6 @@ pub(super) unsafe fn strip(strip: PairStrip<'_>) {
 #[derive(Clone, Copy)]
 struct Rows {
     start: *const u32,
-    row: usize,
     tile: usize,
     count: usize,
 }
@@ -90,7 +86,7 @@ unsafe fn block<const M: usize, const N: usize>(
                 let right: [_; N] = std::array::from_fn(|j| read_pairs(b.add(j * PAD)));
                 for (i, row) in sums.iter_mut().enumerate() {
                     for (sum, right) in row.iter_mut().zip(&right) {
-                        *sum = pair_products(*sum, *at.add(i * a.row), *right);
+                        *sum = pair_products(*sum, *at.add(i * TILE_PAIRS), *right);
                     }
                 }
                 at = at.add(1);

@@ -1,4 +1,5 @@
-//! Products with weights in bf16: both sides are rounded and lie in pairs, the sums are in f32.
+//! Products of numbers in bf16, which lie in pairs; the sums are in f32. Weights in bf16 are multiplied so, with the other side rounded, and
+//! where tiles are multiplied also those in f32, with both sides cut into parts.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -6,12 +7,13 @@ mod amx;
 mod avx512;
 mod pack;
 mod panels;
+mod split;
 mod strip;
 
-pub(crate) use pack::{pair_up, transpose};
 pub use panels::Bf16Panels;
 pub(crate) use panels::{PANEL, Packed};
-pub(crate) use strip::{PairStrip, PairWalk};
+pub(crate) use split::{Block, Lies, PARTS, fill};
+pub(crate) use strip::{Ahead, PairStrip, PairWalk};
 
 /// Pairs that a row of a tile has, and rows of pairs that it meets. Rows of both sides are padded to whole tiles.
 pub(crate) const TILE_PAIRS: usize = 16;

@@ -1,8 +1,8 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{TILE_PAIRS, pack::pack_rows};
-use crate::{Isa, Precision, Right, lanes::PAD, line::Line, places::Places, weight::takes_pairs};
+use super::{TILE_PAIRS, pack::pack_rows, split::PARTS};
+use crate::{Isa, Precision, Right, lanes::PAD, line::Line, places::Places};
 
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
@@ -10,13 +10,14 @@ pub(crate) const PANEL: usize = 48;
 /// Pairs of features that one task packs.
 const PAIRS_PER_TASK: usize = 2 * TILE_PAIRS;
 
-/// Activations rounded to bf16 for products with weights in bf16: panels of 48 tokens, and in a panel pairs of features,
-/// `[tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. Where no instruction takes pairs they are f32 that were
-/// rounded.
+/// Activations in bf16 for products with weights: panels of 48 tokens, and in a panel pairs of features,
+/// `[parts][tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. For weights in bf16 they are rounded, so that there is
+/// one part; for those in f32 there are three, or no panels at all. Where no instruction takes pairs they are f32 that were rounded.
 #[derive(Debug, Default)]
 pub struct Bf16Panels {
     /// Whom it was packed for.
     isa: Option<Isa>,
+    parts: usize,
     features: usize,
     stride: usize,
     pairs: Vec<Line>,
@@ -27,6 +28,7 @@ pub struct Bf16Panels {
 pub(crate) enum Packed<'a> {
     Pairs {
         pairs: &'a [u32],
+        parts: usize,
         /// Pairs in a panel.
         deep: usize,
     },
@@ -34,26 +36,36 @@ pub(crate) enum Packed<'a> {
 }
 
 impl Bf16Panels {
+    /// Bytes that one number takes in panels for weights of a precision; none where they take numbers as they are.
+    pub fn bytes_of_number(isa: Isa, precision: Precision) -> usize {
+        match (parts(isa, precision), isa.has_bf16()) {
+            (0, _) => 0,
+            (parts, true) => parts * size_of::<bf16>(),
+            (_, false) => size_of::<f32>(),
+        }
+    }
+
     /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
-    /// those of f32 take them as they are.
+    /// those of f32 take them as they are, unless they are multiplied in parts.
     pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
-        if precision == Precision::F32 {
+        let parts = parts(isa, precision);
+        if parts == 0 {
             return Right::Lanes { rows, stride };
         }
-        self.isa = Some(isa);
+        (self.isa, self.parts) = (Some(isa), parts);
         self.features = rows.len() / stride;
         self.stride = stride;
-        if takes_pairs(precision, isa) {
-            let deep = self.deep();
-            self.pairs.resize(stride.div_ceil(PANEL) * deep * PANEL / PAD, Line::ZERO);
+        if isa.has_bf16() {
+            let (deep, panels) = (self.deep(), parts * stride.div_ceil(PANEL));
+            self.pairs.resize(panels * deep * PANEL / PAD, Line::ZERO);
             let places = Places::new(bytemuck::cast_slice_mut(&mut self.pairs), deep * PANEL);
             rows.par_chunks(2 * PAIRS_PER_TASK * stride).enumerate().for_each(|(task, rows)| {
                 let first = task * PAIRS_PER_TASK;
                 let pairs = first..(first + PAIRS_PER_TASK).min(deep);
                 // SAFETY: these are the places of features that no other task has.
                 let part = |panel| unsafe { places.part(panel, pairs.start * PANEL..pairs.end * PANEL) };
-                let mut to: Vec<&mut [u32]> = (0..stride.div_ceil(PANEL)).map(part).collect();
-                pack_rows(isa, rows, stride, &mut to);
+                let mut to: Vec<&mut [u32]> = (0..panels).map(part).collect();
+                pack_rows(isa, parts, rows, stride, &mut to);
             });
         } else {
             self.rounded.resize(rows.len(), 0.0);
@@ -74,6 +86,11 @@ impl Bf16Panels {
         self.stride
     }
 
+    /// What a product reads of it.
+    pub(crate) fn bytes(&self) -> usize {
+        2 * self.parts * self.features * self.stride
+    }
+
     /// Pairs in a panel.
     fn deep(&self) -> usize {
         self.features.div_ceil(2).next_multiple_of(TILE_PAIRS)
@@ -82,9 +99,18 @@ impl Bf16Panels {
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
         assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
         if isa.has_bf16() {
-            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep() }
+            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), parts: self.parts, deep: self.deep() }
         } else {
             Packed::Rounded(&self.rounded)
         }
+    }
+}
+
+/// How many numbers in bf16 stand for one that meets weights of a precision; none where it is taken as it is.
+fn parts(isa: Isa, precision: Precision) -> usize {
+    match precision {
+        Precision::F32 if isa.multiplies_parts() => PARTS,
+        Precision::F32 => 0,
+        Precision::Bf16 => 1,
     }
 }

@@ -5,13 +5,13 @@ use crate::{Isa, lanes::PAD, weight::TILE};
 #[derive(Clone, Copy)]
 pub(crate) struct PairWalk<'a> {
     pub(crate) pairs: &'a [u32],
-    /// From a row of a tile to the next.
-    pub(crate) row: usize,
-    /// From a tile to the next of its strip.
+    /// Tiles of the same numbers, which lie behind each other: the parts of numbers in f32.
+    pub(crate) parts: usize,
+    /// From a tile, or the first of its parts, to the next of its strip.
     pub(crate) tile: usize,
     /// From a strip to the next.
     pub(crate) strip: usize,
-    /// Tiles of a strip.
+    /// Tiles of a strip, parts counted once.
     pub(crate) count: usize,
 }
 
@@ -20,7 +20,46 @@ impl PairWalk<'_> {
     fn holds(&self, rows: usize) -> bool {
         let Some(strips) = rows.div_ceil(TILE).checked_sub(1) else { return true };
         let Some(tiles) = self.count.checked_sub(1) else { return true };
-        self.pairs.len() >= strips * self.strip + tiles * self.tile + (TILE - 1) * self.row + TILE_PAIRS
+        self.pairs.len() >= strips * self.strip + tiles * self.tile + self.parts * TILE * TILE_PAIRS
+    }
+}
+
+/// What will be read soon: some pieces of a weight, of whole cache lines each.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ahead<'a> {
+    pub(crate) values: &'a [u32],
+    pub(crate) piece: usize,
+    /// From a piece to the next.
+    pub(crate) jump: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
+    pub(crate) count: usize,
+}
+
+/// A way through what will be read soon, a few cache lines at a time: many at once would wait for each other.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Asking<'a> {
+    ahead: Ahead<'a>,
+    piece: &'a [u32],
+    /// Lines that are asked for at a time.
+    lines: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Asking<'_> {
+    #[inline(always)]
+    pub(super) fn go_on(&mut self) {
+        for _ in 0..self.lines {
+            if self.piece.is_empty() {
+                let Ahead { values, piece, jump, count } = &mut self.ahead;
+                let (true, Some(found)) = (*count > 0, values.get(..*piece)) else { return };
+                self.piece = found;
+                *values = values.get(*jump..).unwrap_or_default();
+                *count -= 1;
+            }
+            let (line, rest) = self.piece.split_at(PAD.min(self.piece.len()));
+            crate::simd::ask_for(line);
+            self.piece = rest;
+        }
     }
 }
 
@@ -28,7 +67,7 @@ impl PairWalk<'_> {
 pub(crate) struct PairStrip<'a> {
     pub(crate) rows: usize,
     pub(crate) a: PairWalk<'a>,
-    /// `[tokens / 48][pairs in all][48]`.
+    /// `[parts][tokens / 48][pairs in all][48]`.
     pub(crate) b: &'a [u32],
     /// Pairs in a panel of `b`.
     pub(crate) deep: usize,
@@ -41,31 +80,36 @@ pub(crate) struct PairStrip<'a> {
     pub(crate) accumulate: bool,
     /// What will be read of the left side after `a`; it is asked for meanwhile.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
-    pub(crate) next: Option<PairWalk<'a>>,
+    pub(crate) next: Ahead<'a>,
 }
 
 impl<'a> PairStrip<'a> {
-    /// What will be read next in about as many parts as this is computed in.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn ahead(&self, parts: usize) -> impl Iterator<Item = &'a [u32]> + use<'a> {
-        let strips = self.rows.div_ceil(TILE).max(1);
-        let of_strip = (parts / strips).max(1);
-        self.next.into_iter().flat_map(move |PairWalk { pairs, tile, strip, count, .. }| {
-            let strips = (0..strips).filter_map(move |at| pairs.get(at * strip..at * strip + count * tile));
-            strips.flat_map(move |strip| strip.chunks((strip.len() / PAD).div_ceil(of_strip).max(1) * PAD))
-        })
-    }
-
-    /// Computes the rows; `isa` must have bf16.
+    /// Computes the rows; `isa` must have bf16, and for numbers in parts take those.
     pub(crate) fn run(self, isa: Isa) {
         assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
+        assert!(
+            self.a.parts == 1 || isa.multiplies_parts(),
+            "invariant: numbers are cut only for processors that take parts"
+        );
         assert!(self.c.len() >= self.rows * self.stride && self.stride.is_multiple_of(PAD));
         assert!(self.a.holds(self.rows) && self.first + self.a.count * TILE_PAIRS <= self.deep);
-        assert!(self.b.len() >= self.stride.div_ceil(PANEL) * self.deep * PANEL);
+        assert!(self.b.len() >= self.a.parts * self.part_of_b());
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions, and the lengths are those asserted.
         unsafe {
             if isa.has_tiles() { super::amx::strip(&self) } else { super::avx512::strip(self) }
         }
+    }
+
+    /// From a part of B to the next.
+    pub(super) fn part_of_b(&self) -> usize {
+        self.stride.div_ceil(PANEL) * self.deep * PANEL
+    }
+
+    /// A way through all that will be read soon in so many steps.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn asking(&self, steps: usize) -> Asking<'a> {
+        let lines = (self.next.count * self.next.piece / PAD).div_ceil(steps.max(1));
+        Asking { ahead: self.next, piece: &[], lines }
     }
 }

@@ -13,9 +13,11 @@ enum Kind {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
-    /// With AVX512-BF16.
+    /// With AVX512-BF16; whether numbers in f32 are multiplied in parts.
     #[cfg(target_arch = "x86_64")]
-    Amx,
+    Amx {
+        parts: bool,
+    },
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -42,7 +44,7 @@ impl Isa {
                     let place = if is_intel() { found.len() - 1 } else { found.len() };
                     found.insert(place, Self(Kind::Avx512Bf16));
                     if super::amx::is_there() {
-                        found.push(Self(Kind::Amx));
+                        found.extend([false, true].map(|parts| Self(Kind::Amx { parts })));
                     }
                 }
             }
@@ -57,7 +59,7 @@ impl Isa {
     /// Whether it has products of bf16.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return matches!(self.0, Kind::Avx512Bf16 | Kind::Amx);
+        return matches!(self.0, Kind::Avx512Bf16 | Kind::Amx { .. });
         #[cfg(not(target_arch = "x86_64"))]
         return false;
     }
@@ -65,9 +67,27 @@ impl Isa {
     /// Whether it has products of whole tiles of bf16.
     pub(crate) fn has_tiles(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.0 == Kind::Amx;
+        return matches!(self.0, Kind::Amx { .. });
         #[cfg(not(target_arch = "x86_64"))]
         return false;
+    }
+
+    /// Whether it multiplies numbers in f32 as three in bf16 each, see [`crate::Bf16Panels`].
+    pub(crate) fn multiplies_parts(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Amx { parts: true };
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// The same instructions where products are of few tokens: what it takes to cut a weight in f32 into parts is not worth it there.
+    #[must_use]
+    pub fn for_few_tokens(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_tiles() {
+            return Self(Kind::Amx { parts: false });
+        }
+        self
     }
 
     /// The name for people.
@@ -81,7 +101,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => "AVX-512 with BF16",
             #[cfg(target_arch = "x86_64")]
-            Kind::Amx => "AVX-512 with AMX",
+            Kind::Amx { .. } => "AVX-512 with AMX",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "NEON",
         }
@@ -96,7 +116,7 @@ impl Isa {
             Kind::Avx2 => unsafe { with_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Avx512Bf16 | Kind::Amx => unsafe { with_avx512(kernel) },
+            Kind::Avx512 | Kind::Avx512Bf16 | Kind::Amx { .. } => unsafe { with_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => unsafe { with_neon(kernel) },

@@ -144,3 +144,40 @@ fn a_row_is_read_as_it_is_kept() {
         }
     }
 }
+
+/// The largest error of a product in f32, each beside the sum of the sizes of what was added up.
+fn largest_error(isa: Isa, values: &[f32], out: usize, right: &Lanes) -> f64 {
+    let (width, stride) = (right.features(), right.stride());
+    let weight = Weight::new(values, out, width, Precision::F32);
+    let mut panels = Bf16Panels::default();
+    let packed = panels.pack(isa, Precision::F32, right.values(), stride);
+    let mut c = vec![0f32; out * stride];
+    product(isa, &mut c, stride, false, &[Term { left: Left::Weight(&weight), right: packed }]);
+    let exact = plainly(|r, k| values[r * width + k], out, right, &vec![0.0; out * stride]);
+    let mut sizes = right.clone();
+    sizes.values_mut().iter_mut().for_each(|value| *value = value.abs());
+    let sizes = plainly(|r, k| values[r * width + k].abs(), out, &sizes, &vec![0.0; out * stride]);
+    let errors =
+        c.iter().zip(&exact).zip(&sizes).map(|((found, exact), size)| (f64::from(*found) - exact).abs() / size);
+    errors.fold(0.0, f64::max)
+}
+
+#[test]
+fn products_in_f32_are_as_exact_whatever_multiplies_them() {
+    // Numbers of very different sizes, so that what a rounding to bf16 leaves of one is as large as others.
+    let spread = |values: &mut [f32]| {
+        for (at, value) in values.iter_mut().enumerate() {
+            *value *= [1.0, 1e-3, 37.0, 1e-6][at * 7 % 4];
+        }
+    };
+    let (out, width, tokens) = (33, 1000, 50);
+    let mut values = numbers(out * width, 11);
+    spread(&mut values);
+    let mut right = lanes(width, tokens, 12);
+    spread(right.values_mut());
+    right.values_mut().iter_mut().filter(|value| **value == 0.0).for_each(|value| *value = 0.25);
+    for isa in Isa::available() {
+        let error = largest_error(isa, &values, out, &right);
+        assert!(error < 1e-6, "{}: {error:e}", isa.name());
+    }
+}
