@@ -101,7 +101,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => "AVX-512 with BF16",
             #[cfg(target_arch = "x86_64")]
-            Kind::Amx { .. } => "AVX-512 with AMX",
+            Kind::Amx { parts: false } => "AVX-512 with AMX",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx { parts: true } => "AVX-512 with AMX, float32 in three parts of bfloat16",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "NEON",
         }
