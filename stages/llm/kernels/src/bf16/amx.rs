@@ -79,7 +79,9 @@ impl Drop for Configured {
 
 /// # Safety
 /// The lengths must be those that [`PairStrip::run`] asserts, the processor must have AMX, and the process be allowed to use it.
-pub(super) unsafe fn strip(strip: &PairStrip<'_>) {
+pub(super) unsafe fn strip(strip: &mut PairStrip<'_>) {
+    let c = strip.c.as_mut_ptr();
+    let strip = &*strip;
     let whole = strip.rows / TILE * TILE;
     let at_once = if strip.a.parts == 1 { 2 } else { 1 };
     let blocks = strip.stride.div_ceil(PANEL) * strip.rows.div_ceil(at_once * TILE);
@@ -89,28 +91,28 @@ pub(super) unsafe fn strip(strip: &PairStrip<'_>) {
         if whole > 0 {
             let _tiles = Configured::for_rows(TILE);
             for row in (0..whole).step_by(at_once * TILE) {
-                rows(strip, row, at_once.min((whole - row) / TILE), &mut asking);
+                rows(strip, c, row, at_once.min((whole - row) / TILE), &mut asking);
             }
         }
         if whole < strip.rows {
             let _tiles = Configured::for_rows(strip.rows - whole);
-            rows(strip, whole, 1, &mut asking);
+            rows(strip, c, whole, 1, &mut asking);
         }
     }
 }
 
-/// One strip, or two at a time, from a row on.
+/// One strip, or two at a time, from a row on, to its place in the rows of `c`.
 ///
 /// # Safety
 /// They have to be there, and the tiles be of so many rows.
-unsafe fn rows(strip: &PairStrip<'_>, row: usize, strips: usize, asking: &mut Asking<'_>) {
+unsafe fn rows(strip: &PairStrip<'_>, c: *mut f32, row: usize, strips: usize, asking: &mut Asking<'_>) {
     for (panel, column) in (0..strip.stride).step_by(PANEL).enumerate() {
         let vectors = (strip.stride - column).min(PANEL) / PAD;
         // SAFETY: the caller says so.
         unsafe {
             let a = strip.a.pairs.as_ptr().add(row / TILE * strip.a.strip);
             let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
-            let c = strip.c.as_ptr().add(row * strip.stride + column).cast_mut();
+            let c = c.add(row * strip.stride + column);
             match (strip.a.parts, strips, vectors) {
                 (1, 2, 3) => block::<2, 3>(strip, asking, a, b, c),
                 (1, 2, 2) => block::<2, 2>(strip, asking, a, b, c),

@@ -85,7 +85,7 @@ pub(crate) struct PairStrip<'a> {
 
 impl<'a> PairStrip<'a> {
     /// Computes the rows; `isa` must have bf16, and for numbers in parts take those.
-    pub(crate) fn run(self, isa: Isa) {
+    pub(crate) fn run(mut self, isa: Isa) {
         assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
         assert!(
             self.a.parts == 1 || isa.multiplies_parts(),
@@ -97,7 +97,7 @@ impl<'a> PairStrip<'a> {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions, and the lengths are those asserted.
         unsafe {
-            if isa.has_tiles() { super::amx::strip(&self) } else { super::avx512::strip(self) }
+            if isa.has_tiles() { super::amx::strip(&mut self) } else { super::avx512::strip(self) }
         }
     }
 
