@@ -9,7 +9,7 @@ use crate::{
     lanes::PAD,
     simd::{Kernel, Simd},
     tile::Walk,
-    weight::{Direction, Made, TILE},
+    weight::{Direction, Made, TILE, pair_tiles},
 };
 
 /// A weight in blocks, as a file has it: row by row, each row in whole blocks. A product unpacks as much of it as one
@@ -68,7 +68,7 @@ impl Packed {
         made: &'a mut Made,
     ) -> PairWalk<'a> {
         const WIDE: usize = 2 * TILE_PAIRS;
-        let count = columns.len().div_ceil(WIDE);
+        let count = pair_tiles(columns.len());
         let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), &mut made.values);
         let (lies, stride) = match direction {
             // Blocks are whole tiles wide, so that no tile lies across two rows.

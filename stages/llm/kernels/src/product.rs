@@ -4,8 +4,8 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Precision, Weight,
-    bf16::{Ahead, Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS},
+    Isa, Weight,
+    bf16::{Ahead, Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS, strips_at_once},
     lanes::PAD,
     packed::Packed as PackedWeight,
     simd::ask_for,
@@ -23,6 +23,9 @@ const DEPTH: usize = 256;
 /// Bytes of a right side that are gone through at a time where tiles are multiplied: a product is so fast there that sums which are read and written
 /// again for each part of the columns cost more than what they meet, as long as a larger cache of its core holds that.
 const MET_BY_TILES: usize = 5 << 18;
+
+/// Columns of a left side that are gone through at a time there, at most: tiles that are made of them stay in a cache as well.
+const MOST_DEPTH_IN_TILES: usize = 3 * DEPTH;
 
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
@@ -187,7 +190,7 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         rows_per_task(rows, threads, 1)
     } else if !in_lanes {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
-        let least = TILE * if isa.has_tiles() { 2 } else { 1 };
+        let least = TILE * strips_at_once(isa, 1);
         let enough_work = if isa.has_tiles() { ENOUGH_WORK_IN_TILES } else { ENOUGH_WORK };
         let enough = least * (enough_work / (least * depth * stride)).max(1);
         enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD)).next_multiple_of(least)
@@ -364,7 +367,7 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
     let strips = task.strips();
     let Task { isa, c, c_row: stride, accumulate, .. } = task;
     let depth = weight.shape(direction).1;
-    let (at_once, deep_at_once) = (strips_at_once(isa, weight.precision()), deep_at_once(isa, panels));
+    let (at_once, deep_at_once) = (strips_at_once(isa, panels.parts()), deep_at_once(isa, panels));
     let mut made = Made::default();
     for start in (0..depth).step_by(deep_at_once) {
         let columns = start..(start + deep_at_once).min(depth);
@@ -373,11 +376,11 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
             let rows = c.len() / stride;
             let met = strip..strip + rows.div_ceil(TILE);
             match panels.packed(isa) {
-                Packed::Pairs { pairs: b, parts, deep } => {
+                Packed::Pairs { pairs: b, deep } => {
                     let (after, from) = what_follows(met.end, &strips, columns.clone(), depth);
                     let next = weight.ahead(direction, after..after + at_once, from..(from + deep_at_once).min(depth));
                     let a = weight.pairs(isa, direction, met, columns.clone(), &mut made);
-                    assert_eq!(a.parts, parts, "invariant: both sides have as many parts");
+                    assert_eq!(a.parts, panels.parts(), "invariant: both sides have as many parts");
                     PairStrip { rows, a, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
                 }
                 Packed::Rounded(b) => {
@@ -403,13 +406,8 @@ fn deep_at_once(isa: Isa, panels: &Bf16Panels) -> usize {
         return 2 * DEPTH;
     }
     let depth = panels.features();
-    let parts = panels.bytes().div_ceil(MET_BY_TILES).max(depth.div_ceil(3 * DEPTH)).max(1);
+    let parts = panels.bytes().div_ceil(MET_BY_TILES).max(depth.div_ceil(MOST_DEPTH_IN_TILES)).max(1);
     depth.div_ceil(parts).next_multiple_of(DEPTH)
-}
-
-/// Strips of a weight in bf16 that are met at a time: with two of them a product of tiles reads each tile of the other side once for both.
-fn strips_at_once(isa: Isa, precision: Precision) -> usize {
-    if isa.has_tiles() && precision == Precision::Bf16 { 2 } else { 1 }
 }
 
 /// The strip, and its first column, that a task meets after some columns of the one before `next`: `next` itself, the first one further on, or that

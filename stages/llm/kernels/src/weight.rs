@@ -277,7 +277,7 @@ impl MadePairs {
 }
 
 /// Tiles that a row of pairs has.
-fn pair_tiles(columns: usize) -> usize {
+pub(crate) fn pair_tiles(columns: usize) -> usize {
     columns.div_ceil(2 * TILE_PAIRS)
 }
 

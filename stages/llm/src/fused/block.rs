@@ -460,6 +460,11 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// The same with instructions for products of few tokens.
+    pub(super) fn for_few_tokens(self) -> Self {
+        Self { isa: self.isa.for_few_tokens(), ..self }
+    }
+
     /// The attention of packed rows.
     pub(super) fn attend(&self, scores: Scores<'_>, qkv: &Lanes, attended: &mut Lanes) -> Vec<f32> {
         attention::forward(self.isa, self.shape, scores, &self.segments, qkv, attended)

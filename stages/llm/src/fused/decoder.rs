@@ -63,8 +63,8 @@ impl<'m> Decoder<'m> {
             (batch.positions(), self.longest),
             batch.segments(),
             None,
-        );
-        let pass = Shared { isa: self.isa(), ..pass };
+        )
+        .for_few_tokens();
         embed(self.model, &self.changes, &batch.ids, None, self.memory.input())?;
         let (shared, rows, prefix) = (&mut self.shared, &mut self.rows, self.prefix);
         through(self.weights, &pass, Some(&last), &mut self.memory, |layer, scores, qkv, attended| {
@@ -84,8 +84,8 @@ impl<'m> Decoder<'m> {
     pub(crate) fn step(&mut self, tokens: &[u32], logits: impl FnMut(&mut Lanes)) -> Result<(), LlmError> {
         let seen = |row: &CachedRow| (self.prefix + row.own[0].tokens()) as u32;
         let positions: Vec<u32> = self.rows.iter().map(seen).collect();
-        let pass = Shared::new(self.model, self.weights, &self.changes, (&positions, self.longest), Vec::new(), None);
-        let pass = Shared { isa: self.isa(), ..pass };
+        let positions = (positions.as_slice(), self.longest);
+        let pass = Shared::new(self.model, self.weights, &self.changes, positions, Vec::new(), None).for_few_tokens();
         embed(self.model, &self.changes, tokens, None, self.memory.input())?;
         let (shared, rows) = (&self.shared, &mut self.rows);
         through(self.weights, &pass, None, &mut self.memory, |layer, scores, qkv, attended| {

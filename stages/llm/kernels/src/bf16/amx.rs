@@ -5,8 +5,13 @@
 
 use std::arch::asm;
 
-use super::{PairStrip, TILE_PAIRS, panels::PANEL, strip::Asking};
+use super::{
+    PARTS, PairStrip, TILE_PAIRS,
+    panels::PANEL,
+    strip::{Asking, strips_at_once},
+};
 use crate::{
+    Isa,
     lanes::PAD,
     weight::{TILE, TILE_SIZE},
 };
@@ -79,11 +84,11 @@ impl Drop for Configured {
 
 /// # Safety
 /// The lengths must be those that [`PairStrip::run`] asserts, the processor must have AMX, and the process be allowed to use it.
-pub(super) unsafe fn strip(strip: &mut PairStrip<'_>) {
+pub(super) unsafe fn strip(isa: Isa, strip: &mut PairStrip<'_>) {
     let c = strip.c.as_mut_ptr();
     let strip = &*strip;
     let whole = strip.rows / TILE * TILE;
-    let at_once = if strip.a.parts == 1 { 2 } else { 1 };
+    let at_once = strips_at_once(isa, strip.a.parts);
     let blocks = strip.stride.div_ceil(PANEL) * strip.rows.div_ceil(at_once * TILE);
     let mut asking = strip.asking(blocks * strip.a.count);
     // SAFETY: all strips are there, and what is left of the last has tiles of its own shape.
@@ -114,15 +119,15 @@ unsafe fn rows(strip: &PairStrip<'_>, c: *mut f32, row: usize, strips: usize, as
             let b = strip.b.as_ptr().add((panel * strip.deep + strip.first) * PANEL);
             let c = c.add(row * strip.stride + column);
             match (strip.a.parts, strips, vectors) {
-                (1, 2, 3) => block::<2, 3>(strip, asking, a, b, c),
-                (1, 2, 2) => block::<2, 2>(strip, asking, a, b, c),
-                (1, 2, _) => block::<2, 1>(strip, asking, a, b, c),
-                (1, _, 3) => block::<1, 3>(strip, asking, a, b, c),
-                (1, _, 2) => block::<1, 2>(strip, asking, a, b, c),
-                (1, ..) => block::<1, 1>(strip, asking, a, b, c),
-                (_, _, 3) => block_of_parts::<3>(strip, asking, a, b, c),
-                (_, _, 2) => block_of_parts::<2>(strip, asking, a, b, c),
-                _ => block_of_parts::<1>(strip, asking, a, b, c),
+                (1, 2, 3) => block::<2, 3, 1>(strip, asking, a, b, c),
+                (1, 2, 2) => block::<2, 2, 1>(strip, asking, a, b, c),
+                (1, 2, _) => block::<2, 1, 1>(strip, asking, a, b, c),
+                (1, _, 3) => block::<1, 3, 1>(strip, asking, a, b, c),
+                (1, _, 2) => block::<1, 2, 1>(strip, asking, a, b, c),
+                (1, ..) => block::<1, 1, 1>(strip, asking, a, b, c),
+                (_, _, 3) => block::<1, 3, PARTS>(strip, asking, a, b, c),
+                (_, _, 2) => block::<1, 2, PARTS>(strip, asking, a, b, c),
+                _ => block::<1, 1, PARTS>(strip, asking, a, b, c),
             }
         }
     }
@@ -163,12 +168,12 @@ macro_rules! clear {
     };
 }
 
-/// Some tiles of C.
+/// Some tiles of C: with parts those of one strip, else those of one or two.
 ///
 /// # Safety
 /// All of it has to be there, and the tiles be of so many rows.
 #[inline]
-unsafe fn block<const STRIPS: usize, const VECTORS: usize>(
+unsafe fn block<const STRIPS: usize, const VECTORS: usize, const PARTS: usize>(
     strip: &PairStrip<'_>,
     asking: &mut Asking<'_>,
     mut a: *const u32,
@@ -185,29 +190,10 @@ unsafe fn block<const STRIPS: usize, const VECTORS: usize>(
         }
         for _ in 0..walk.count {
             asking.go_on();
-            load!("6", a, A_ROW);
-            load!("7", b, B_ROW);
-            add_product!("0", "6");
-            if VECTORS > 1 {
-                load!("7", b.add(PAD), B_ROW);
-                add_product!("1", "6");
-            }
-            if VECTORS > 2 {
-                load!("7", b.add(2 * PAD), B_ROW);
-                add_product!("2", "6");
-            }
-            if STRIPS > 1 {
-                // The other way round: it begins with what is still there.
-                load!("6", a.add(walk.strip), A_ROW);
-                if VECTORS > 2 {
-                    add_product!("5", "6");
-                    load!("7", b.add(PAD), B_ROW);
-                }
-                if VECTORS > 1 {
-                    add_product!("4", "6");
-                    load!("7", b, B_ROW);
-                }
-                add_product!("3", "6");
+            if PARTS == 1 {
+                add_whole::<STRIPS, VECTORS>(a, walk.strip, b);
+            } else {
+                add_parts::<VECTORS>(a, b, strip.part_of_b());
             }
             a = a.wrapping_add(walk.tile);
             b = b.wrapping_add(TILE_PAIRS * PANEL);
@@ -216,58 +202,72 @@ unsafe fn block<const STRIPS: usize, const VECTORS: usize>(
     }
 }
 
-/// Some tiles of C of one strip, where both sides are in parts: tiles 3 to 5 are of the left one's.
+/// Adds the products of a tile of one strip, or of two that are `next` apart, and those of B.
 ///
 /// # Safety
 /// As [`block`].
-#[inline]
-unsafe fn block_of_parts<const VECTORS: usize>(
-    strip: &PairStrip<'_>,
-    asking: &mut Asking<'_>,
-    mut a: *const u32,
-    mut b: *const u32,
-    c: *mut f32,
-) {
-    /// One strip.
-    const ONE: usize = 1;
-    let PairStrip { a: walk, stride, accumulate, .. } = strip;
-    let part = strip.part_of_b();
+#[inline(always)]
+unsafe fn add_whole<const STRIPS: usize, const VECTORS: usize>(a: *const u32, next: usize, b: *const u32) {
     // SAFETY: the caller says so.
     unsafe {
-        // The smallest products first.
-        macro_rules! vector {
-            ($sum:literal, $b:expr) => {
-                load!("7", $b.add(2 * part), B_ROW);
-                add_product!($sum, "3");
-                load!("7", $b.add(part), B_ROW);
-                add_product!($sum, "4");
-                add_product!($sum, "3");
-                load!("7", $b, B_ROW);
-                add_product!($sum, "5");
-                add_product!($sum, "4");
-                add_product!($sum, "3");
-            };
+        load!("6", a, A_ROW);
+        load!("7", b, B_ROW);
+        add_product!("0", "6");
+        if VECTORS > 1 {
+            load!("7", b.add(PAD), B_ROW);
+            add_product!("1", "6");
         }
-        if *accumulate {
-            sums!(load, ONE, VECTORS, c, stride);
-        } else {
-            sums!(clear, ONE, VECTORS, c, stride);
+        if VECTORS > 2 {
+            load!("7", b.add(2 * PAD), B_ROW);
+            add_product!("2", "6");
         }
-        for _ in 0..walk.count {
-            asking.go_on();
-            load!("3", a, A_ROW);
-            load!("4", a.add(TILE_SIZE), A_ROW);
-            load!("5", a.add(2 * TILE_SIZE), A_ROW);
-            vector!("0", b);
-            if VECTORS > 1 {
-                vector!("1", b.add(PAD));
-            }
+        if STRIPS > 1 {
+            // The other way round: it begins with what is still there.
+            load!("6", a.add(next), A_ROW);
             if VECTORS > 2 {
-                vector!("2", b.add(2 * PAD));
+                add_product!("5", "6");
+                load!("7", b.add(PAD), B_ROW);
             }
-            a = a.wrapping_add(walk.tile);
-            b = b.wrapping_add(TILE_PAIRS * PANEL);
+            if VECTORS > 1 {
+                add_product!("4", "6");
+                load!("7", b, B_ROW);
+            }
+            add_product!("3", "6");
         }
-        sums!(store, ONE, VECTORS, c, stride);
+    }
+}
+
+/// Adds the products of the parts of a tile, which go into tiles 3 to 5, and those of B, whose parts are `part` apart.
+///
+/// # Safety
+/// As [`block`].
+#[inline(always)]
+unsafe fn add_parts<const VECTORS: usize>(a: *const u32, b: *const u32, part: usize) {
+    // The smallest products first.
+    macro_rules! vector {
+        ($sum:literal, $b:expr) => {
+            load!("7", $b.add(2 * part), B_ROW);
+            add_product!($sum, "3");
+            load!("7", $b.add(part), B_ROW);
+            add_product!($sum, "4");
+            add_product!($sum, "3");
+            load!("7", $b, B_ROW);
+            add_product!($sum, "5");
+            add_product!($sum, "4");
+            add_product!($sum, "3");
+        };
+    }
+    // SAFETY: the caller says so.
+    unsafe {
+        load!("3", a, A_ROW);
+        load!("4", a.add(TILE_SIZE), A_ROW);
+        load!("5", a.add(2 * TILE_SIZE), A_ROW);
+        vector!("0", b);
+        if VECTORS > 1 {
+            vector!("1", b.add(PAD));
+        }
+        if VECTORS > 2 {
+            vector!("2", b.add(2 * PAD));
+        }
     }
 }

@@ -13,9 +13,8 @@ const ROWS: usize = 8;
 /// # Safety
 /// The lengths must be those that [`PairStrip::run`] asserts.
 #[target_feature(enable = "avx512f,avx512bf16")]
-#[allow(clippy::needless_pass_by_value, reason = "its output is borrowed for as long")]
-pub(super) unsafe fn strip(strip: PairStrip<'_>) {
-    let PairStrip { rows, a, stride, accumulate, .. } = strip;
+pub(super) unsafe fn strip(strip: &mut PairStrip<'_>) {
+    let PairStrip { rows, a, stride, accumulate, .. } = *strip;
     // Each block asks for some of what comes next.
     let blocks = stride.div_ceil(PANEL) * rows.div_ceil(ROWS);
     let mut asking = strip.asking(blocks);

@@ -13,7 +13,7 @@ mod strip;
 pub use panels::Bf16Panels;
 pub(crate) use panels::{PANEL, Packed};
 pub(crate) use split::{Block, Lies, PARTS, fill};
-pub(crate) use strip::{Ahead, PairStrip, PairWalk};
+pub(crate) use strip::{Ahead, PairStrip, PairWalk, strips_at_once};
 
 /// Pairs that a row of a tile has, and rows of pairs that it meets. Rows of both sides are padded to whole tiles.
 pub(crate) const TILE_PAIRS: usize = 16;

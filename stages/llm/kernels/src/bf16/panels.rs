@@ -28,7 +28,6 @@ pub struct Bf16Panels {
 pub(crate) enum Packed<'a> {
     Pairs {
         pairs: &'a [u32],
-        parts: usize,
         /// Pairs in a panel.
         deep: usize,
     },
@@ -78,6 +77,11 @@ impl Bf16Panels {
         Right::Panels(self)
     }
 
+    /// How many numbers in bf16 stand for each.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
+    }
+
     pub(crate) fn features(&self) -> usize {
         self.features
     }
@@ -99,7 +103,7 @@ impl Bf16Panels {
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
         assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
         if isa.has_bf16() {
-            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), parts: self.parts, deep: self.deep() }
+            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep() }
         } else {
             Packed::Rounded(&self.rounded)
         }

@@ -24,6 +24,12 @@ impl PairWalk<'_> {
     }
 }
 
+/// Strips that are met at a time: with two of them a product of tiles reads each tile of the other side once for both. Parts leave no tiles for
+/// the sums of two.
+pub(crate) fn strips_at_once(isa: Isa, parts: usize) -> usize {
+    if isa.has_tiles() && parts == 1 { 2 } else { 1 }
+}
+
 /// What will be read soon: some pieces of a weight, of whole cache lines each.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ahead<'a> {
@@ -85,7 +91,7 @@ pub(crate) struct PairStrip<'a> {
 
 impl<'a> PairStrip<'a> {
     /// Computes the rows; `isa` must have bf16, and for numbers in parts take those.
-    pub(crate) fn run(mut self, isa: Isa) {
+    pub(crate) fn run(self, isa: Isa) {
         assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
         assert!(
             self.a.parts == 1 || isa.multiplies_parts(),
@@ -97,7 +103,8 @@ impl<'a> PairStrip<'a> {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions, and the lengths are those asserted.
         unsafe {
-            if isa.has_tiles() { super::amx::strip(&mut self) } else { super::avx512::strip(self) }
+            let mut strip = self;
+            if isa.has_tiles() { super::amx::strip(isa, &mut strip) } else { super::avx512::strip(&mut strip) }
         }
     }
 
