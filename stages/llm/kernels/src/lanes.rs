@@ -6,7 +6,7 @@ use crate::line::Line;
 pub(crate) const PAD: usize = 16;
 
 /// Numbers that one task goes through where each is touched once.
-const PER_TASK: usize = 1 << 14;
+pub(crate) const PER_TASK: usize = 1 << 14;
 
 /// Activations: one row per feature, the tokens beside each other in it, padded with tokens that mean nothing.
 ///
@@ -15,6 +15,7 @@ const PER_TASK: usize = 1 << 14;
 pub struct Lanes {
     features: usize,
     tokens: usize,
+    /// As many as ever were needed, so that none is made again where a shape comes back.
     lines: Vec<Line>,
 }
 
@@ -28,17 +29,21 @@ impl Lanes {
 
     /// Takes another shape and keeps the memory; the values are zero afterwards.
     pub fn reshape(&mut self, features: usize, tokens: usize) {
-        let lines = features * tokens.div_ceil(PAD);
-        self.lines.clear();
-        self.lines.resize(lines, Line::ZERO);
-        (self.features, self.tokens) = (features, tokens);
+        self.reuse(features, tokens);
+        self.values_mut().fill(0.0);
     }
 
     /// Takes another shape and keeps the memory, with whatever numbers are there.
     pub fn reuse(&mut self, features: usize, tokens: usize) {
-        let lines = features * tokens.div_ceil(PAD);
-        self.lines.resize(lines, Line::ZERO);
         (self.features, self.tokens) = (features, tokens);
+        if self.lines.len() < self.used() {
+            self.lines.resize(self.used(), Line::ZERO);
+        }
+    }
+
+    /// Lines that rows of this shape take.
+    fn used(&self) -> usize {
+        self.features * self.tokens.div_ceil(PAD)
     }
 
     /// Rows.
@@ -58,12 +63,13 @@ impl Lanes {
 
     /// All rows.
     pub fn values(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.lines)
+        bytemuck::cast_slice(&self.lines[..self.used()])
     }
 
     /// All rows.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.lines)
+        let used = self.used();
+        bytemuck::cast_slice_mut(&mut self.lines[..used])
     }
 
     /// One feature of all tokens.
@@ -103,7 +109,7 @@ impl Lanes {
     /// Takes over shape and values of another.
     pub fn copy_from(&mut self, other: &Self) {
         self.reuse(other.features, other.tokens);
-        self.lines.copy_from_slice(&other.lines);
+        self.values_mut().copy_from_slice(other.values());
     }
 
     /// Adds the values of another of the same shape.

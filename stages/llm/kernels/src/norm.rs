@@ -12,17 +12,24 @@ const FEATURES_PER_TASK: usize = 64;
 
 /// Norms all tokens of `x` to `y` and returns 1 / √(mean(x²) + ε) of each.
 pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes) -> Vec<f32> {
-    let stride = x.stride();
-    y.reuse(x.features(), x.tokens());
-    let squares = partial_sums(x.values(), stride, |part, sums| isa.run(Squares { x: part, stride, sums }));
+    let squares = partial_sums(x.values(), x.stride(), |part, sums| {
+        isa.run(Squares { x: part, stride: x.stride(), sums });
+    });
     let count = x.features() as f64;
     let inverse: Vec<f32> =
         squares.iter().map(|sum| (1.0 / (f64::from(*sum) / count + epsilon).sqrt()) as f32).collect();
+    again(isa, x, weight, &inverse, y);
+    inverse
+}
+
+/// Writes once more what [`forward`] wrote to `y`, from what it returned.
+pub fn again(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], y: &mut Lanes) {
+    let stride = x.stride();
+    y.reuse(x.features(), x.tokens());
     let rows = x.values().par_chunks(stride * FEATURES_PER_TASK).zip(weight.par_chunks(FEATURES_PER_TASK));
     y.values_mut().par_chunks_mut(stride * FEATURES_PER_TASK).zip(rows).for_each(|(y, (x, weight))| {
-        isa.run(Scale { x, weight, inverse: &inverse, y });
+        isa.run(Scale { x, weight, inverse, y });
     });
-    inverse
 }
 
 /// Adds to `dx` the gradient by the norm's input, from `dy`, that by its output.

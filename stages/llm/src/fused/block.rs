@@ -127,6 +127,11 @@ impl Norm {
         norm::forward(isa, x, self.weight(own), self.epsilon, y)
     }
 
+    /// Writes once more what [`Norm::forward`] wrote to `y`, from what it returned.
+    fn again(&self, isa: Isa, own: Option<&Own<'_>>, (x, inverse): (&Lanes, &[f32]), y: &mut Lanes) {
+        norm::again(isa, x, self.weight(own), inverse, y);
+    }
+
     /// Adds to `dx`, if that is wanted, and to the weight's own gradient.
     pub(super) fn backward(
         &self,
@@ -282,11 +287,12 @@ impl Block {
             Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
             Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
         }
-        self.feed_forward_norm.forward(isa, before_feed_forward.as_ref(), &tape.middle, &mut scratch.normed);
+        let own = before_feed_forward.as_ref();
+        self.feed_forward_norm.again(isa, own, (&tape.middle, &tape.middle_inverse), &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_gate_up, dy: &tape.gate_up };
         let group = shared.group(layer, &self.gate_up, keep);
         self.gate_up.backward(isa, &group, past, buffers, Some(&mut scratch.d_normed), gradient);
-        let (own, past) = (before_feed_forward.as_ref(), (&tape.middle, tape.middle_inverse.as_slice()));
+        let past = (&tape.middle, tape.middle_inverse.as_slice());
         self.feed_forward_norm.backward(isa, own, past, &scratch.d_normed, Some(&mut *d), gradient);
 
         let attended = if keep.is_some() { &tape.kept } else { &tape.attended };
@@ -328,12 +334,13 @@ impl Block {
         attention::backward(isa, shared.shape, scores, &shared.segments, past, &mut scratch.d_qkv);
         shared.turn(layer, &mut scratch.d_qkv, true);
         self.norm_heads_back(layer, shared, tape, (&mut scratch.d_qkv, &mut scratch.d_heads), gradient);
-        self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
+        let own = before_attention.as_ref();
+        self.attention_norm.again(isa, own, (&tape.x, &tape.inverse), &mut scratch.normed);
         let past = Past { x: &scratch.normed, kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
-        let d_normed = (!lowest || before_attention.is_some()).then_some(&mut scratch.d_normed);
+        let d_normed = (!lowest || own.is_some()).then_some(&mut scratch.d_normed);
         self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
-        let (own, past) = (before_attention.as_ref(), (&tape.x, tape.inverse.as_slice()));
+        let past = (&tape.x, tape.inverse.as_slice());
         self.attention_norm.backward(isa, own, past, &scratch.d_normed, (!lowest).then_some(d), gradient);
     }
 }
