@@ -302,12 +302,15 @@ fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
 fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Vec<Line> {
     let across = pair_tiles(columns);
     let mut tiles = vec![Line::ZERO; rows.div_ceil(TILE) * across * TILE];
-    tiles.par_chunks_mut(across * TILE).enumerate().for_each(|(strip, tiles)| {
-        let tiles: &mut [u32] = bytemuck::cast_slice_mut(tiles);
-        for row in 0..TILE.min(rows - strip * TILE) {
-            for column in 0..columns {
-                let bits = u32::from(bf16::from_f32(at(strip * TILE + row, column)).to_bits());
-                tiles[place(row, column / 2, across)] |= bits << (column % 2 * 16);
+    // Tile by tile, so that whichever way the numbers lie, the cache lines of one row of a tile are still near for the next.
+    tiles.par_chunks_mut(TILE).with_min_len(TILE).enumerate().for_each(|(tile, lines)| {
+        let (first_row, first) = (tile / across * TILE, tile % across * 2 * TILE_PAIRS);
+        for (row, line) in (first_row..rows).zip(lines) {
+            let pairs: &mut [u32; TILE_PAIRS] = bytemuck::cast_mut(line);
+            let bits = |column| u32::from(bf16::from_f32(at(row, column)).to_bits());
+            for (to, column) in pairs.iter_mut().zip((first..columns).step_by(2)) {
+                let odd = if column + 1 < columns { bits(column + 1) } else { 0 };
+                *to = odd << 16 | bits(column);
             }
         }
     });
