@@ -273,6 +273,20 @@ fn lanes_block(task: Task<'_>, left: Left<'_>, right: LaneRows<'_>) {
     }
 }
 
+/// `c` = left · rows on one thread, of the columns of a small left side from one on: as many as there are rows of `stride` tokens.
+pub(crate) fn of_columns(isa: Isa, c: &mut [f32], stride: usize, (left, first): (Left<'_>, usize), rows: &[f32]) {
+    let Left::Matrix { values, rows: count, row, column } = left else {
+        unreachable!("invariant: a weight meets rows in its own form")
+    };
+    let depth = rows.len() / stride;
+    assert_eq!(c.len(), count * stride, "shapes of a product do not fit");
+    let Some(last) = count.checked_sub(1) else { return };
+    let values = &values[first * column..];
+    assert!(depth > 0 && values.len() > last * row + (depth - 1) * column, "shapes of a product do not fit");
+    let task = Task { isa, c, c_row: stride, first: 0, accumulate: false };
+    matrix_block(task, (values, row, column), LaneRows { values: rows, stride, depth });
+}
+
 /// Goes through a small matrix.
 fn matrix_block(task: Task<'_>, (values, row, column): (&[f32], usize, usize), right: LaneRows<'_>) {
     let rows = task.rows();

@@ -1,4 +1,4 @@
-use refit_kernels::{Bf16Panels, Isa, Left, Right, Weight};
+use refit_kernels::{Bf16Panels, Isa, Left, Precision, Right, Weight};
 
 use super::dense::{Own, TrainedHead};
 
@@ -28,6 +28,14 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// For weights of which precision its products take rows that were packed; as they are if absent.
+    pub(super) fn packs(self) -> Option<Precision> {
+        match self {
+            Self::Frozen(weight) => Some(weight.precision()),
+            Self::Trained(..) => None,
+        }
+    }
+
     /// Rows that lie in lanes (`stride` tokens each) as its products take them; where that is not as they are, in `panels`.
     pub(super) fn other_side<'r>(
         self,
@@ -36,9 +44,9 @@ impl<'a> Matrix<'a> {
         rows: &'r [f32],
         stride: usize,
     ) -> Right<'r> {
-        match self {
-            Self::Frozen(weight) => panels.pack(isa, weight.precision(), rows, stride),
-            Self::Trained(..) => Right::Lanes { rows, stride },
+        match self.packs() {
+            Some(precision) => panels.pack(isa, precision, rows, stride),
+            None => Right::Lanes { rows, stride },
         }
     }
 

@@ -2,7 +2,8 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use refit_kernels::{
-    Bf16Panels, Isa, Lanes, Left, Right, Term, TokenPanels, Weight, product, token_products, weight_gradient,
+    Bf16Panels, Isa, Lanes, Left, Lowered, OverTokens, Precision, Right, Term, TokenPanels, Wanted, Weight, product,
+    read, token_products, weight_gradient,
 };
 
 use super::{
@@ -87,19 +88,23 @@ struct Adapted<'s, 'r> {
 }
 
 impl<'s> Side<'s, '_> {
-    /// What the adapter's gradients need of `dy`, and `dy` as the layer's product takes it, if that is wanted.
-    fn meet(self, isa: Isa, kept: &Kept, stride: usize, wanted: bool) -> Option<Right<'s>> {
+    /// Reads `dy` for what the adapter's gradients need of it, and for the form that the layer's product takes, if that is wanted.
+    fn meet(self, isa: Isa, scale: f32, kept: &Kept, stride: usize, wanted: bool) -> Option<Right<'s>> {
         let Self { matrix, dy, panels, adapted } = self;
-        let by_adapter = || {
-            let Some(Adapted { pair, d_low, d_b }) = adapted else { return };
-            let left = Left::transposed(pair.b, matrix.out());
-            product(isa, d_low, stride, false, &[Term { left, right: Right::Lanes { rows: dy, stride } }]);
+        let (mut lowered, mut over_tokens) = (None, None);
+        if let Some(Adapted { pair, d_low, d_b }) = adapted {
+            lowered = Some(Lowered { left: Left::transposed(pair.b, matrix.out()), by: scale, to: d_low });
             d_b.clear();
             d_b.resize(pair.b.len(), 0.0);
-            token_products(isa, dy, kept.low.rows(pair.rows.clone()), stride, d_b);
-        };
-        let packed = move || wanted.then(move || matrix.other_side(isa, panels, dy, stride));
-        rayon::join(by_adapter, packed).1
+            over_tokens = Some(OverTokens { with: kept.low.rows(pair.rows.clone()), to: d_b });
+        }
+        let precision = matrix.packs().filter(|_| wanted);
+        let packed = precision.map(|precision| (&mut *panels, precision));
+        read(isa, dy, stride, Wanted { panels: packed, lowered, over_tokens });
+        wanted.then(|| match precision {
+            Some(_) => panels.right(dy, stride),
+            None => Right::Lanes { rows: dy, stride },
+        })
     }
 }
 
@@ -148,13 +153,17 @@ impl Projection {
     ) {
         let stride = x.stride();
         let Buffers { panels, dropped, .. } = buffers;
-        let precision = self.layers[0].weight.precision();
-        let lower = || lower(isa, lora, x, dropped, kept);
-        let ((), input) = rayon::join(lower, || panels[0].pack(isa, precision, x.values(), stride));
+        let frozen = self.layers.iter().zip(&lora.own).find(|(_, own)| own.weight.is_none());
+        let precision = frozen.map(|(layer, _)| layer.weight.precision());
+        lower(isa, lora, x, precision.map(|precision| (&mut panels[0], precision)), dropped, kept);
+        let panels = &panels[0];
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
         let layers = self.layers.par_iter().zip(&lora.pairs).zip(&lora.own);
         layers.zip(self.parts(y.values_mut(), stride)).for_each(|(((layer, pair), own), y)| {
-            let right = if own.weight.is_some() { Right::Lanes { rows: x.values(), stride } } else { input };
+            let right = match own.weight {
+                Some(_) => Right::Lanes { rows: x.values(), stride },
+                None => panels.right(x.values(), stride),
+            };
             let frozen = Term { left: Matrix::of(&layer.weight, own.weight.as_ref()).plain(), right };
             match pair {
                 Some(pair) => {
@@ -185,7 +194,7 @@ impl Projection {
         if lora.is_dora() {
             self.forward(isa, lora, x, buffers, kept, &mut Lanes::default());
         } else {
-            lower(isa, lora, x, &mut buffers.dropped, kept);
+            lower(isa, lora, x, None, &mut buffers.dropped, kept);
         }
     }
 
@@ -226,11 +235,10 @@ impl Projection {
         let sides = self.sides(lora, dy, panels, d_low, d_b);
         let wanted = dx.is_some();
         let rights: Vec<Option<Right<'_>>> =
-            sides.into_par_iter().map(|side| side.meet(isa, kept, stride, wanted)).collect();
+            sides.into_par_iter().map(|side| side.meet(isa, lora.scale, kept, stride, wanted)).collect();
         for (pair, found) in lora.pairs.iter().flatten().zip(d_b.iter()) {
             gradient[pair.b_at.clone()].iter_mut().zip(found).for_each(|(to, found)| *to += found);
         }
-        scale(d_low, lora.scale);
         let d_low = &*d_low;
         let mut by_a = || a_gradients(isa, lora, x, kept, d_low, (d_a, &mut *dropped), gradient);
         if let Some(dx) = dx {
@@ -349,29 +357,34 @@ impl Projection {
     }
 }
 
-/// s·A·x of all adapted layers, in one product unless each has a mask of its own.
-fn lower(isa: Isa, lora: &Group<'_>, x: &Lanes, dropped: &mut Lanes, kept: &mut Kept) {
+/// Reads the input for s·A·x of all adapted layers, in one product unless each has a mask of its own, and for the form that frozen layers take,
+/// if that is wanted.
+fn lower(
+    isa: Isa,
+    lora: &Group<'_>,
+    x: &Lanes,
+    panels: Option<(&mut Bf16Panels, Precision)>,
+    dropped: &mut Lanes,
+    kept: &mut Kept,
+) {
     let stride = x.stride();
     kept.low.reuse(lora.rows(), x.tokens());
     kept.masks.clear();
-    if lora.rows() == 0 {
-        return;
+    let a = if lora.dropout.is_none() { lora.joined() } else { Vec::new() };
+    let lowered = (!a.is_empty()).then(|| {
+        let left = Left::matrix(&a, lora.rows());
+        Lowered { left, by: lora.scale, to: kept.low.values_mut() }
+    });
+    read(isa, x.values(), stride, Wanted { panels, lowered, over_tokens: None });
+    let Some(dropout) = lora.dropout else { return };
+    for pair in lora.pairs.iter().flatten() {
+        let mask = dropout.mask(pair.module, x.features());
+        masked(&mask, x, dropped);
+        let left = Left::matrix(pair.a, lora.rank);
+        let lowered = Some(Lowered { left, by: lora.scale, to: kept.low.rows_mut(pair.rows.clone()) });
+        read(isa, dropped.values(), stride, Wanted { lowered, ..Wanted::default() });
+        kept.masks.push(mask);
     }
-    if let Some(dropout) = lora.dropout {
-        for pair in lora.pairs.iter().flatten() {
-            let mask = dropout.mask(pair.module, x.features());
-            masked(&mask, x, dropped);
-            let right = Right::Lanes { rows: dropped.values(), stride };
-            let left = Left::matrix(pair.a, lora.rank);
-            product(isa, kept.low.rows_mut(pair.rows.clone()), stride, false, &[Term { left, right }]);
-            kept.masks.push(mask);
-        }
-    } else {
-        let a = lora.joined();
-        let (left, right) = (Left::matrix(&a, lora.rows()), Right::Lanes { rows: x.values(), stride });
-        product(isa, kept.low.values_mut(), stride, false, &[Term { left, right }]);
-    }
-    scale(&mut kept.low, lora.scale);
 }
 
 /// The gradients by all A of the group: one reading of the input serves them all, unless each has a mask of its own.
@@ -410,8 +423,4 @@ fn a_gradients(
         masked(mask, x, dropped);
         add(dropped, d_low.rows(pair.rows.clone()), &[pair], d_a);
     }
-}
-
-fn scale(lanes: &mut Lanes, by: f32) {
-    lanes.values_mut().iter_mut().for_each(|value| *value *= by);
 }

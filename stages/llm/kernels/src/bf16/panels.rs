@@ -1,14 +1,16 @@
 use half::bf16;
-use rayon::prelude::*;
 
 use super::{TILE_PAIRS, pack::pack_rows, split::PARTS};
-use crate::{Isa, Precision, Right, lanes::PAD, line::Line, places::Places};
+use crate::{
+    Isa, Precision, Right,
+    lanes::PAD,
+    line::Line,
+    places::Places,
+    reading::{BLOCK, Wanted, read},
+};
 
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
-
-/// Pairs of features that one task packs.
-const PAIRS_PER_TASK: usize = 2 * TILE_PAIRS;
 
 /// Activations in bf16 for products with weights: panels of 48 tokens, and in a panel pairs of features,
 /// `[parts][tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. For weights in bf16 they are rounded, so that there is
@@ -47,34 +49,51 @@ impl Bf16Panels {
     /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
     /// those of f32 take them as they are, unless they are multiplied in parts.
     pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
-        let parts = parts(isa, precision);
-        if parts == 0 {
+        read(isa, rows, stride, Wanted { panels: Some((self, precision)), ..Wanted::default() });
+        self.right(rows, stride)
+    }
+
+    /// Rows that were packed in a reading as products take them.
+    pub fn right<'a>(&'a self, rows: &'a [f32], stride: usize) -> Right<'a> {
+        if self.parts == 0 {
             return Right::Lanes { rows, stride };
         }
-        (self.isa, self.parts) = (Some(isa), parts);
-        self.features = rows.len() / stride;
-        self.stride = stride;
-        if isa.has_bf16() {
-            let (deep, panels) = (self.deep(), parts * stride.div_ceil(PANEL));
-            self.pairs.resize(panels * deep * PANEL / PAD, Line::ZERO);
-            let places = Places::new(bytemuck::cast_slice_mut(&mut self.pairs), deep * PANEL);
-            rows.par_chunks(2 * PAIRS_PER_TASK * stride).enumerate().for_each(|(task, rows)| {
-                let first = task * PAIRS_PER_TASK;
-                let pairs = first..(first + PAIRS_PER_TASK).min(deep);
-                // SAFETY: these are the places of features that no other task has.
-                let part = |panel| unsafe { places.part(panel, pairs.start * PANEL..pairs.end * PANEL) };
-                let mut to: Vec<&mut [u32]> = (0..panels).map(part).collect();
-                pack_rows(isa, parts, rows, stride, &mut to);
-            });
-        } else {
-            self.rounded.resize(rows.len(), 0.0);
-            self.rounded.par_chunks_mut(stride * PAD).zip(rows.par_chunks(stride * PAD)).for_each(|(to, from)| {
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = bf16::from_f32(*from).to_f32();
-                }
+        assert!(self.stride == stride && self.features * stride == rows.len(), "panels are of other rows");
+        Right::Panels(self)
+    }
+
+    /// Makes room for rows of some features; none is needed where products take them as they are.
+    pub(crate) fn filling(
+        &mut self,
+        isa: Isa,
+        precision: Precision,
+        features: usize,
+        stride: usize,
+    ) -> Option<Filling<'_>> {
+        (self.isa, self.parts) = (Some(isa), parts(isa, precision));
+        (self.features, self.stride) = (features, stride);
+        if self.parts == 0 || features == 0 {
+            return None;
+        }
+        // Room that was there is kept: zeros would be written to it again and again.
+        if !isa.has_bf16() {
+            if self.rounded.len() < features * stride {
+                self.rounded.resize(features * stride, 0.0);
+            }
+            return Some(Filling {
+                isa,
+                parts: 1,
+                stride,
+                to: To::Rounded(Places::new(&mut self.rounded, features * stride)),
             });
         }
-        Right::Panels(self)
+        let (deep, panels) = (self.deep(), self.parts * stride.div_ceil(PANEL));
+        let lines = panels * deep * PANEL / PAD;
+        if self.pairs.len() < lines {
+            self.pairs.resize(lines, Line::ZERO);
+        }
+        let places = Places::new(bytemuck::cast_slice_mut(&mut self.pairs[..lines]), deep * PANEL);
+        Some(Filling { isa, parts: self.parts, stride, to: To::Pairs { places, deep, panels } })
     }
 
     /// How many numbers in bf16 stand for each.
@@ -106,6 +125,53 @@ impl Bf16Panels {
             Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep() }
         } else {
             Packed::Rounded(&self.rounded)
+        }
+    }
+}
+
+/// Room in panels, which is filled block by block.
+pub(crate) struct Filling<'a> {
+    isa: Isa,
+    parts: usize,
+    stride: usize,
+    to: To<'a>,
+}
+
+enum To<'a> {
+    Pairs {
+        /// A panel in each row.
+        places: Places<'a, u32>,
+        /// Pairs in a panel.
+        deep: usize,
+        panels: usize,
+    },
+    /// As the rows lie.
+    Rounded(Places<'a, f32>),
+}
+
+impl Filling<'_> {
+    /// Packs the rows of a block of [`BLOCK`].
+    ///
+    /// # Safety
+    /// Nobody else may do so at the same time.
+    pub(crate) unsafe fn fill(&self, block: usize, rows: &[f32]) {
+        let Self { isa, parts, stride, ref to } = *self;
+        match to {
+            To::Pairs { places, deep, panels } => {
+                let first = block * BLOCK / 2;
+                let pairs = first..(first + BLOCK / 2).min(*deep);
+                // SAFETY: these are the places of features of the block.
+                let part = |panel| unsafe { places.part(panel, pairs.start * PANEL..pairs.end * PANEL) };
+                let mut to: Vec<&mut [u32]> = (0..*panels).map(part).collect();
+                pack_rows(isa, parts, rows, stride, &mut to);
+            }
+            To::Rounded(places) => {
+                // SAFETY: as above.
+                let to = unsafe { places.part(0, block * BLOCK * stride..block * BLOCK * stride + rows.len()) };
+                for (to, from) in to.iter_mut().zip(rows) {
+                    *to = bf16::from_f32(*from).to_f32();
+                }
+            }
         }
     }
 }

@@ -1,0 +1,191 @@
+//! Rows that are read once for all that is made of them.
+//!
+//! Activations of a pass come from a far cache or from memory, where each further reading costs as much as what is computed with them; a block of
+//! them stays near until all of it is done.
+
+use rayon::prelude::*;
+
+use crate::{
+    Bf16Panels, Isa, Left, Precision,
+    lanes::{PAD, PER_TASK},
+    places::Places,
+    product::of_columns,
+    simd::{Kernel, Simd},
+    tile::Dots,
+};
+
+/// Rows of a block, a multiple of those of a tile of pairs. Sums over rows are added up block by block, so it depends on nothing.
+pub(crate) const BLOCK: usize = 64;
+
+/// What is made of rows that lie in lanes.
+#[derive(Default)]
+pub struct Wanted<'a> {
+    /// Get the rows in the form that products with weights of this precision take.
+    pub panels: Option<(&'a mut Bf16Panels, Precision)>,
+    /// Their product with a small matrix.
+    pub lowered: Option<Lowered<'a>>,
+    /// Their products with other rows, summed over tokens.
+    pub over_tokens: Option<OverTokens<'a>>,
+}
+
+/// `to` = `by` · left · rows.
+pub struct Lowered<'a> {
+    /// A small matrix with as many columns as there are rows.
+    pub left: Left<'a>,
+    /// What all is multiplied by.
+    pub by: f32,
+    /// One row for each of `left`.
+    pub to: &'a mut [f32],
+}
+
+/// `to[i][j]` += Σ `rows[i]`·`with[j]` over tokens.
+pub struct OverTokens<'a> {
+    /// Rows of as many tokens.
+    pub with: &'a [f32],
+    /// A number for each pair of rows.
+    pub to: &'a mut [f32],
+}
+
+/// Reads rows of `stride` tokens.
+///
+/// # Panics
+/// When the shapes do not fit together, or `left` is no small matrix.
+pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
+    let Wanted { panels, lowered, over_tokens } = wanted;
+    assert!(stride > 0 && stride.is_multiple_of(PAD) && rows.len().is_multiple_of(stride), "rows are padded");
+    let depth = rows.len() / stride;
+    let filling = panels.and_then(|(panels, precision)| panels.filling(isa, precision, depth, stride));
+    let small = lowered.as_ref().map(|lowered| (lowered.left, lowered.to.len()));
+    let over_tokens = over_tokens.and_then(|OverTokens { with, to }| {
+        let count = with.len() / stride;
+        assert!(with.len().is_multiple_of(stride) && to.len() == depth * count, "shapes do not fit");
+        (!to.is_empty()).then(|| (with, count, Places::new(to, depth * count)))
+    });
+    if filling.is_none() && small.is_none() && over_tokens.is_none() {
+        return;
+    }
+    let blocks = rows.par_chunks(BLOCK * stride).enumerate().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
+    let parts: Vec<Vec<f32>> = blocks
+        .map(|(block, rows)| {
+            let first = block * BLOCK;
+            if let Some(filling) = &filling {
+                // SAFETY: no other task has this block.
+                unsafe { filling.fill(block, rows) };
+            }
+            if let Some((with, count, to)) = &over_tokens {
+                // SAFETY: no other task has this block.
+                let out = unsafe { to.part(0, first * count..(first + rows.len() / stride) * count) };
+                isa.run(Dots { a: rows, b: with, stride, out, row: *count });
+            }
+            let Some((left, numbers)) = small else { return Vec::new() };
+            let mut part = vec![0f32; numbers];
+            of_columns(isa, &mut part, stride, (left, first), rows);
+            part
+        })
+        .collect();
+    if let Some(Lowered { by, to, .. }) = lowered {
+        let per_task = (PER_TASK / parts.len().max(1)).next_multiple_of(PAD);
+        to.par_chunks_mut(per_task).enumerate().for_each(|(task, to)| {
+            isa.run(AddUp { parts: &parts, first: task * per_task, by, to });
+        });
+    }
+}
+
+/// `to` = `by` · Σ of some numbers of all parts, in their order.
+struct AddUp<'a> {
+    parts: &'a [Vec<f32>],
+    first: usize,
+    by: f32,
+    /// A multiple of 16.
+    to: &'a mut [f32],
+}
+
+impl Kernel for AddUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let by = s.splat(self.by);
+        for (at, to) in (self.first..).step_by(S::WIDTH).zip(self.to.chunks_exact_mut(S::WIDTH)) {
+            let sum = self.parts.iter().fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
+            s.store(to, s.mul(sum, by));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lanes, Term, Weight, product,
+        tests::{assert_close, lanes, numbers},
+    };
+
+    /// Rows, and tokens: with and without a last block that is not whole, and fewer rows than a block has.
+    const SHAPES: [(usize, usize); 4] = [(150, 37), (128, 20), (7, 5), (65, 100)];
+    const RANK: usize = 5;
+
+    #[test]
+    fn one_reading_gives_all_that_is_wanted() {
+        for (depth, tokens) in SHAPES {
+            let (rows, with) = (lanes(depth, tokens, 1), lanes(RANK, tokens, 2));
+            let stride = rows.stride();
+            let matrix = numbers(depth * RANK, 3);
+            let weight = numbers(depth * 20, 4);
+            let lefts = [
+                (Left::matrix(&matrix, RANK), [depth, 1]),
+                // The transposed of a matrix of `depth` rows.
+                (Left::transposed(&matrix, depth), [1, RANK]),
+            ];
+            for (isa, (left, [row, column])) in
+                Isa::available().into_iter().flat_map(|isa| lefts.iter().map(move |left| (isa, *left)))
+            {
+                let what = format!("{isa:?}, {depth} rows of {tokens}");
+                let mut lowered = Lanes::zeros(RANK, tokens);
+                let mut over_tokens = vec![0.5; depth * RANK];
+                let mut panels = Bf16Panels::default();
+                let wanted = Wanted {
+                    panels: Some((&mut panels, Precision::Bf16)),
+                    lowered: Some(Lowered { left, by: 0.5, to: lowered.values_mut() }),
+                    over_tokens: Some(OverTokens { with: with.values(), to: &mut over_tokens }),
+                };
+                read(isa, rows.values(), stride, wanted);
+
+                let at = |feature: usize, token: usize| f64::from(rows.row(feature)[token]);
+                let expected: Vec<f64> = (0..RANK * stride)
+                    .map(|at_of| (at_of / stride, at_of % stride))
+                    .map(|(r, t)| {
+                        (0..depth).map(|f| f64::from(matrix[r * row + f * column]) * at(f, t)).sum::<f64>() / 2.0
+                    })
+                    .collect();
+                assert_close(lowered.values(), &expected, 1e-5, &what);
+                let sum = |f: usize, r: usize| (0..tokens).map(|t| at(f, t) * f64::from(with.row(r)[t])).sum::<f64>();
+                let expected: Vec<f64> = (0..depth * RANK).map(|at| 0.5 + sum(at / RANK, at % RANK)).collect();
+                assert_close(&over_tokens, &expected, 1e-5, &what);
+                let weight = Weight::new(&weight, 20, depth, Precision::Bf16);
+                let mut met = Lanes::zeros(20, tokens);
+                let terms = [Term { left: Left::Weight(&weight), right: panels.right(rows.values(), stride) }];
+                product(isa, met.values_mut(), stride, false, &terms);
+                let kept = |value: f32| f64::from(half::bf16::from_f32(value).to_f32());
+                let mut numbers = vec![0.0; depth];
+                let expected: Vec<f64> = (0..20 * stride)
+                    .map(|at| {
+                        weight.read_row(at / stride, &mut numbers);
+                        let features = numbers.iter().enumerate();
+                        features.map(|(f, w)| f64::from(*w) * kept(rows.row(f)[at % stride])).sum()
+                    })
+                    .collect();
+                assert_close(met.values(), &expected, 1e-5, &what);
+            }
+        }
+    }
+
+    #[test]
+    fn of_no_rows_comes_nothing() {
+        read(Isa::best(), &[1.0; 32], 16, Wanted::default());
+        let mut to = [1.0; 16];
+        let lowered = Lowered { left: Left::Matrix { values: &[], rows: 1, row: 0, column: 1 }, by: 2.0, to: &mut to };
+        read(Isa::best(), &[], 16, Wanted { lowered: Some(lowered), ..Wanted::default() });
+        assert!(to.iter().all(|value| *value == 0.0));
+    }
+}
