@@ -44,7 +44,7 @@ fn main() {
         let there = seconds(&mut || {
             forward(isa, SHAPE, Scores::default(), &segments, &qkv, &mut again);
         });
-        let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d_output };
+        let past = Past { qkv: &qkv, log_sums: &log_sums, d_output: &d_output };
         let back = seconds(&mut || backward(isa, SHAPE, Scores::default(), &segments, past, &mut again));
         println!(
             "{shared} + {rows} x {length}: forward {:.0} us, {:.0} GFLOP/s; back {:.0} us, {:.0} GFLOP/s",

@@ -324,12 +324,7 @@ impl Block {
                 std::mem::swap(some, &mut scratch.d_all);
             }
         }
-        let past = attention::Past {
-            qkv: &tape.qkv,
-            output: &tape.attended,
-            log_sums: &tape.log_sums,
-            d_output: &scratch.d_attended,
-        };
+        let past = attention::Past { qkv: &tape.qkv, log_sums: &tape.log_sums, d_output: &scratch.d_attended };
         let scores = self.scores(shared);
         attention::backward(isa, shared.shape, scores, &shared.segments, past, &mut scratch.d_qkv);
         shared.turn(layer, &mut scratch.d_qkv, true);

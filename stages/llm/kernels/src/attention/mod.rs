@@ -84,11 +84,9 @@ pub fn forward(
 pub struct Past<'a> {
     /// As [`forward`] took it.
     pub qkv: &'a Lanes,
-    /// As [`forward`] wrote it.
-    pub output: &'a Lanes,
     /// As [`forward`] returned it.
     pub log_sums: &'a [f32],
-    /// The gradient by `output`.
+    /// The gradient by the output.
     pub d_output: &'a Lanes,
 }
 

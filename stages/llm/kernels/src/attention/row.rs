@@ -1,6 +1,6 @@
 use super::{
     Past, Scores, Segment, Shape,
-    softmax::{Along, Divide, Exponents, Slopes},
+    softmax::{Divide, Exponents, Probabilities, Slopes},
 };
 use crate::{
     Isa, Lanes,
@@ -222,9 +222,8 @@ impl<'a> Row<'a> {
                 &mut *room;
             self.stacked(self.qkv, block, queries);
             self.stacked(past.d_output, block, towards);
-            self.stacked(past.output, block, met);
-            let (log_sums, along) = (largest, sums);
-            for numbers in [&mut *log_sums, &mut *along] {
+            let log_sums = largest;
+            for numbers in [&mut *log_sums, &mut *sums] {
                 numbers.clear();
                 numbers.resize(block.lanes, 0.0);
             }
@@ -233,7 +232,6 @@ impl<'a> Row<'a> {
                 let tokens = self.tokens(block);
                 to.copy_from_slice(&past.log_sums[row + tokens.start..row + tokens.end]);
             }
-            self.isa.run(Along { a: met, b: towards, sums: along });
             self.met(keys, queries, block, scores);
             self.met(values, towards, block, slopes);
             if let Some(cap) = self.of_scores.cap {
@@ -241,9 +239,9 @@ impl<'a> Row<'a> {
                 capped.clone_from(scores);
             }
             self.take_off(block, scores);
-            self.isa.run(Slopes { scores, towards: slopes, log_sums, along });
+            self.isa.run(Probabilities { scores, log_sums });
             self.hide(block, scores, 0.0);
-            self.hide(block, slopes, 0.0);
+            self.isa.run(Slopes { probabilities: scores, d: slopes, sums });
             if let Some(cap) = self.of_scores.cap {
                 self.isa.run(Bend { capped, cap, d: slopes });
             }

@@ -29,12 +29,31 @@ impl Kernel for Exponents<'_> {
     }
 }
 
-/// Scores become probabilities p, and their slopes p · (slope − along).
-pub(super) struct Slopes<'a> {
+/// Scores become probabilities: exp(score − ln of the lane's sum).
+pub(super) struct Probabilities<'a> {
     pub(super) scores: &'a mut [f32],
-    pub(super) towards: &'a mut [f32],
     pub(super) log_sums: &'a [f32],
-    pub(super) along: &'a [f32],
+}
+
+impl Kernel for Probabilities<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for scores in self.scores.chunks_exact_mut(self.log_sums.len()) {
+            for (score, log_sum) in scores.chunks_exact_mut(S::WIDTH).zip(self.log_sums.chunks_exact(S::WIDTH)) {
+                s.store(score, exp(s, s.sub(s.load(score), s.load(log_sum))));
+            }
+        }
+    }
+}
+
+/// Gradients by probabilities p become those by scores, p · (d − Σ p · d) with the sum over the keys of a lane.
+pub(super) struct Slopes<'a> {
+    pub(super) probabilities: &'a [f32],
+    pub(super) d: &'a mut [f32],
+    /// Zeros, one for each lane.
+    pub(super) sums: &'a mut [f32],
 }
 
 impl Kernel for Slopes<'_> {
@@ -42,14 +61,17 @@ impl Kernel for Slopes<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let lanes = self.along.len();
-        for (scores, slopes) in self.scores.chunks_exact_mut(lanes).zip(self.towards.chunks_exact_mut(lanes)) {
-            let tables = self.log_sums.chunks_exact(S::WIDTH).zip(self.along.chunks_exact(S::WIDTH));
-            let pairs = scores.chunks_exact_mut(S::WIDTH).zip(slopes.chunks_exact_mut(S::WIDTH));
-            for ((score, slope), (log_sum, along)) in pairs.zip(tables) {
-                let p = exp(s, s.sub(s.load(score), s.load(log_sum)));
-                s.store(score, p);
-                s.store(slope, s.mul(p, s.sub(s.load(slope), s.load(along))));
+        let lanes = self.sums.len();
+        for (p, d) in self.probabilities.chunks_exact(lanes).zip(self.d.chunks_exact(lanes)) {
+            let columns = p.chunks_exact(S::WIDTH).zip(d.chunks_exact(S::WIDTH));
+            for (sum, (p, d)) in self.sums.chunks_exact_mut(S::WIDTH).zip(columns) {
+                s.store(sum, s.fma(s.load(p), s.load(d), s.load(sum)));
+            }
+        }
+        for (p, d) in self.probabilities.chunks_exact(lanes).zip(self.d.chunks_exact_mut(lanes)) {
+            let columns = p.chunks_exact(S::WIDTH).zip(self.sums.chunks_exact(S::WIDTH));
+            for (d, (p, sum)) in d.chunks_exact_mut(S::WIDTH).zip(columns) {
+                s.store(d, s.mul(s.load(p), s.sub(s.load(d), s.load(sum))));
             }
         }
     }
@@ -69,28 +91,6 @@ impl Kernel for Divide<'_> {
         for row in self.values.chunks_exact_mut(self.by.len()) {
             for (value, by) in row.chunks_exact_mut(S::WIDTH).zip(self.by.chunks_exact(S::WIDTH)) {
                 s.store(value, s.div(s.load(value), s.load(by)));
-            }
-        }
-    }
-}
-
-/// Adds to `sums`, for each lane, the products of two `[features][lanes]` over the features.
-pub(super) struct Along<'a> {
-    pub(super) a: &'a [f32],
-    pub(super) b: &'a [f32],
-    pub(super) sums: &'a mut [f32],
-}
-
-impl Kernel for Along<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let lanes = self.sums.len();
-        for (a, b) in self.a.chunks_exact(lanes).zip(self.b.chunks_exact(lanes)) {
-            let columns = a.chunks_exact(S::WIDTH).zip(b.chunks_exact(S::WIDTH));
-            for (sum, (a, b)) in self.sums.chunks_exact_mut(S::WIDTH).zip(columns) {
-                s.store(sum, s.fma(s.load(a), s.load(b), s.load(sum)));
             }
         }
     }

@@ -81,7 +81,7 @@ fn assert_is_attention(shape: Shape, of_scores: Scores<'_>, before: usize, lengt
         let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
         let log_sums = forward(isa, shape, of_scores, &segments, &qkv, &mut output);
         assert_close(output.values(), &expected, 1e-5, isa.name());
-        let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
+        let past = Past { qkv: &qkv, log_sums: &log_sums, d_output: &d };
         backward(isa, shape, of_scores, &segments, past, &mut gradient);
         assert_close(gradient.values(), &slopes, 1e-5, isa.name());
     }
@@ -123,7 +123,7 @@ fn the_number_of_threads_changes_no_bit() {
         pool.install(|| {
             let (mut output, mut gradient) = (Lanes::default(), Lanes::default());
             let log_sums = forward(Isa::best(), shape, Scores::default(), &segments, &qkv, &mut output);
-            let past = Past { qkv: &qkv, output: &output, log_sums: &log_sums, d_output: &d };
+            let past = Past { qkv: &qkv, log_sums: &log_sums, d_output: &d };
             backward(Isa::best(), shape, Scores::default(), &segments, past, &mut gradient);
             (output.values().to_vec(), gradient.values().to_vec())
         })
