@@ -17,28 +17,32 @@ pub(crate) struct AdamW {
     pub(crate) second: Vec<f32>,
 }
 
+/// What moves values in one step.
+#[derive(Clone, Copy)]
+pub(crate) struct Step<'a> {
+    /// Counts from 1.
+    pub(crate) number: u64,
+    pub(crate) rate: f64,
+    /// What the gradient is multiplied by first, as [`clipping`] found.
+    pub(crate) factor: f32,
+    /// In order, without overlaps; what they leave out moves at `rate` and decays.
+    pub(crate) groups: &'a [ValueGroup],
+    pub(crate) config: &'a TrainConfig,
+}
+
 impl AdamW {
     pub(crate) fn new(values: usize) -> Self {
         Self { first: vec![0.0; values], second: vec![0.0; values] }
     }
 
-    /// Moves `values` by one step; `step` counts from 1. Groups are in order and do not overlap; what they leave out moves
-    /// at `rate` and decays.
-    pub(crate) fn step(
-        &mut self,
-        values: &mut [f32],
-        gradient: &[f32],
-        groups: &[ValueGroup],
-        rate: f64,
-        step: u64,
-        config: &TrainConfig,
-    ) {
-        let plain = Pace::new(rate, true, step, config);
-        let (mut parts, mut start) = (Vec::with_capacity(2 * groups.len() + 1), 0);
+    /// Moves `values` by one step. The gradient is zero afterwards: everything is in the caches only once.
+    pub(crate) fn step(&mut self, values: &mut [f32], gradient: &mut [f32], step: &Step<'_>) {
+        let plain = Pace::new(step, 1.0, true);
+        let (mut parts, mut start) = (Vec::with_capacity(2 * step.groups.len() + 1), 0);
         let mut rest = Part { values, gradient, first: &mut self.first, second: &mut self.second };
-        for group in groups {
+        for group in step.groups {
             parts.push((rest.split_off(group.values.start - start), plain));
-            parts.push((rest.split_off(group.values.len()), Pace::new(rate * group.rate, group.decays, step, config)));
+            parts.push((rest.split_off(group.values.len()), Pace::new(step, group.rate, group.decays)));
             start = group.values.end;
         }
         parts.push((rest, plain));
@@ -49,7 +53,7 @@ impl AdamW {
 /// Values that move alike, with what belongs to each of them.
 struct Part<'a> {
     values: &'a mut [f32],
-    gradient: &'a [f32],
+    gradient: &'a mut [f32],
     first: &'a mut [f32],
     second: &'a mut [f32],
 }
@@ -65,18 +69,23 @@ struct Pace {
     root: f32,
     /// What weight decay leaves.
     keep: f32,
+    /// What the gradient is multiplied by.
+    factor: f32,
 }
 
 impl Pace {
-    fn new(rate: f64, decays: bool, step: u64, config: &TrainConfig) -> Self {
-        let [beta1, beta2] = config.betas;
-        let power = i32::try_from(step).unwrap_or(i32::MAX);
+    /// Of values that move at some times the rate of a step.
+    fn new(step: &Step<'_>, times: f64, decays: bool) -> Self {
+        let Step { number, rate, factor, config, .. } = *step;
+        let ([beta1, beta2], rate) = (config.betas, rate * times);
+        let power = i32::try_from(number).unwrap_or(i32::MAX);
         Self {
             betas: [beta1 as f32, beta2 as f32],
             epsilon: config.epsilon as f32,
             size: (rate / (1.0 - beta1.powi(power))) as f32,
             root: (1.0 - beta2.powi(power)).sqrt() as f32,
             keep: if decays { (1.0 - rate * config.weight_decay) as f32 } else { 1.0 },
+            factor,
         }
     }
 }
@@ -87,21 +96,22 @@ impl Part<'_> {
         const LONG: &str = "invariant: groups lie within the values, in order";
         Self {
             values: self.values.split_off_mut(..count).expect(LONG),
-            gradient: self.gradient.split_off(..count).expect(LONG),
+            gradient: self.gradient.split_off_mut(..count).expect(LONG),
             first: self.first.split_off_mut(..count).expect(LONG),
             second: self.second.split_off_mut(..count).expect(LONG),
         }
     }
 
     fn step(self, pace: Pace) {
-        let Pace { betas: [beta1, beta2], epsilon, size, root, keep } = pace;
+        let Pace { betas: [beta1, beta2], epsilon, size, root, keep, factor } = pace;
         self.values
             .par_chunks_mut(VALUES_PER_TASK)
-            .zip(self.gradient.par_chunks(VALUES_PER_TASK))
+            .zip(self.gradient.par_chunks_mut(VALUES_PER_TASK))
             .zip(self.first.par_chunks_mut(VALUES_PER_TASK))
             .zip(self.second.par_chunks_mut(VALUES_PER_TASK))
             .for_each(|(((values, gradient), first), second)| {
-                for (((value, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                for (((value, gradient), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let g = std::mem::take(gradient) * factor;
                     *m += (g - *m) * (1.0 - beta1);
                     *v = *v * beta2 + g * g * (1.0 - beta2);
                     *value = *value * keep - size * (*m / (v.sqrt() / root + epsilon));
@@ -110,21 +120,22 @@ impl Part<'_> {
     }
 }
 
-/// Scales a gradient down to a global norm, as `torch.nn.utils.clip_grad_norm_` does; returns the norm before.
-pub(crate) fn clip(gradient: &mut [f32], max_norm: f64) -> f64 {
+/// The global norm of a gradient, and what scales it down to `max_norm` where it is beyond, as `torch.nn.utils.clip_grad_norm_` does.
+pub(crate) fn clipping(gradient: &[f32], max_norm: f64) -> (f64, f32) {
     let square = |part: &[f32]| part.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
     let parts: Vec<f64> = gradient.par_chunks(VALUES_PER_TASK).map(square).collect();
     let norm = parts.iter().sum::<f64>().sqrt();
     let factor = max_norm / (norm + 1e-6);
-    if max_norm > 0.0 && factor < 1.0 {
-        gradient.par_iter_mut().with_min_len(VALUES_PER_TASK).for_each(|g| *g *= factor as f32);
-    }
-    norm
+    (norm, if max_norm > 0.0 && factor < 1.0 { factor as f32 } else { 1.0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn step_of<'a>(number: u64, groups: &'a [ValueGroup], config: &'a TrainConfig) -> Step<'a> {
+        Step { number, rate: 0.1, factor: 1.0, groups, config }
+    }
 
     /// Expected values: `torch.optim.AdamW(lr=0.1, weight_decay=0.01)` on [1, −2, 3] with gradients [0.1, −0.2, 0.3], then [0.3, 0.1, −0.2].
     #[test]
@@ -132,11 +143,15 @@ mod tests {
         let config = TrainConfig::default();
         let mut values = vec![1.0, -2.0, 3.0];
         let mut adam = AdamW::new(3);
-        adam.step(&mut values, &[0.1, -0.2, 0.3], &[], 0.1, 1, &config);
+        let mut gradient = [0.1, -0.2, 0.3];
+        adam.step(&mut values, &mut gradient, &step_of(1, &[], &config));
         for (value, expected) in values.iter().zip([0.899, -1.898, 2.897]) {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }
-        adam.step(&mut values, &[0.3, 0.1, -0.2], &[], 0.1, 2, &config);
+        assert!(gradient.iter().all(|value| *value == 0.0));
+        // The gradient is twice as large before it is scaled down.
+        let halved = Step { factor: 0.5, ..step_of(2, &[], &config) };
+        adam.step(&mut values, &mut [0.6, 0.2, -0.4], &halved);
         for (value, expected) in values.iter().zip([0.806_322_9, -1.869_468_3, 2.879_651]) {
             assert!((value - expected).abs() < 1e-5, "{value} {expected}");
         }
@@ -151,7 +166,7 @@ mod tests {
             ValueGroup { values: 1..2, rate: 2.0, decays: true },
             ValueGroup { values: 2..3, rate: 1.0, decays: false },
         ];
-        AdamW::new(3).step(&mut values, &[0.1, -0.2, 0.3], &groups, 0.1, 1, &config);
+        AdamW::new(3).step(&mut values, &mut [0.1, -0.2, 0.3], &step_of(1, &groups, &config));
         for (value, expected) in values.iter().zip([0.89, -1.76, 2.9]) {
             assert!((value - expected).abs() < 1e-5, "{value} {expected}");
         }
@@ -159,10 +174,10 @@ mod tests {
 
     #[test]
     fn clipping_scales_the_whole_gradient() {
-        let mut gradient = vec![3.0, 4.0];
-        assert!((clip(&mut gradient, 1.0) - 5.0).abs() < 1e-12);
-        assert!((gradient[0] - 0.6).abs() < 1e-6 && (gradient[1] - 0.8).abs() < 1e-6);
-        clip(&mut gradient, 0.0);
-        assert!((gradient[1] - 0.8).abs() < 1e-6);
+        let (norm, factor) = clipping(&[3.0, 4.0], 1.0);
+        assert!((norm - 5.0).abs() < 1e-12 && (factor - 0.2).abs() < 1e-6);
+        for (gradient, max_norm) in [([0.6, 0.8], 2.0), ([3.0, 4.0], 0.0)] {
+            assert!((clipping(&gradient, max_norm).1 - 1.0).abs() < 1e-9);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     gradient::{NamedRow, accumulate_step},
     history::twelve_digits,
     objective::Objective,
-    optimizer::{AdamW, clip},
+    optimizer::{AdamW, Step, clipping},
     passes::epoch_order,
     schedule::learning_rate,
     shard::pieces,
@@ -220,6 +220,7 @@ struct Training<'a, T> {
     total: u64,
     trained: T,
     groups: Vec<ValueGroup>,
+    /// Zero between steps.
     gradient: Vec<f32>,
     state: State,
     workers: Workers,
@@ -243,7 +244,6 @@ impl<'a, T: Trainable> Training<'a, T> {
         let (epoch, within) = (index / per_epoch, index % per_epoch);
         let chosen = self.rows_of(epoch, within);
 
-        self.gradient.fill(0.0);
         let randomness = self.randomness();
         let begun = self.objective.begin(self.model, &self.trained, &chosen, &mut self.workers)?;
         let batches: Vec<_> = cut(&chosen, self.config, self.at_once, self.objective.together()).collect();
@@ -251,8 +251,8 @@ impl<'a, T: Trainable> Training<'a, T> {
         let passed = accumulate_step(self.model, trained, &batches, weights, randomness, &mut self.workers, total)?;
         let (loss, preference) = begun.measure(&passed);
         let step = index + 1;
-        let (gradient, limit) = (&mut self.gradient, self.config.max_grad_norm);
-        let norm = self.workers.together(|_| Ok(clip(gradient, limit)))?;
+        let (gradient, limit) = (&self.gradient, self.config.max_grad_norm);
+        let (norm, factor) = self.workers.together(|_| Ok(clipping(gradient, limit)))?;
         for (quantity, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
                 let first_bad =
@@ -263,9 +263,10 @@ impl<'a, T: Trainable> Training<'a, T> {
         }
         let rate = learning_rate(self.config, index, self.total);
         let (optimizer, values) = (&mut self.state.optimizer, self.trained.values_mut());
-        let (gradient, groups, config) = (&self.gradient, &self.groups, self.config);
+        let moves = Step { number: step, rate, factor, groups: &self.groups, config: self.config };
+        let gradient = &mut self.gradient;
         self.workers.together(|_| {
-            optimizer.step(values, gradient, groups, rate, step, config);
+            optimizer.step(values, gradient, &moves);
             Ok(())
         })?;
         self.state.progress.step = step;
