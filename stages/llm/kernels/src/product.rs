@@ -101,7 +101,7 @@ impl<'a> Left<'a> {
         Self::Matrix { values, rows: width, row: 1, column: width }
     }
 
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
             Left::Weight(weight) => weight.out(),
             Left::Transposed(weight) => weight.width(),

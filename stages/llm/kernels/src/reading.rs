@@ -22,19 +22,19 @@ pub(crate) const BLOCK: usize = 64;
 pub struct Wanted<'a> {
     /// Get the rows in the form that products with weights of this precision take.
     pub panels: Option<(&'a mut Bf16Panels, Precision)>,
-    /// Their product with a small matrix.
+    /// Their products with small matrices.
     pub lowered: Option<Lowered<'a>>,
     /// Their products with other rows, summed over tokens.
     pub over_tokens: Option<OverTokens<'a>>,
 }
 
-/// `to` = `by` · left · rows.
+/// `to` = `by` · left · rows, for several left sides one below the other.
 pub struct Lowered<'a> {
-    /// A small matrix with as many columns as there are rows.
-    pub left: Left<'a>,
+    /// Small matrices with as many columns as there are rows.
+    pub lefts: Vec<Left<'a>>,
     /// What all is multiplied by.
     pub by: f32,
-    /// One row for each of `left`.
+    /// One row for each of theirs.
     pub to: &'a mut [f32],
 }
 
@@ -49,19 +49,21 @@ pub struct OverTokens<'a> {
 /// Reads rows of `stride` tokens.
 ///
 /// # Panics
-/// When the shapes do not fit together, or `left` is no small matrix.
+/// When the shapes do not fit together, or a left side is no small matrix.
 pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
     let Wanted { panels, lowered, over_tokens } = wanted;
     assert!(stride > 0 && stride.is_multiple_of(PAD) && rows.len().is_multiple_of(stride), "rows are padded");
     let depth = rows.len() / stride;
     let filling = panels.and_then(|(panels, precision)| panels.filling(isa, precision, depth, stride));
-    let small = lowered.as_ref().map(|lowered| (lowered.left, lowered.to.len()));
+    let lefts = lowered.as_ref().map_or(&[][..], |lowered| &lowered.lefts);
+    let numbers = lefts.iter().map(Left::rows).sum::<usize>() * stride;
+    assert_eq!(numbers, lowered.as_ref().map_or(0, |lowered| lowered.to.len()), "shapes do not fit");
     let over_tokens = over_tokens.and_then(|OverTokens { with, to }| {
         let count = with.len() / stride;
         assert!(with.len().is_multiple_of(stride) && to.len() == depth * count, "shapes do not fit");
         (!to.is_empty()).then(|| (with, count, Places::new(to, depth * count)))
     });
-    if filling.is_none() && small.is_none() && over_tokens.is_none() {
+    if filling.is_none() && numbers == 0 && over_tokens.is_none() {
         return;
     }
     let blocks = rows.par_chunks(BLOCK * stride).enumerate().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
@@ -77,9 +79,12 @@ pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
                 let out = unsafe { to.part(0, first * count..(first + rows.len() / stride) * count) };
                 isa.run(Dots { a: rows, b: with, stride, out, row: *count });
             }
-            let Some((left, numbers)) = small else { return Vec::new() };
             let mut part = vec![0f32; numbers];
-            of_columns(isa, &mut part, stride, (left, first), rows);
+            let mut rest = part.as_mut_slice();
+            for left in lefts {
+                let to = rest.split_off_mut(..left.rows() * stride).expect("invariant: there is a row for each");
+                of_columns(isa, to, stride, (*left, first), rows);
+            }
             part
         })
         .collect();
@@ -141,19 +146,19 @@ mod tests {
                 Isa::available().into_iter().flat_map(|isa| lefts.iter().map(move |left| (isa, *left)))
             {
                 let what = format!("{isa:?}, {depth} rows of {tokens}");
-                let mut lowered = Lanes::zeros(RANK, tokens);
+                let mut lowered = Lanes::zeros(2 * RANK, tokens);
                 let mut over_tokens = vec![0.5; depth * RANK];
                 let mut panels = Bf16Panels::default();
                 let wanted = Wanted {
                     panels: Some((&mut panels, Precision::Bf16)),
-                    lowered: Some(Lowered { left, by: 0.5, to: lowered.values_mut() }),
+                    lowered: Some(Lowered { lefts: vec![left, left], by: 0.5, to: lowered.values_mut() }),
                     over_tokens: Some(OverTokens { with: with.values(), to: &mut over_tokens }),
                 };
                 read(isa, rows.values(), stride, wanted);
 
                 let at = |feature: usize, token: usize| f64::from(rows.row(feature)[token]);
-                let expected: Vec<f64> = (0..RANK * stride)
-                    .map(|at_of| (at_of / stride, at_of % stride))
+                let expected: Vec<f64> = (0..2 * RANK * stride)
+                    .map(|at_of| (at_of / stride % RANK, at_of % stride))
                     .map(|(r, t)| {
                         (0..depth).map(|f| f64::from(matrix[r * row + f * column]) * at(f, t)).sum::<f64>() / 2.0
                     })
@@ -184,7 +189,8 @@ mod tests {
     fn of_no_rows_comes_nothing() {
         read(Isa::best(), &[1.0; 32], 16, Wanted::default());
         let mut to = [1.0; 16];
-        let lowered = Lowered { left: Left::Matrix { values: &[], rows: 1, row: 0, column: 1 }, by: 2.0, to: &mut to };
+        let lefts = vec![Left::Matrix { values: &[], rows: 1, row: 0, column: 1 }];
+        let lowered = Lowered { lefts, by: 2.0, to: &mut to };
         read(Isa::best(), &[], 16, Wanted { lowered: Some(lowered), ..Wanted::default() });
         assert!(to.iter().all(|value| *value == 0.0));
     }

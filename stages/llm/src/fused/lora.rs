@@ -67,7 +67,7 @@ pub(super) struct Pair<'a> {
     pub(super) a: &'a [f32],
     /// `[out, rank]`.
     pub(super) b: &'a [f32],
-    /// Rows of this layer among those of [`Group::joined`].
+    /// Rows of this layer's A among those of all, one below the other.
     pub(super) rows: Range<usize>,
     pub(super) dora: Option<Rows>,
     /// Where its gradients go.
@@ -150,12 +150,7 @@ impl<'a> Lora<'a> {
 }
 
 impl Group<'_> {
-    /// A of the adapted layers, one below the other: `[rows, in]`.
-    pub(super) fn joined(&self) -> Vec<f32> {
-        self.pairs.iter().flatten().map(|pair| pair.a).collect::<Vec<_>>().concat()
-    }
-
-    /// Rows of [`Group::joined`].
+    /// Rows of all A, one below the other.
     pub(super) fn rows(&self) -> usize {
         self.rank * self.pairs.iter().flatten().count()
     }

@@ -1,4 +1,7 @@
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use rayon::prelude::*;
 use refit_kernels::{
@@ -28,17 +31,18 @@ pub(super) struct Projection {
     layers: Vec<Linear>,
 }
 
+/// Layers of a projection, at most: queries, keys and values.
+const MOST_LAYERS: usize = 3;
+
 /// Buffers that every projection uses in turn.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     /// Inputs in the form that weights in bf16 take; in the backward pass one for each layer.
-    panels: [Bf16Panels; 3],
+    panels: [Bf16Panels; MOST_LAYERS],
     /// The gradient by A·x.
     d_low: Lanes,
     /// Gradients by all A of a group, features first.
     d_a: Vec<f32>,
-    /// Gradients by the B of each adapted layer.
-    d_b: Vec<Vec<f32>>,
     /// What dropout leaves of the input; also the gradient by that.
     dropped: Lanes,
     /// The input, token by token.
@@ -83,8 +87,8 @@ struct Adapted<'s, 'r> {
     pair: &'s Pair<'s>,
     /// Gets the gradient by A·x.
     d_low: &'r mut [f32],
-    /// Gets the gradient by B.
-    d_b: &'r mut Vec<f32>,
+    /// The gradient by B is added to it.
+    d_b: &'r mut [f32],
 }
 
 impl<'s> Side<'s, '_> {
@@ -93,9 +97,7 @@ impl<'s> Side<'s, '_> {
         let Self { matrix, dy, panels, adapted } = self;
         let (mut lowered, mut over_tokens) = (None, None);
         if let Some(Adapted { pair, d_low, d_b }) = adapted {
-            lowered = Some(Lowered { left: Left::transposed(pair.b, matrix.out()), by: scale, to: d_low });
-            d_b.clear();
-            d_b.resize(pair.b.len(), 0.0);
+            lowered = Some(Lowered { lefts: vec![Left::transposed(pair.b, matrix.out())], by: scale, to: d_low });
             over_tokens = Some(OverTokens { with: kept.low.rows(pair.rows.clone()), to: d_b });
         }
         let precision = matrix.packs().filter(|_| wanted);
@@ -230,15 +232,12 @@ impl Projection {
         } else {
             dy
         };
-        let Buffers { panels, d_low, d_a, d_b, dropped, .. } = buffers;
+        let Buffers { panels, d_low, d_a, dropped, .. } = buffers;
         d_low.reuse(lora.rows(), x.tokens());
-        let sides = self.sides(lora, dy, panels, d_low, d_b);
+        let sides = self.sides(lora, dy, panels, d_low, gradient);
         let wanted = dx.is_some();
         let rights: Vec<Option<Right<'_>>> =
             sides.into_par_iter().map(|side| side.meet(isa, lora.scale, kept, stride, wanted)).collect();
-        for (pair, found) in lora.pairs.iter().flatten().zip(d_b.iter()) {
-            gradient[pair.b_at.clone()].iter_mut().zip(found).for_each(|(to, found)| *to += found);
-        }
         let d_low = &*d_low;
         let mut by_a = || a_gradients(isa, lora, x, kept, d_low, (d_a, &mut *dropped), gradient);
         if let Some(dx) = dx {
@@ -251,11 +250,12 @@ impl Projection {
                         right,
                     })
                     .collect();
-                let a = if lora.dropout.is_none() { lora.joined() } else { Vec::new() };
-                if !a.is_empty() {
-                    let right = Right::Lanes { rows: d_low.values(), stride };
-                    terms.push(Term { left: Left::transposed(&a, lora.rows()), right });
-                }
+                // With masks, each comes back through its own.
+                let adapted = lora.pairs.iter().flatten().filter(|_| lora.dropout.is_none());
+                terms.extend(adapted.map(|pair| Term {
+                    left: Left::transposed(pair.a, lora.rank),
+                    right: Right::Lanes { rows: d_low.rows(pair.rows.clone()), stride },
+                }));
                 product(isa, dx.values_mut(), stride, false, &terms);
             };
             rayon::join(&mut by_a, by_x);
@@ -272,27 +272,29 @@ impl Projection {
         buffers.d_plain = d_plain;
     }
 
-    /// Each layer with its part of the gradient by all outputs, and of what comes of it.
+    /// Each layer with its part of the gradient by all outputs, and the places of what comes of it.
     fn sides<'s, 'r>(
         &'s self,
         lora: &'s Group<'_>,
         dy: &'s Lanes,
         panels: &'s mut [Bf16Panels],
         d_low: &'r mut Lanes,
-        d_b: &'r mut Vec<Vec<f32>>,
+        gradient: &'r mut [f32],
     ) -> Vec<Side<'s, 'r>> {
         let stride = dy.stride();
-        d_b.resize_with(self.layers.len(), Vec::new);
-        let (mut first, mut d_low, mut d_b) = (0, d_low.values_mut(), d_b.iter_mut());
-        let layers = self.layers.iter().zip(&lora.pairs).zip(&lora.own).zip(panels);
+        let places: [Range<usize>; MOST_LAYERS] = std::array::from_fn(|at| {
+            lora.pairs.get(at).and_then(Option::as_ref).map_or(0..0, |pair| pair.b_at.clone())
+        });
+        let d_b = gradient.get_disjoint_mut(places).expect("invariant: each matrix has its own place");
+        let (mut first, mut d_low) = (0, d_low.values_mut());
+        let layers = self.layers.iter().zip(&lora.pairs).zip(&lora.own).zip(panels).zip(d_b);
         layers
-            .map(|(((layer, pair), own), panels)| {
+            .map(|((((layer, pair), own), panels), d_b)| {
                 let features = first..first + layer.weight.out();
                 first = features.end;
                 let adapted = pair.as_ref().map(|pair| {
-                    let rows = "invariant: there are rows for each pair";
-                    let d_low = d_low.split_off_mut(..lora.rank * stride).expect(rows);
-                    Adapted { pair, d_low, d_b: d_b.next().expect(rows) }
+                    let d_low = d_low.split_off_mut(..lora.rank * stride);
+                    Adapted { pair, d_low: d_low.expect("invariant: there are rows for each pair"), d_b }
                 });
                 Side { matrix: Matrix::of(&layer.weight, own.weight.as_ref()), dy: dy.rows(features), panels, adapted }
             })
@@ -357,8 +359,8 @@ impl Projection {
     }
 }
 
-/// Reads the input for s·A·x of all adapted layers, in one product unless each has a mask of its own, and for the form that frozen layers take,
-/// if that is wanted.
+/// Reads the input for s·A·x of all adapted layers, which see what their own masks leave of it if there are any, and for the form that frozen
+/// layers take, if that is wanted.
 fn lower(
     isa: Isa,
     lora: &Group<'_>,
@@ -370,18 +372,17 @@ fn lower(
     let stride = x.stride();
     kept.low.reuse(lora.rows(), x.tokens());
     kept.masks.clear();
-    let a = if lora.dropout.is_none() { lora.joined() } else { Vec::new() };
-    let lowered = (!a.is_empty()).then(|| {
-        let left = Left::matrix(&a, lora.rows());
-        Lowered { left, by: lora.scale, to: kept.low.values_mut() }
+    let lowered = lora.dropout.is_none().then(|| {
+        let lefts = lora.pairs.iter().flatten().map(|pair| Left::matrix(pair.a, lora.rank)).collect();
+        Lowered { lefts, by: lora.scale, to: kept.low.values_mut() }
     });
     read(isa, x.values(), stride, Wanted { panels, lowered, over_tokens: None });
     let Some(dropout) = lora.dropout else { return };
     for pair in lora.pairs.iter().flatten() {
         let mask = dropout.mask(pair.module, x.features());
         masked(&mask, x, dropped);
-        let left = Left::matrix(pair.a, lora.rank);
-        let lowered = Some(Lowered { left, by: lora.scale, to: kept.low.rows_mut(pair.rows.clone()) });
+        let to = kept.low.rows_mut(pair.rows.clone());
+        let lowered = Some(Lowered { lefts: vec![Left::matrix(pair.a, lora.rank)], by: lora.scale, to });
         read(isa, dropped.values(), stride, Wanted { lowered, ..Wanted::default() });
         kept.masks.push(mask);
     }
