@@ -172,7 +172,7 @@ impl<S: Simd> VisitLayout for Visitor<'_, S> {
     }
 }
 
-/// Tables looked up in by vector instructions.
+/// Codes met by vector instructions.
 #[derive(Clone, Copy)]
 struct Vectors<S>(S);
 
@@ -180,5 +180,10 @@ impl<S: Simd> LookUp for Vectors<S> {
     #[inline(always)]
     fn look_up(self, table: &[f32; 16], at: [u8; GROUP]) -> [f32; GROUP] {
         self.0.look_up(table, at)
+    }
+
+    #[inline(always)]
+    fn widen(self, codes: [u8; GROUP]) -> [f32; GROUP] {
+        self.0.widen(codes)
     }
 }

@@ -15,10 +15,10 @@ fn scale_and_minimum(packed: &[u8; 12], j: usize) -> (u8, u8) {
 
 /// The numbers of a group from its codes: `d · scale` and `dmin · minimum` are those of its run.
 #[inline(always)]
-fn scaled(block: &[u8], group: usize, codes: [u8; GROUP]) -> [f32; GROUP] {
+fn scaled(block: &[u8], group: usize, codes: [f32; GROUP]) -> [f32; GROUP] {
     let (scale, minimum) = scale_and_minimum(part(block, 4), group / 2);
     let (scale, minimum) = (half_at(block, 0) * f32::from(scale), half_at(block, 2) * f32::from(minimum));
-    codes.map(|q| scale * f32::from(q) - minimum)
+    codes.map(|q| scale * q - minimum)
 }
 
 /// The parts of `d · scale` for a group.
@@ -43,8 +43,8 @@ impl Layout for Q4K {
     const CODING: Coding = Coding { bits: 4, zero: 0, levels: None, run: Some(2 * GROUP), offset: true };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
-        scaled(block, group, Self::codes(block, group))
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
+        scaled(block, group, look_up.widen(Self::codes(block, group)))
     }
 
     #[inline(always)]
@@ -73,8 +73,8 @@ impl Layout for Q5K {
     const CODING: Coding = Coding { bits: 5, ..Q4K::CODING };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
-        scaled(block, group, Self::codes(block, group))
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
+        scaled(block, group, look_up.widen(Self::codes(block, group)))
     }
 
     #[inline(always)]

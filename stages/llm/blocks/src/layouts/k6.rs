@@ -11,9 +11,9 @@ impl Layout for Q6K {
     const CODING: Coding = Coding { bits: 6, zero: 32, levels: None, run: Some(GROUP), offset: false };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let scale = half_at(block, 208) * f32::from(block[192 + group] as i8);
-        Self::codes(block, group).map(|q| scale * (f32::from(q) - 32.0))
+        look_up.widen(Self::codes(block, group)).map(|q| scale * (q - 32.0))
     }
 
     #[inline(always)]

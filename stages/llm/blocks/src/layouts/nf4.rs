@@ -22,11 +22,16 @@ pub const NF4_CODE: [f32; 16] = [
     1.0,
 ];
 
-/// How a table of sixteen numbers is read at sixteen places: processors have instructions for it that a compiler does not
-/// find.
+/// What becomes of sixteen codes: processors have instructions for it that a compiler does not find.
 pub trait LookUp: Copy {
     /// `table[at[i]]`, every place being below 16.
     fn look_up(self, table: &[f32; 16], at: [u8; GROUP]) -> [f32; GROUP];
+
+    /// The codes as numbers.
+    #[inline(always)]
+    fn widen(self, codes: [u8; GROUP]) -> [f32; GROUP] {
+        codes.map(f32::from)
+    }
 }
 
 /// One after the other.

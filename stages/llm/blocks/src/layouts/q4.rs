@@ -12,9 +12,9 @@ impl Layout for Q4v0 {
     const CODING: Coding = Coding { bits: 4, zero: 8, levels: None, run: None, offset: false };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let d = half_at(block, 0);
-        Self::codes(block, group).map(|q| (f32::from(q) - 8.0) * d)
+        look_up.widen(Self::codes(block, group)).map(|q| (q - 8.0) * d)
     }
 
     #[inline(always)]
@@ -32,9 +32,9 @@ impl Layout for Q4v1 {
     const CODING: Coding = Coding { bits: 4, zero: 0, levels: None, run: None, offset: true };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let (d, m) = (half_at(block, 0), half_at(block, 2));
-        Self::codes(block, group).map(|q| f32::from(q) * d + m)
+        look_up.widen(Self::codes(block, group)).map(|q| q * d + m)
     }
 
     #[inline(always)]

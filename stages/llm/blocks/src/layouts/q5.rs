@@ -20,9 +20,9 @@ impl Layout for Q5v0 {
     const CODING: Coding = Coding { bits: 5, zero: 16, levels: None, run: None, offset: false };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let d = half_at(block, 0);
-        Self::codes(block, group).map(|q| (f32::from(q) - 16.0) * d)
+        look_up.widen(Self::codes(block, group)).map(|q| (q - 16.0) * d)
     }
 
     #[inline(always)]
@@ -40,9 +40,9 @@ impl Layout for Q5v1 {
     const CODING: Coding = Coding { bits: 5, zero: 0, levels: None, run: None, offset: true };
 
     #[inline(always)]
-    fn group(block: &[u8], group: usize, _: impl LookUp) -> [f32; GROUP] {
+    fn group(block: &[u8], group: usize, look_up: impl LookUp) -> [f32; GROUP] {
         let (d, m) = (half_at(block, 0), half_at(block, 2));
-        Self::codes(block, group).map(|q| f32::from(q) * d + m)
+        look_up.widen(Self::codes(block, group)).map(|q| q * d + m)
     }
 
     #[inline(always)]

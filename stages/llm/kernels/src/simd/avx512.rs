@@ -4,11 +4,11 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_cvtepu8_epi32,
-    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_roundscale_ps,
-    _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps,
-    _mm512_sub_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::Simd;
@@ -43,6 +43,16 @@ impl Simd for Avx512 {
             _mm512_storeu_ps(found.as_mut_ptr(), _mm512_permutexvar_ps(at, _mm512_loadu_ps(table.as_ptr())));
         }
         found
+    }
+    #[inline(always)]
+    fn widen(self, codes: [u8; 16]) -> [f32; 16] {
+        let mut numbers = [0.0; 16];
+        // SAFETY: both are 16 long.
+        unsafe {
+            let codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.as_ptr().cast()));
+            _mm512_storeu_ps(numbers.as_mut_ptr(), _mm512_cvtepi32_ps(codes));
+        }
+        numbers
     }
     #[inline(always)]
     fn copy(self, from: &[f32], to: &mut [f32]) {

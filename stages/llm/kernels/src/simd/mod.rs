@@ -80,6 +80,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
         at.map(|at| table[usize::from(at & 15)])
     }
 
+    /// Small whole numbers as numbers.
+    #[inline(always)]
+    fn widen(self, codes: [u8; 16]) -> [f32; 16] {
+        codes.map(f32::from)
+    }
+
     /// Asks for a cache line that will be read soon; it need not be there.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
