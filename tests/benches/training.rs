@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 const BATCH: usize = 8;
 const STEPS: usize = 16;
+/// How often each side runs.
 const ROUNDS: usize = 2;
 
 /// A row of the long ones has so many questions with their answers: about 300 tokens.

@@ -25,6 +25,7 @@ mod product;
 mod reading;
 pub mod rotary;
 mod simd;
+mod sums;
 pub mod swiglu;
 mod tile;
 mod weight;

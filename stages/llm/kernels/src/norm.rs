@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::{
     Isa, Lanes,
     simd::{Kernel, Simd},
+    sums::add_up,
 };
 
 /// Features that one task goes through; also the order of the sums, so it depends on nothing.
@@ -12,7 +13,7 @@ const FEATURES_PER_TASK: usize = 64;
 
 /// Norms all tokens of `x` to `y` and returns 1 / √(mean(x²) + ε) of each.
 pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes) -> Vec<f32> {
-    let squares = partial_sums(x.values(), x.stride(), |part, sums| {
+    let squares = partial_sums(isa, x.values(), x.stride(), |part, sums| {
         isa.run(Squares { x: part, stride: x.stride(), sums });
     });
     let count = x.features() as f64;
@@ -48,7 +49,8 @@ pub fn backward(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], dy: &Lanes
         })
         .collect();
     // d(x·r)/dx = r − x·r³·x/n, with r = 1 / √(mean(x²) + ε).
-    let along: Vec<f32> = add_up(parts, stride).iter().zip(inverse).map(|(sum, r)| sum * r * r * r / count).collect();
+    let sums = total(isa, &parts, stride);
+    let along: Vec<f32> = sums.iter().zip(inverse).map(|(sum, r)| sum * r * r * r / count).collect();
     let rows = x
         .values()
         .par_chunks(stride * FEATURES_PER_TASK)
@@ -110,7 +112,7 @@ pub fn heads_weight_gradient(x: &[f32], stride: usize, inverse: &[f32], dy: &[f3
     });
 }
 
-fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+fn partial_sums(isa: Isa, values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = values
         .par_chunks(stride * FEATURES_PER_TASK)
         .map(|part| {
@@ -119,14 +121,13 @@ fn partial_sums(values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) 
             sums
         })
         .collect();
-    add_up(parts, stride)
+    total(isa, &parts, stride)
 }
 
-fn add_up(parts: Vec<Vec<f32>>, stride: usize) -> Vec<f32> {
-    parts.into_iter().fold(vec![0f32; stride], |mut sums, part| {
-        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        sums
-    })
+fn total(isa: Isa, parts: &[Vec<f32>], stride: usize) -> Vec<f32> {
+    let mut sums = vec![0f32; stride];
+    add_up(isa, parts, 1.0, &mut sums);
+    sums
 }
 
 struct Squares<'a> {

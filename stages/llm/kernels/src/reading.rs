@@ -10,7 +10,7 @@ use crate::{
     lanes::{PAD, PER_TASK},
     places::Places,
     product::of_columns,
-    simd::{Kernel, Simd},
+    sums::add_up,
     tile::Dots,
 };
 
@@ -89,32 +89,7 @@ pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
         })
         .collect();
     if let Some(Lowered { by, to, .. }) = lowered {
-        let per_task = (PER_TASK / parts.len().max(1)).next_multiple_of(PAD);
-        to.par_chunks_mut(per_task).enumerate().for_each(|(task, to)| {
-            isa.run(AddUp { parts: &parts, first: task * per_task, by, to });
-        });
-    }
-}
-
-/// `to` = `by` · Σ of some numbers of all parts, in their order.
-struct AddUp<'a> {
-    parts: &'a [Vec<f32>],
-    first: usize,
-    by: f32,
-    /// A multiple of 16.
-    to: &'a mut [f32],
-}
-
-impl Kernel for AddUp<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let by = s.splat(self.by);
-        for (at, to) in (self.first..).step_by(S::WIDTH).zip(self.to.chunks_exact_mut(S::WIDTH)) {
-            let sum = self.parts.iter().fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
-            s.store(to, s.mul(sum, by));
-        }
+        add_up(isa, &parts, by, to);
     }
 }
 
