@@ -7,7 +7,7 @@ mod evaluation;
 mod gpu;
 
 use refit_checkpoint::{BlockFormat, Checkpoint, LinearModule, ModelConfig, NormPlace};
-use refit_kernels::{Bf16Panels, Isa};
+use refit_kernels::{Isa, Panels};
 
 use crate::{
     LlmError, Precision,
@@ -409,7 +409,7 @@ impl Pass<'_> {
 
     /// Bytes of what products of a training take in another form: their inputs, the gradients by their outputs, and that by the logits.
     fn in_panels(&self, tokens: usize, kept: usize) -> usize {
-        let each = Bf16Panels::bytes_of_number(Isa::best(), self.form.precision);
+        let each = Panels::bytes_of_number(Isa::best(), self.form.precision);
         let panels = tokens * (2 * self.widest() + self.config.kv_heads * self.config.head_dim);
         each * (panels + self.at_once(kept) * self.config.vocab_size)
     }

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use refit_blocks::BlockFormat;
-use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Precision, Term, Weight, product};
+use refit_kernels::{Isa, Lanes, Left, Panels, Precision, Term, Weight, product};
 
 /// Rows and columns of layers of `SmolLM2-135M` and, in the last, of its head.
 const SHAPES: [(usize, usize); 3] = [(1536, 576), (576, 1536), (49_152, 576)];
@@ -40,7 +40,7 @@ fn case(isa: Isa, precision: Precision, out: usize, width: usize, tokens: usize,
     right.values_mut().iter_mut().enumerate().for_each(|(at, value)| *value = (at % 13) as f32 * 0.1 - 0.6);
     let stride = right.stride();
     let mut c = vec![0f32; rows * stride];
-    let mut panels = Bf16Panels::default();
+    let mut panels = Panels::default();
     let mut seconds = |weights: &[Weight]| {
         let mut once = |times: usize| {
             let began = Instant::now();

@@ -8,7 +8,6 @@
 
 mod act;
 pub mod attention;
-mod bf16;
 pub mod cached;
 pub mod cap;
 pub mod cross_entropy;
@@ -19,6 +18,7 @@ mod line;
 pub mod norm;
 mod outer;
 mod packed;
+mod pairs;
 mod places;
 pub mod pointwise;
 mod product;
@@ -30,9 +30,9 @@ pub mod swiglu;
 mod tile;
 mod weight;
 
-pub use bf16::Bf16Panels;
 pub use lanes::Lanes;
 pub use outer::{TokenPanels, weight_gradient};
+pub use pairs::Panels;
 pub use product::{Left, Right, Term, product, token_products};
 pub use reading::{Lowered, OverTokens, Wanted, read};
 pub use refit_blocks::BlockFormat;

@@ -5,11 +5,11 @@ use refit_blocks::{BlockFormat, GROUP, Layout, LookUp, VisitLayout};
 
 use crate::{
     Isa, Precision,
-    bf16::{Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     lanes::PAD,
+    pairs::{Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     simd::{Kernel, Simd},
     tile::Walk,
-    weight::{Direction, Made, TILE, pair_tiles},
+    weight::{Direction, MadePairs, TILE, pair_tiles},
 };
 
 /// A weight in blocks, as a file has it: row by row, each row in whole blocks. A product unpacks as much of it as one
@@ -40,7 +40,7 @@ impl Packed {
     }
 
     /// The 16 rows of a strip as a product in this direction sees them, between two columns of which the first starts a
-    /// block. What lies beyond the last row is left as it was.
+    /// block. Beyond the last row there are zeros.
     pub(crate) fn strip(
         &self,
         isa: Isa,
@@ -65,24 +65,23 @@ impl Packed {
         direction: Direction,
         strips: Range<usize>,
         columns: Range<usize>,
-        made: &'a mut Made,
+        (values, pairs): (&'a mut Vec<f32>, &'a mut MadePairs),
     ) -> PairWalk<'a> {
         const WIDE: usize = 2 * TILE_PAIRS;
         let count = pair_tiles(columns.len());
-        let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), &mut made.values);
+        let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), values);
         let (lies, stride) = match direction {
             // Blocks are whole tiles wide, so that no tile lies across two rows.
             Direction::Plain => (Lies::ByRow, row),
             Direction::Transposed => {
                 let needed = count * WIDE * column;
-                made.values.resize(needed.max(made.values.len()), 0.0);
-                made.values[columns.len() * column..needed].fill(0.0);
+                values.resize(needed.max(values.len()), 0.0);
+                values[columns.len() * column..needed].fill(0.0);
                 (Lies::ByColumn, column)
             }
         };
         let parts = if self.precision == Precision::F32 { PARTS } else { 1 };
-        let values = &made.values;
-        made.pairs.make(strips.len(), parts, count, |strip, tile, to| {
+        pairs.make(strips.len(), parts, count, |strip, tile, to| {
             let first = strip * TILE * row + tile * WIDE * column;
             let halves = [first, first + TILE * column].map(|at| &values[at..]);
             fill(isa, parts, Block { lies, halves, stride }, to);
@@ -112,6 +111,7 @@ impl Packed {
         if values.len() < needed {
             values.resize(needed, 0.0);
         }
+        values[rows.len() * stride..needed].fill(0.0);
         isa.run(self.unpack(rows, groups, values, stride));
         ways
     }

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Weight,
-    bf16::{Ahead, Bf16Panels, PANEL, Packed, PairStrip, PairWalk, TILE_PAIRS, strips_at_once},
     lanes::PAD,
     packed::Packed as PackedWeight,
+    pairs::{Ahead, PANEL, Packed, PairStrip, PairWalk, Panels, TILE_PAIRS, strips_at_once},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
@@ -77,7 +77,7 @@ pub enum Right<'a> {
         stride: usize,
     },
     /// Packed for weights in bf16, or for those in f32 that are multiplied in parts.
-    Panels(&'a Bf16Panels),
+    Panels(&'a Panels),
 }
 
 /// One of the products that are added up.
@@ -377,7 +377,7 @@ fn blocks_in_f32(task: Task<'_>, (packed, direction): (&PackedWeight, Direction)
 }
 
 /// Goes through a weight that meets panels.
-fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panels: &Bf16Panels) {
+fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panels: &Panels) {
     let strips = task.strips();
     let Task { isa, c, c_row: stride, accumulate, .. } = task;
     let depth = weight.shape(direction).1;
@@ -390,12 +390,12 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
             let rows = c.len() / stride;
             let met = strip..strip + rows.div_ceil(TILE);
             match panels.packed(isa) {
-                Packed::Pairs { pairs: b, deep } => {
+                Packed::Pairs { pairs: b, deep, scales } => {
                     let (after, from) = what_follows(met.end, &strips, columns.clone(), depth);
                     let next = weight.ahead(direction, after..after + at_once, from..(from + deep_at_once).min(depth));
                     let a = weight.pairs(isa, direction, met, columns.clone(), &mut made);
                     assert_eq!(a.parts, panels.parts(), "invariant: both sides have as many parts");
-                    PairStrip { rows, a, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
+                    PairStrip { rows, a, scales, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
                 }
                 Packed::Rounded(b) => {
                     let a = if let Some(packed) = weight.in_blocks() {
@@ -415,7 +415,7 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
 }
 
 /// Columns of a weight that meet panels before the next strips of rows do.
-fn deep_at_once(isa: Isa, panels: &Bf16Panels) -> usize {
+fn deep_at_once(isa: Isa, panels: &Panels) -> usize {
     if !isa.has_tiles() {
         return 2 * DEPTH;
     }

@@ -7,10 +7,10 @@ use refit_blocks::BlockFormat;
 
 use crate::{
     Isa,
-    bf16::{Ahead, Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     lanes::PAD,
     line::Line,
     packed::Packed,
+    pairs::{Ahead, Block, Halves, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     tile::Walk,
 };
 
@@ -25,7 +25,8 @@ pub enum Precision {
     /// As read.
     #[default]
     F32,
-    /// Rounded to bf16; products round the other side to bf16 too and add up in f32.
+    /// Rounded to bf16; products round the other side to bf16 too and add up in f32. Where a processor multiplies f16 faster, they take both sides
+    /// in f16, which has three bits more, and add up 32 products in that.
     Bf16,
 }
 
@@ -178,7 +179,7 @@ impl Weight {
     }
 
     /// Strips of pairs between two columns, of which the first starts a tile and, of a weight in blocks, a block. A weight in bf16 has them; of one in
-    /// blocks and of one in f32, whose numbers are multiplied in parts, they are made.
+    /// blocks and of one in f32, whose numbers are multiplied in parts, they are made. Where products are in f16, there is one strip at a time.
     pub(crate) fn pairs<'a>(
         &'a self,
         isa: Isa,
@@ -187,15 +188,19 @@ impl Weight {
         columns: Range<usize>,
         made: &'a mut Made,
     ) -> PairWalk<'a> {
-        match &self.tiles {
+        let Made { values, pairs, halves } = made;
+        let in_halves = isa.multiplies_halves();
+        assert!(!in_halves || strips.len() == 1, "invariant: strips in f16 are made one at a time");
+        let walk = match &self.tiles {
             Tiles::Bf16 { .. } => {
                 let Ahead { values: pairs, jump: strip, .. } = self.ahead(direction, strips, columns.clone());
-                PairWalk { pairs, parts: 1, tile: TILE_SIZE, strip, count: pair_tiles(columns.len()) }
+                let count = pair_tiles(columns.len());
+                PairWalk { pairs, scale: 1.0, parts: 1, tile: TILE_SIZE, strip, count }
             }
-            Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, made),
+            Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, (values, pairs)),
             Tiles::F32(_) => {
                 let count = pair_tiles(columns.len());
-                made.pairs.make(strips.len(), PARTS, count, |strip, tile, to| {
+                pairs.make(strips.len(), PARTS, count, |strip, tile, to| {
                     let strip = strips.start + strip;
                     let [first, last] =
                         [0, 1].map(|at| self.tile(direction, strip, columns.start / TILE + 2 * tile + at));
@@ -203,7 +208,8 @@ impl Weight {
                     fill(isa, PARTS, Block { lies, halves: [first, last], stride: TILE }, to);
                 })
             }
-        }
+        };
+        if in_halves { halves.make(isa, walk) } else { walk }
     }
 
     /// A tile of a weight in f32, `[in % 16][out % 16]`; beyond its end zeros.
@@ -251,6 +257,7 @@ pub(crate) struct Made {
     /// Blocks, unpacked.
     pub(crate) values: Vec<f32>,
     pub(crate) pairs: MadePairs,
+    pub(crate) halves: Halves,
 }
 
 /// The room for tiles that are made.
@@ -272,7 +279,7 @@ impl MadePairs {
         for (at, to) in pairs.chunks_exact_mut(tile).take(strips * count).enumerate() {
             fill(at / count, at % count, to);
         }
-        PairWalk { pairs, parts, tile, strip: count * tile, count }
+        PairWalk { pairs, scale: 1.0, parts, tile, strip: count * tile, count }
     }
 }
 

@@ -1,5 +1,5 @@
 use refit_checkpoint::Checkpoint;
-use refit_kernels::{Bf16Panels, Isa};
+use refit_kernels::{Isa, Panels};
 
 use super::{DRIVERS, Footprint, NUMBER, PROGRAM, Pass, TOKENIZER_ENTRY, Trained, kept_weights, padded};
 use crate::{
@@ -89,6 +89,6 @@ impl Pass<'_> {
         let hidden = self.config.hidden_size;
         let ends = 2 * hidden * tokens + hidden * targets;
         NUMBER * (self.tape(0, tokens, tokens) + self.buffers_there(tokens) + ends + self.head(targets))
-            + Bf16Panels::bytes_of_number(isa, self.form.precision) * self.widest() * tokens
+            + Panels::bytes_of_number(isa, self.form.precision) * self.widest() * tokens
     }
 }

@@ -31,7 +31,7 @@ impl ComputePath {
             return Self::Composed { reason: "the device is not a CPU".into(), keeps_halves: takes_halves(device) };
         }
         let isa = Isa::best();
-        Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_bf16() }
+        Self::Fused { instructions: isa.name(), gains_by_bf16: isa.has_pairs() }
     }
 
     /// The path that this model takes.

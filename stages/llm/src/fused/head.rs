@@ -1,4 +1,4 @@
-use refit_kernels::{Bf16Panels, Isa, Lanes, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
+use refit_kernels::{Isa, Lanes, Panels, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
 
 use super::matrix::Matrix;
 use crate::model::LOGITS_AT_ONCE;
@@ -18,7 +18,7 @@ pub(super) struct HeadBuffers {
     capped: Lanes,
     hidden: Lanes,
     d_hidden: Lanes,
-    panels: Bf16Panels,
+    panels: Panels,
     by_token: TokenPanels,
 }
 

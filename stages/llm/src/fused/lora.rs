@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use refit_kernels::{Bf16Panels, Isa, Lanes, Left, Term, product};
+use refit_kernels::{Isa, Lanes, Left, Panels, Term, product};
 
 use super::{
     FusedWeights,
@@ -170,7 +170,7 @@ fn norms(isa: Isa, linear: &Linear, [a, b]: [&[f32]; 2], rank: usize, scale: f64
         turned.values_mut().chunks_exact_mut(stride).zip(a).for_each(|(to, a)| to[row] = *a);
     }
     let mut met = Lanes::zeros(weight.out(), rank);
-    let mut panels = Bf16Panels::default();
+    let mut panels = Panels::default();
     let right = panels.pack(isa, weight.precision(), turned.values(), stride);
     product(isa, met.values_mut(), stride, false, &[Term { left: Left::Weight(weight), right }]);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();

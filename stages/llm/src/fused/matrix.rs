@@ -1,4 +1,4 @@
-use refit_kernels::{Bf16Panels, Isa, Left, Precision, Right, Weight};
+use refit_kernels::{Isa, Left, Panels, Precision, Right, Weight};
 
 use super::dense::{Own, TrainedHead};
 
@@ -37,13 +37,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Rows that lie in lanes (`stride` tokens each) as its products take them; where that is not as they are, in `panels`.
-    pub(super) fn other_side<'r>(
-        self,
-        isa: Isa,
-        panels: &'r mut Bf16Panels,
-        rows: &'r [f32],
-        stride: usize,
-    ) -> Right<'r> {
+    pub(super) fn other_side<'r>(self, isa: Isa, panels: &'r mut Panels, rows: &'r [f32], stride: usize) -> Right<'r> {
         match self.packs() {
             Some(precision) => panels.pack(isa, precision, rows, stride),
             None => Right::Lanes { rows, stride },

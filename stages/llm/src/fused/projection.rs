@@ -5,8 +5,8 @@ use std::{
 
 use rayon::prelude::*;
 use refit_kernels::{
-    Bf16Panels, Isa, Lanes, Left, Lowered, OverTokens, Precision, Right, Term, TokenPanels, Wanted, Weight, product,
-    read, token_products, weight_gradient,
+    Isa, Lanes, Left, Lowered, OverTokens, Panels, Precision, Right, Term, TokenPanels, Wanted, Weight, product, read,
+    token_products, weight_gradient,
 };
 
 use super::{
@@ -38,7 +38,7 @@ const MOST_LAYERS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     /// Inputs in the form that weights in bf16 take; in the backward pass one for each layer.
-    panels: [Bf16Panels; MOST_LAYERS],
+    panels: [Panels; MOST_LAYERS],
     /// The gradient by A·x.
     d_low: Lanes,
     /// Gradients by all A of a group, features first.
@@ -78,7 +78,7 @@ struct Side<'s, 'r> {
     matrix: Matrix<'s>,
     /// The gradient by its output.
     dy: &'s [f32],
-    panels: &'s mut Bf16Panels,
+    panels: &'s mut Panels,
     adapted: Option<Adapted<'s, 'r>>,
 }
 
@@ -277,7 +277,7 @@ impl Projection {
         &'s self,
         lora: &'s Group<'_>,
         dy: &'s Lanes,
-        panels: &'s mut [Bf16Panels],
+        panels: &'s mut [Panels],
         d_low: &'r mut Lanes,
         gradient: &'r mut [f32],
     ) -> Vec<Side<'s, 'r>> {
@@ -365,7 +365,7 @@ fn lower(
     isa: Isa,
     lora: &Group<'_>,
     x: &Lanes,
-    panels: Option<(&mut Bf16Panels, Precision)>,
+    panels: Option<(&mut Panels, Precision)>,
     dropped: &mut Lanes,
     kept: &mut Kept,
 ) {

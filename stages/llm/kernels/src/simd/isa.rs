@@ -13,6 +13,9 @@ enum Kind {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    /// With AVX512-BF16, whose products are not used.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Fp16,
     /// With AVX512-BF16; whether numbers in f32 are multiplied in parts.
     #[cfg(target_arch = "x86_64")]
     Amx {
@@ -43,6 +46,10 @@ impl Isa {
                     // Zen 4 these kernels reach about 215 in bf16 and half of that in f32.
                     let place = if is_intel() { found.len() - 1 } else { found.len() };
                     found.insert(place, Self(Kind::Avx512Bf16));
+                    if std::arch::is_x86_feature_detected!("avx512fp16") {
+                        let place = if is_intel() { found.len() } else { found.len() - 1 };
+                        found.insert(place, Self(Kind::Avx512Fp16));
+                    }
                     if super::amx::is_there() {
                         found.extend([false, true].map(|parts| Self(Kind::Amx { parts })));
                     }
@@ -56,10 +63,18 @@ impl Isa {
         found
     }
 
-    /// Whether it has products of bf16.
-    pub fn has_bf16(self) -> bool {
+    /// Whether it has products of pairs, in bf16 or in f16.
+    pub fn has_pairs(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return matches!(self.0, Kind::Avx512Bf16 | Kind::Amx { .. });
+        return matches!(self.0, Kind::Avx512Bf16 | Kind::Avx512Fp16 | Kind::Amx { .. });
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Whether its products of pairs are in f16.
+    pub(crate) fn multiplies_halves(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Avx512Fp16;
         #[cfg(not(target_arch = "x86_64"))]
         return false;
     }
@@ -72,7 +87,7 @@ impl Isa {
         return false;
     }
 
-    /// Whether it multiplies numbers in f32 as three in bf16 each, see [`crate::Bf16Panels`].
+    /// Whether it multiplies numbers in f32 as three in bf16 each, see [`crate::Panels`].
     pub(crate) fn multiplies_parts(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Kind::Amx { parts: true };
@@ -101,6 +116,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => "AVX-512 with BF16",
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Fp16 => "AVX-512 with FP16",
+            #[cfg(target_arch = "x86_64")]
             Kind::Amx { parts: false } => "AVX-512 with AMX",
             #[cfg(target_arch = "x86_64")]
             Kind::Amx { parts: true } => "AVX-512 with AMX, float32 in three parts of bfloat16",
@@ -118,7 +135,7 @@ impl Isa {
             Kind::Avx2 => unsafe { with_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Avx512Bf16 | Kind::Amx { .. } => unsafe { with_avx512(kernel) },
+            Kind::Avx512 | Kind::Avx512Bf16 | Kind::Avx512Fp16 | Kind::Amx { .. } => unsafe { with_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => unsafe { with_neon(kernel) },

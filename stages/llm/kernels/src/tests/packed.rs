@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use refit_blocks::BlockFormat;
 
 use super::lanes;
-use crate::{Bf16Panels, Isa, Left, Precision, Term, Weight, product};
+use crate::{Isa, Left, Panels, Precision, Term, Weight, product};
 
 /// Random blocks whose half-precision and single-precision scales are small finite numbers.
 fn random_blocks(format: BlockFormat, rows: usize, width: usize, seed: u64) -> Vec<u8> {
@@ -58,7 +58,7 @@ proptest! {
                         let stride = right.stride();
                         let start = super::numbers(rows * stride, seed + 2);
                         let computed = |weight| {
-                            let mut panels = Bf16Panels::default();
+                            let mut panels = Panels::default();
                             let right = panels.pack(isa, precision, right.values(), stride);
                             let left = if transposed { Left::Transposed(weight) } else { Left::Weight(weight) };
                             let mut c = if onto { start.clone() } else { vec![f32::NAN; start.len()] };
@@ -103,7 +103,7 @@ fn the_number_of_threads_changes_no_bit_of_a_product_of_blocks() {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
                     let isa = Isa::best();
-                    let mut panels = Bf16Panels::default();
+                    let mut panels = Panels::default();
                     let right = panels.pack(isa, precision, right.values(), stride);
                     let mut c = vec![0f32; out * stride];
                     product(isa, &mut c, stride, false, &[Term { left: Left::Weight(&weight), right }]);

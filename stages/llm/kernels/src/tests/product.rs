@@ -2,7 +2,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::{assert_close, lanes, numbers};
-use crate::{Bf16Panels, Isa, Lanes, Left, Precision, Right, Term, Weight, product, token_products};
+use crate::{Isa, Lanes, Left, Panels, Precision, Right, Term, Weight, product, token_products};
 
 fn in_f64(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
@@ -21,6 +21,26 @@ fn plainly(a: impl Fn(usize, usize) -> f32, rows: usize, b: &Lanes, onto: &[f32]
     }
     c
 }
+
+/// The same with the sizes of all numbers: what was added up.
+fn sizes(a: impl Fn(usize, usize) -> f32, rows: usize, b: &Lanes, onto: &[f32]) -> Vec<f64> {
+    let mut b = b.clone();
+    b.values_mut().iter_mut().for_each(|value| *value = value.abs());
+    let onto: Vec<f32> = onto.iter().map(|value| value.abs()).collect();
+    plainly(|row, column| a(row, column).abs(), rows, &b, &onto)
+}
+
+/// The largest error, each beside the size of what was added up.
+fn relative_error(found: &[f32], exact: &[f64], sizes: &[f64]) -> f64 {
+    let errors = found.iter().zip(exact).zip(sizes).map(|((found, exact), size)| {
+        let off = (f64::from(*found) - exact).abs();
+        if off == 0.0 { 0.0 } else { off / size }
+    });
+    errors.fold(0.0, f64::max)
+}
+
+/// What products in f16 are off by at most, beside the sizes of what is added up: no more than rounding one side to bf16 may cost.
+const IN_HALVES: f64 = 1.0 / 512.0;
 
 fn in_bf16(values: &[f32]) -> Vec<f32> {
     values.iter().map(|value| bf16::from_f32(*value).to_f32()).collect()
@@ -44,17 +64,24 @@ proptest! {
                     let stride = right.stride();
                     let start = if onto { numbers(rows * stride, seed + 2) } else { vec![0.0; rows * stride] };
                     let mut rounded = right.clone();
-                    if precision == Precision::Bf16 {
+                    let in_halves = precision == Precision::Bf16 && isa.multiplies_halves();
+                    if precision == Precision::Bf16 && !in_halves {
                         rounded.values_mut().copy_from_slice(&in_bf16(right.values()));
                     }
                     let at = |r: usize, c: usize| if transposed { kept[c * width + r] } else { kept[r * width + c] };
                     let expected = plainly(at, rows, &rounded, &start);
                     let left = if transposed { Left::Transposed(&weight) } else { Left::Weight(&weight) };
-                    let mut panels = Bf16Panels::default();
+                    let mut panels = Panels::default();
                     let right = panels.pack(isa, precision, right.values(), stride);
-                    let mut c = if onto { start } else { vec![f32::NAN; rows * stride] };
+                    let mut c = if onto { start.clone() } else { vec![f32::NAN; rows * stride] };
                     product(isa, &mut c, stride, onto, &[Term { left, right }]);
-                    assert_close(&c, &expected, 1e-5, isa.name());
+                    if in_halves {
+                        let sizes = sizes(at, rows, &rounded, &start);
+                        let error = relative_error(&c, &expected, &sizes);
+                        assert!(error < IN_HALVES, "{}: {error:e}", isa.name());
+                    } else {
+                        assert_close(&c, &expected, 1e-5, isa.name());
+                    }
                 }
             }
         }
@@ -113,7 +140,7 @@ fn the_number_of_threads_changes_no_bit() {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
                     let isa = Isa::best();
-                    let mut panels = Bf16Panels::default();
+                    let mut panels = Panels::default();
                     let packed = panels.pack(isa, precision, right.values(), stride);
                     let mut c = vec![0f32; (out + 8) * stride];
                     let (large, small) = c.split_at_mut(out * stride);
@@ -149,17 +176,13 @@ fn a_row_is_read_as_it_is_kept() {
 fn largest_error(isa: Isa, values: &[f32], out: usize, right: &Lanes) -> f64 {
     let (width, stride) = (right.features(), right.stride());
     let weight = Weight::new(values, out, width, Precision::F32);
-    let mut panels = Bf16Panels::default();
+    let mut panels = Panels::default();
     let packed = panels.pack(isa, Precision::F32, right.values(), stride);
     let mut c = vec![0f32; out * stride];
     product(isa, &mut c, stride, false, &[Term { left: Left::Weight(&weight), right: packed }]);
     let exact = plainly(|r, k| values[r * width + k], out, right, &vec![0.0; out * stride]);
-    let mut sizes = right.clone();
-    sizes.values_mut().iter_mut().for_each(|value| *value = value.abs());
-    let sizes = plainly(|r, k| values[r * width + k].abs(), out, &sizes, &vec![0.0; out * stride]);
-    let errors =
-        c.iter().zip(&exact).zip(&sizes).map(|((found, exact), size)| (f64::from(*found) - exact).abs() / size);
-    errors.fold(0.0, f64::max)
+    let sizes = sizes(|r, k| values[r * width + k], out, right, &vec![0.0; out * stride]);
+    relative_error(&c, &exact, &sizes)
 }
 
 #[test]
@@ -179,5 +202,47 @@ fn products_in_f32_are_as_exact_whatever_multiplies_them() {
     for isa in Isa::available() {
         let error = largest_error(isa, &values, out, &right);
         assert!(error < 1e-6, "{}: {error:e}", isa.name());
+    }
+}
+
+#[test]
+fn products_in_f16_take_numbers_of_any_size() {
+    let (out, width, tokens) = (48, 200, 53);
+    let mut values = numbers(out * width, 21);
+    // Strips of very different sizes.
+    for (strip, values) in values.chunks_mut(16 * width).enumerate() {
+        for value in values {
+            *value *= [1e-9, 1.0, 1e7][strip];
+        }
+    }
+    let values = in_bf16(&values);
+    let weight = Weight::new(&values, out, width, Precision::Bf16);
+    let mut right = lanes(width, tokens, 22);
+    let stride = right.stride();
+    let size = |token: usize| [1e-12, 1.0, 0.0, 3e9][token % 4];
+    for row in right.values_mut().chunks_exact_mut(stride) {
+        row.iter_mut().enumerate().for_each(|(token, value)| *value *= size(token));
+    }
+    let nothing = vec![0.0; out * stride];
+    let at = |r: usize, k: usize| values[r * width + k];
+    let (exact, sizes) = (plainly(at, out, &right, &nothing), sizes(at, out, &right, &nothing));
+    for isa in Isa::available().into_iter().filter(|isa| isa.multiplies_halves()) {
+        let mut panels = Panels::default();
+        let mut computed = |right: &Lanes| {
+            let mut c = vec![f32::NAN; out * stride];
+            let right = panels.pack(isa, Precision::Bf16, right.values(), stride);
+            product(isa, &mut c, stride, false, &[Term { left: Left::Weight(&weight), right }]);
+            c
+        };
+        let error = relative_error(&computed(&right), &exact, &sizes);
+        assert!(error < IN_HALVES, "{error:e}");
+
+        // What is no number spoils its token and no other.
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut right = right.clone();
+            right.values_mut()[70 * stride + 5] = broken;
+            let found = computed(&right);
+            assert!(found.iter().enumerate().all(|(at, value)| value.is_nan() == (at % stride == 5)), "{broken}");
+        }
     }
 }

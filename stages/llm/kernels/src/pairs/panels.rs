@@ -1,6 +1,11 @@
 use half::bf16;
 
-use super::{TILE_PAIRS, pack::pack_rows, split::PARTS};
+use super::{
+    TILE_PAIRS,
+    halves::{self, CHAIN},
+    pack::pack_rows,
+    split::PARTS,
+};
 use crate::{
     Isa, Precision, Right,
     lanes::PAD,
@@ -12,34 +17,38 @@ use crate::{
 /// Tokens of a panel.
 pub(crate) const PANEL: usize = 48;
 
-/// Activations in bf16 for products with weights: panels of 48 tokens, and in a panel pairs of features,
+/// Activations for products with weights: panels of 48 tokens, and in a panel pairs of features in bf16,
 /// `[parts][tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. For weights in bf16 they are rounded, so that there is
-/// one part; for those in f32 there are three, or no panels at all. Where no instruction takes pairs they are f32 that were rounded.
+/// one part; for those in f32 there are three, or no panels at all. Where products are in f16, pairs are; where no instruction takes pairs they are
+/// f32 that were rounded to bf16.
 #[derive(Debug, Default)]
-pub struct Bf16Panels {
+pub struct Panels {
     /// Whom it was packed for.
     isa: Option<Isa>,
     parts: usize,
     features: usize,
     stride: usize,
     pairs: Vec<Line>,
+    /// What the numbers of a token in a block of features were divided by where they are in f16, `[tokens / 48][pairs / 32][48]`.
+    scales: Vec<f32>,
     rounded: Vec<f32>,
 }
 
-/// What a product reads of [`Bf16Panels`].
+/// What a product reads of [`Panels`].
 pub(crate) enum Packed<'a> {
     Pairs {
         pairs: &'a [u32],
         /// Pairs in a panel.
         deep: usize,
+        scales: &'a [f32],
     },
     Rounded(&'a [f32]),
 }
 
-impl Bf16Panels {
+impl Panels {
     /// Bytes that one number takes in panels for weights of a precision; none where they take numbers as they are.
     pub fn bytes_of_number(isa: Isa, precision: Precision) -> usize {
-        match (parts(isa, precision), isa.has_bf16()) {
+        match (parts(isa, precision), isa.has_pairs()) {
             (0, _) => 0,
             (parts, true) => parts * size_of::<bf16>(),
             (_, false) => size_of::<f32>(),
@@ -76,7 +85,7 @@ impl Bf16Panels {
             return None;
         }
         // Room that was there is kept: zeros would be written to it again and again.
-        if !isa.has_bf16() {
+        if !isa.has_pairs() {
             if self.rounded.len() < features * stride {
                 self.rounded.resize(features * stride, 0.0);
             }
@@ -92,8 +101,14 @@ impl Bf16Panels {
         if self.pairs.len() < lines {
             self.pairs.resize(lines, Line::ZERO);
         }
+        let chains = if isa.multiplies_halves() { deep.div_ceil(CHAIN) } else { 0 };
+        let scales = panels * chains * PANEL;
+        if self.scales.len() < scales {
+            self.scales.resize(scales, 0.0);
+        }
         let places = Places::new(bytemuck::cast_slice_mut(&mut self.pairs[..lines]), deep * PANEL);
-        Some(Filling { isa, parts: self.parts, stride, to: To::Pairs { places, deep, panels } })
+        let scales = (chains > 0).then(|| Places::new(&mut self.scales[..scales], chains * PANEL));
+        Some(Filling { isa, parts: self.parts, stride, to: To::Pairs { places, deep, panels, scales } })
     }
 
     /// How many numbers in bf16 stand for each.
@@ -121,8 +136,8 @@ impl Bf16Panels {
 
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
         assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
-        if isa.has_bf16() {
-            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep() }
+        if isa.has_pairs() {
+            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep(), scales: &self.scales }
         } else {
             Packed::Rounded(&self.rounded)
         }
@@ -144,6 +159,8 @@ enum To<'a> {
         /// Pairs in a panel.
         deep: usize,
         panels: usize,
+        /// What tokens were divided by, a panel in each row.
+        scales: Option<Places<'a, f32>>,
     },
     /// As the rows lie.
     Rounded(Places<'a, f32>),
@@ -157,13 +174,20 @@ impl Filling<'_> {
     pub(crate) unsafe fn fill(&self, block: usize, rows: &[f32]) {
         let Self { isa, parts, stride, ref to } = *self;
         match to {
-            To::Pairs { places, deep, panels } => {
+            To::Pairs { places, deep, panels, scales } => {
                 let first = block * BLOCK / 2;
                 let pairs = first..(first + BLOCK / 2).min(*deep);
                 // SAFETY: these are the places of features of the block.
                 let part = |panel| unsafe { places.part(panel, pairs.start * PANEL..pairs.end * PANEL) };
                 let mut to: Vec<&mut [u32]> = (0..*panels).map(part).collect();
-                pack_rows(isa, parts, rows, stride, &mut to);
+                if let Some(scales) = scales {
+                    // SAFETY: as above.
+                    let part = |panel| unsafe { scales.part(panel, block * PANEL..(block + 1) * PANEL) };
+                    let mut scales: Vec<&mut [f32]> = (0..*panels).map(part).collect();
+                    halves::pack_rows(isa, rows, stride, &mut to, &mut scales);
+                } else {
+                    pack_rows(isa, parts, rows, stride, &mut to);
+                }
             }
             To::Rounded(places) => {
                 // SAFETY: as above.

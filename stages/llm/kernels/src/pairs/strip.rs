@@ -1,10 +1,12 @@
-use super::{TILE_PAIRS, panels::PANEL};
+use super::{TILE_PAIRS, halves::CHAIN, panels::PANEL};
 use crate::{Isa, lanes::PAD, weight::TILE};
 
 /// Strips of 16 rows of pairs, each cut into tiles of 16 rows and 16 pairs, and how a product goes through them.
 #[derive(Clone, Copy)]
 pub(crate) struct PairWalk<'a> {
     pub(crate) pairs: &'a [u32],
+    /// What the numbers were divided by; one, unless they are in f16.
+    pub(crate) scale: f32,
     /// Tiles of the same numbers, which lie behind each other: the parts of numbers in f32.
     pub(crate) parts: usize,
     /// From a tile, or the first of its parts, to the next of its strip.
@@ -69,12 +71,30 @@ impl Asking<'_> {
     }
 }
 
-/// C (+)= A·B with both sides in pairs of bf16, for the rows of some strips.
+/// Rows of a block of C that is computed in registers, at most.
+#[cfg(target_arch = "x86_64")]
+const MOST_ROWS: usize = 8;
+
+/// A block of C that is computed in registers.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct AtOnce {
+    pub(super) row: usize,
+    /// A power of two.
+    pub(super) rows: usize,
+    pub(super) panel: usize,
+    /// Vectors of 16 tokens.
+    pub(super) vectors: usize,
+}
+
+/// C (+)= A·B with both sides in pairs, for the rows of some strips.
 pub(crate) struct PairStrip<'a> {
     pub(crate) rows: usize,
     pub(crate) a: PairWalk<'a>,
     /// `[parts][tokens / 48][pairs in all][48]`.
     pub(crate) b: &'a [u32],
+    /// What the numbers of `b` were divided by where they are in f16, `[tokens / 48][pairs in all / 32][48]`.
+    pub(crate) scales: &'a [f32],
     /// Pairs in a panel of `b`.
     pub(crate) deep: usize,
     /// First pair of `b` that meets the first of `a`.
@@ -90,9 +110,9 @@ pub(crate) struct PairStrip<'a> {
 }
 
 impl<'a> PairStrip<'a> {
-    /// Computes the rows; `isa` must have bf16, and for numbers in parts take those.
+    /// Computes the rows; `isa` must have pairs, and for numbers in parts take those.
     pub(crate) fn run(self, isa: Isa) {
-        assert!(isa.has_bf16(), "invariant: pairs are packed only for processors that take them");
+        assert!(isa.has_pairs(), "invariant: pairs are packed only for processors that take them");
         assert!(
             self.a.parts == 1 || isa.multiplies_parts(),
             "invariant: numbers are cut only for processors that take parts"
@@ -100,12 +120,63 @@ impl<'a> PairStrip<'a> {
         assert!(self.c.len() >= self.rows * self.stride && self.stride.is_multiple_of(PAD));
         assert!(self.a.holds(self.rows) && self.first + self.a.count * TILE_PAIRS <= self.deep);
         assert!(self.b.len() >= self.a.parts * self.part_of_b());
+        if isa.multiplies_halves() {
+            let scales = self.stride.div_ceil(PANEL) * self.deep.div_ceil(CHAIN) * PANEL;
+            assert!(self.first.is_multiple_of(CHAIN) && self.scales.len() >= scales);
+        }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions, and the lengths are those asserted.
         unsafe {
             let mut strip = self;
-            if isa.has_tiles() { super::amx::strip(isa, &mut strip) } else { super::avx512::strip(&mut strip) }
+            match () {
+                () if isa.has_tiles() => super::amx::strip(isa, &mut strip),
+                () if isa.multiplies_halves() => super::avx512_fp16::strip(&mut strip),
+                () => super::avx512::strip(&mut strip),
+            }
         }
+    }
+
+    /// The blocks of C that are computed in registers, panel by panel.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn blocks(&self) -> impl Iterator<Item = AtOnce> + use<> {
+        let (rows, stride) = (self.rows, self.stride);
+        (0..stride.div_ceil(PANEL)).flat_map(move |panel| {
+            let vectors = (stride - panel * PANEL).min(PANEL) / PAD;
+            let mut row = 0;
+            std::iter::from_fn(move || {
+                // Eight, or what is left by fours, twos and ones.
+                let left = (rows - row).min(MOST_ROWS);
+                let found = AtOnce { row, rows: 1 << left.checked_ilog2()?, panel, vectors };
+                row += found.rows;
+                Some(found)
+            })
+        })
+    }
+
+    /// Where the numbers of a block begin, of A, B and C.
+    ///
+    /// # Safety
+    /// The block must be one of [`Self::blocks`].
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn places(&mut self, AtOnce { row, panel, .. }: AtOnce) -> (*const u32, *const u32, *mut f32) {
+        // SAFETY: it lies within what the lengths allow.
+        unsafe {
+            let a = self.a.pairs.as_ptr().add(row / TILE * self.a.strip + row % TILE * TILE_PAIRS);
+            let b = self.b.as_ptr().add((panel * self.deep + self.first) * PANEL);
+            (a, b, self.c.as_mut_ptr().add(row * self.stride + panel * PANEL))
+        }
+    }
+
+    /// Where the scales of a panel of B begin; those of a block of features are one behind another.
+    ///
+    /// # Safety
+    /// Products must be in f16, and the panel be there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn scales_at(&self, panel: usize) -> *const f32 {
+        // SAFETY: the caller says so.
+        unsafe { self.scales.as_ptr().add((panel * self.deep.div_ceil(CHAIN) + self.first / CHAIN) * PANEL) }
     }
 
     /// From a part of B to the next.

@@ -5,12 +5,16 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_fp16;
+mod halves;
 mod pack;
 mod panels;
 mod split;
 mod strip;
 
-pub use panels::Bf16Panels;
+pub(crate) use halves::Halves;
+pub use panels::Panels;
 pub(crate) use panels::{PANEL, Packed};
 pub(crate) use split::{Block, Lies, PARTS, fill};
 pub(crate) use strip::{Ahead, PairStrip, PairWalk, strips_at_once};

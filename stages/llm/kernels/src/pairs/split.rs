@@ -29,7 +29,7 @@ pub(crate) enum Lies {
 
 /// Makes the tile of a block, or that of each part, `[parts][16][16][2]`; `isa` must have bf16.
 pub(crate) fn fill(isa: Isa, parts: usize, block: Block<'_>, to: &mut [u32]) {
-    assert!(isa.has_bf16() && to.len() == parts * TILE_SIZE);
+    assert!(isa.has_pairs() && to.len() == parts * TILE_SIZE);
     assert!(block.halves.iter().all(|half| half.len() >= (PAD - 1) * block.stride + PAD));
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor has AVX512-BF16, and the lengths are those asserted.
@@ -84,7 +84,7 @@ pub(super) mod x86 {
     /// Two vectors rounded and put beside each other, and what is left of both.
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
-    pub(in crate::bf16) fn split(numbers: [__m512; 2]) -> (__m512i, [__m512; 2]) {
+    pub(in crate::pairs) fn split(numbers: [__m512; 2]) -> (__m512i, [__m512; 2]) {
         // SAFETY: the types of 256 bits differ in name only.
         let rounded = numbers.map(|numbers| unsafe { std::mem::transmute::<_, __m256i>(_mm512_cvtneps_pbh(numbers)) });
         let [even, odd] = rounded.map(|rounded| _mm512_cvtepu16_epi32(rounded));
