@@ -16,9 +16,13 @@ use crate::{
 /// Columns of a left side that are gone through before the next panel of tokens: what they meet, 24 KiB, stays in the nearest cache.
 const NEAR: usize = 128;
 
-/// Columns of a left side that are unpacked, and of one in bf16 twice as many that are gone through, before the next strip of
-/// rows: what they meet stays in a cache of its core. A multiple of the longest block.
+/// Columns of a left side that are unpacked before the next strip of rows: what they meet stays in a cache of its core. A multiple of the longest
+/// block.
 const DEPTH: usize = 256;
+
+/// Columns of a left side in pairs that are gone through before the next strip of rows, about at most; a short rest of them would cost as many
+/// reads and writes of sums as all.
+const MOST_DEPTH: usize = 640;
 
 /// Bytes of a right side that are gone through at a time where tiles are multiplied: a product is so fast there that sums which are read and written
 /// again for each part of the columns cost more than what they meet, as long as a larger cache of its core holds that.
@@ -416,11 +420,13 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
 
 /// Columns of a weight that meet panels before the next strips of rows do.
 fn deep_at_once(isa: Isa, panels: &Panels) -> usize {
-    if !isa.has_tiles() {
-        return 2 * DEPTH;
-    }
     let depth = panels.features();
-    let parts = panels.bytes().div_ceil(MET_BY_TILES).max(depth.div_ceil(MOST_DEPTH_IN_TILES)).max(1);
+    let parts = if isa.has_tiles() {
+        panels.bytes().div_ceil(MET_BY_TILES).max(depth.div_ceil(MOST_DEPTH_IN_TILES))
+    } else {
+        depth.div_ceil(MOST_DEPTH)
+    };
+    let parts = parts.max(1);
     depth.div_ceil(parts).next_multiple_of(DEPTH)
 }
 
