@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Rows of a block, a multiple of those of a tile of pairs. Sums over rows are added up block by block, so it depends on nothing.
-pub(crate) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 128;
 
 /// What is made of rows that lie in lanes.
 #[derive(Default)]

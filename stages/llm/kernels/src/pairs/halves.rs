@@ -13,7 +13,7 @@ pub(crate) const CHAIN: usize = BLOCK / 2;
 /// Numbers of a weight are brought below two to this power.
 const MOST_LEFT: u32 = 5;
 /// Activations are brought below two to this power: all products of a chain together stay below 2¹⁵.
-const MOST_RIGHT: u32 = 4;
+const MOST_RIGHT: u32 = 3;
 
 /// The exponent, in f32 and bf16, of what is no number.
 const NO_NUMBER: u32 = 255;
