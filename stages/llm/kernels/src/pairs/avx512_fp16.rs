@@ -1,9 +1,9 @@
 //! The same with halves: products are added up in f16 for [`CHAIN`] pairs at a time, then in f32.
 
 use std::arch::x86_64::{
-    __m512h, _mm512_add_ph, _mm512_castph_si512, _mm512_castsi512_ph, _mm512_cvtepi32_epi16, _mm512_cvtph_ps,
-    _mm512_fmadd_ph, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_rol_epi32,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ph, _mm512_storeu_ps,
+    __m512h, _MM_HINT_T0, _mm_prefetch, _mm512_add_ph, _mm512_castph_si512, _mm512_castsi512_ph, _mm512_cvtepi32_epi16,
+    _mm512_cvtph_ps, _mm512_fmadd_ph, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_rol_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ph, _mm512_storeu_ps,
 };
 
 use super::{
@@ -13,6 +13,9 @@ use super::{
     strip::{Asking, AtOnce},
 };
 use crate::lanes::PAD;
+
+/// Pairs of the right side that are asked for before they are met.
+const PAIRS_AHEAD: usize = 32;
 
 /// # Safety
 /// The lengths must be those that [`PairStrip::run`] asserts.
@@ -59,6 +62,9 @@ unsafe fn block<const M: usize, const N: usize>(strip: &mut PairStrip<'_>, at: A
                 asking.go_on();
                 let mut at = a.add(tile * walk.tile);
                 for _ in 0..TILE_PAIRS {
+                    for j in 0..N {
+                        _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(PAIRS_AHEAD * PANEL + j * PAD).cast());
+                    }
                     let right: [__m512h; N] =
                         std::array::from_fn(|j| _mm512_castsi512_ph(_mm512_loadu_si512(b.add(j * PAD).cast())));
                     for (i, row) in sums.iter_mut().enumerate() {
