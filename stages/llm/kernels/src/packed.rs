@@ -81,7 +81,7 @@ impl Packed {
             }
         };
         let parts = if self.precision == Precision::F32 { PARTS } else { 1 };
-        pairs.make(strips.len(), parts, count, |strip, tile, to| {
+        pairs.make(isa, strips.len(), parts, count, |strip, tile, to| {
             let first = strip * TILE * row + tile * WIDE * column;
             let halves = [first, first + TILE * column].map(|at| &values[at..]);
             fill(isa, parts, Block { lies, halves, stride }, to);

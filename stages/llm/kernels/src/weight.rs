@@ -10,7 +10,7 @@ use crate::{
     lanes::PAD,
     line::Line,
     packed::Packed,
-    pairs::{Ahead, Block, Halves, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
+    pairs::{Ahead, Block, Lies, Narrowing, PARTS, PairWalk, TILE_PAIRS, fill, narrow},
     tile::Walk,
 };
 
@@ -26,7 +26,7 @@ pub enum Precision {
     #[default]
     F32,
     /// Rounded to bf16; products round the other side to bf16 too and add up in f32. Where a processor multiplies f16 faster, they take both sides
-    /// in f16, which has three bits more, and add up 32 products in that.
+    /// in f16, which has three bits more, and add up 64 products in that.
     Bf16,
 }
 
@@ -48,7 +48,7 @@ enum Tiles {
     F32(Vec<f32>),
     /// Tiles of 16 rows and 16 pairs, `[out / 16][in / 32][out % 16][in % 32 / 2]`, the even column in the low half; and the same of the
     /// transposed weight.
-    Bf16 { plain: Vec<Line>, transposed: Vec<Line> },
+    Bf16 { plain: Pairs, transposed: Pairs },
     /// Row by row.
     Packed(Packed),
 }
@@ -69,8 +69,8 @@ impl Weight {
         let tiles = match precision {
             Precision::F32 => Tiles::F32(f32_tiles(values, out, width)),
             Precision::Bf16 => Tiles::Bf16 {
-                plain: bf16_tiles(out, width, |o, i| values[o * width + i]),
-                transposed: bf16_tiles(width, out, |i, o| values[o * width + i]),
+                plain: Pairs::new(out, width, |o, i| values[o * width + i]),
+                transposed: Pairs::new(width, out, |i, o| values[o * width + i]),
             },
         };
         Self { out, width, tiles }
@@ -119,7 +119,7 @@ impl Weight {
     pub fn bytes(&self) -> usize {
         match &self.tiles {
             Tiles::F32(tiles) => size_of_val(tiles.as_slice()),
-            Tiles::Bf16 { plain, transposed } => size_of_val(plain.as_slice()) + size_of_val(transposed.as_slice()),
+            Tiles::Bf16 { plain, transposed } => plain.bytes() + transposed.bytes(),
             Tiles::Packed(packed) => packed.bytes.len(),
         }
     }
@@ -143,10 +143,11 @@ impl Weight {
                 }
             }
             Tiles::Bf16 { plain, .. } => {
-                let pairs: &[u32] = bytemuck::cast_slice(plain);
+                let pairs: &[u32] = bytemuck::cast_slice(&plain.lines);
                 for (i, value) in to.iter_mut().enumerate() {
                     let pair = pairs[place(row, i / 2, pair_tiles(self.width))];
-                    *value = bf16::from_bits((pair >> (i % 2 * 16)) as u16).to_f32();
+                    let bits = plain.in_bf16(row / TILE, (pair >> (i % 2 * 16)) as u16);
+                    *value = bf16::from_bits(bits).to_f32();
                 }
             }
             Tiles::Packed(packed) => packed.read_row(Isa::best(), row, to),
@@ -188,19 +189,28 @@ impl Weight {
         columns: Range<usize>,
         made: &'a mut Made,
     ) -> PairWalk<'a> {
-        let Made { values, pairs, halves } = made;
-        let in_halves = isa.multiplies_halves();
-        assert!(!in_halves || strips.len() == 1, "invariant: strips in f16 are made one at a time");
-        let walk = match &self.tiles {
-            Tiles::Bf16 { .. } => {
-                let Ahead { values: pairs, jump: strip, .. } = self.ahead(direction, strips, columns.clone());
+        let Made { values, pairs } = made;
+        match &self.tiles {
+            Tiles::Bf16 { plain, transposed } => {
+                let kept = if direction == Direction::Plain { plain } else { transposed };
+                let Ahead { values, jump: strip, .. } = self.ahead(direction, strips.clone(), columns.clone());
                 let count = pair_tiles(columns.len());
-                PairWalk { pairs, scale: 1.0, parts: 1, tile: TILE_SIZE, strip, count }
+                if let Some(scale) = kept.as_met(isa, strips.clone()) {
+                    return PairWalk { pairs: values, scale, parts: 1, tile: TILE_SIZE, strip, count };
+                }
+                // Other instructions than the best were asked for.
+                pairs.make(isa, strips.len(), 1, count, |at, tile, to| {
+                    for (to, pair) in to.iter_mut().zip(&values[at * strip + tile * TILE_SIZE..]) {
+                        let bits = [*pair as u16, (pair >> 16) as u16];
+                        let [even, odd] = bits.map(|bits| u32::from(kept.in_bf16(strips.start + at, bits)));
+                        *to = odd << 16 | even;
+                    }
+                })
             }
             Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, (values, pairs)),
             Tiles::F32(_) => {
                 let count = pair_tiles(columns.len());
-                pairs.make(strips.len(), PARTS, count, |strip, tile, to| {
+                pairs.make(isa, strips.len(), PARTS, count, |strip, tile, to| {
                     let strip = strips.start + strip;
                     let [first, last] =
                         [0, 1].map(|at| self.tile(direction, strip, columns.start / TILE + 2 * tile + at));
@@ -208,8 +218,7 @@ impl Weight {
                     fill(isa, PARTS, Block { lies, halves: [first, last], stride: TILE }, to);
                 })
             }
-        };
-        if in_halves { halves.make(isa, walk) } else { walk }
+        }
     }
 
     /// A tile of a weight in f32, `[in % 16][out % 16]`; beyond its end zeros.
@@ -230,7 +239,7 @@ impl Weight {
         match &self.tiles {
             Tiles::Packed(_) => Ahead::default(),
             Tiles::Bf16 { plain, transposed } => {
-                let tiles = if direction == Direction::Plain { plain } else { transposed };
+                let tiles = if direction == Direction::Plain { &plain.lines } else { &transposed.lines };
                 let across = pair_tiles(depth);
                 let first = strips.start * across + columns.start / (2 * TILE_PAIRS);
                 let values = bytemuck::cast_slice(&tiles[first * TILE..]);
@@ -257,7 +266,6 @@ pub(crate) struct Made {
     /// Blocks, unpacked.
     pub(crate) values: Vec<f32>,
     pub(crate) pairs: MadePairs,
-    pub(crate) halves: Halves,
 }
 
 /// The room for tiles that are made.
@@ -265,9 +273,11 @@ pub(crate) struct Made {
 pub(crate) struct MadePairs(Vec<Line>);
 
 impl MadePairs {
-    /// Makes `[strips][tiles][parts][16][16]`; `fill` is told which strip and which of its tiles it is to make, with all parts.
+    /// Makes `[strips][tiles][parts][16][16]`; `fill` is told which strip and which of its tiles it is to make, with all parts. Where products are in
+    /// f16, what it made, of one strip, becomes that.
     pub(crate) fn make(
         &mut self,
+        isa: Isa,
         strips: usize,
         parts: usize,
         count: usize,
@@ -279,7 +289,13 @@ impl MadePairs {
         for (at, to) in pairs.chunks_exact_mut(tile).take(strips * count).enumerate() {
             fill(at / count, at % count, to);
         }
-        PairWalk { pairs, scale: 1.0, parts, tile, strip: count * tile, count }
+        let scale = if isa.multiplies_halves() {
+            assert!(strips == 1 && parts == 1, "invariant: strips in f16 are made one at a time");
+            narrow(isa, &mut pairs[..count * tile]).scale()
+        } else {
+            1.0
+        };
+        PairWalk { pairs, scale, parts, tile, strip: count * tile, count }
     }
 }
 
@@ -304,6 +320,47 @@ fn f32_tiles(values: &[f32], out: usize, width: usize) -> Vec<f32> {
         }
     });
     tiles
+}
+
+/// A weight in pairs as the best instructions of this processor take them: in bf16, or in f16.
+#[derive(Debug)]
+struct Pairs {
+    lines: Vec<Line>,
+    /// Of each strip, if they are in f16.
+    narrowings: Vec<Narrowing>,
+}
+
+impl Pairs {
+    /// Takes over the numbers that `at` tells of a row and a column.
+    fn new(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let mut lines = bf16_tiles(rows, columns, at);
+        let isa = Isa::best();
+        let narrowings = if isa.multiplies_halves() {
+            let strips = lines.par_chunks_mut(pair_tiles(columns).max(1) * TILE);
+            strips.map(|strip| narrow(isa, bytemuck::cast_slice_mut(strip))).collect()
+        } else {
+            Vec::new()
+        };
+        Self { lines, narrowings }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    /// The bits in bf16 of a number of a strip that is kept with these.
+    fn in_bf16(&self, strip: usize, bits: u16) -> u16 {
+        self.narrowings.get(strip).map_or(bits, |narrowing| narrowing.undo(bits))
+    }
+
+    /// What products of some strips are multiplied by if these instructions take the pairs as they are kept.
+    fn as_met(&self, isa: Isa, strips: Range<usize>) -> Option<f32> {
+        match (isa.multiplies_halves(), self.narrowings.get(strips.start)) {
+            (false, None) => Some(1.0),
+            (true, Some(narrowing)) if strips.len() == 1 => Some(narrowing.scale()),
+            _ => None,
+        }
+    }
 }
 
 fn bf16_tiles(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Vec<Line> {

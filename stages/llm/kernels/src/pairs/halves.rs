@@ -3,11 +3,11 @@
 //! f16 has three bits more than bf16 and a small range, so numbers are brought into it: those of a strip of a weight by what its largest needs,
 //! those of a token by what its largest in a block of features needs. Sums are multiplied by both powers when they go on in f32.
 
-use super::{PairWalk, panels::PANEL};
-use crate::{Isa, lanes::PAD, line::Line, reading::BLOCK};
+use super::panels::PANEL;
+use crate::{Isa, lanes::PAD, reading::BLOCK};
 
-/// Pairs whose products are added up in f16, those of a block of features. What rounds 32 sums of either half of a pair adds less than rounding the
-/// numbers to bf16 does.
+/// Pairs whose products are added up in f16, those of a block of features. Rounding the 64 sums of either half of a pair costs less
+/// than rounding the activations to bf16 does.
 pub(crate) const CHAIN: usize = BLOCK / 2;
 
 /// Numbers of a weight are brought below two to this power.
@@ -19,6 +19,11 @@ const MOST_RIGHT: u32 = 3;
 const NO_NUMBER: u32 = 255;
 /// The least that counts as the exponent of the largest number. Beyond, both powers of two together would leave the range of f32.
 const LEAST: u32 = 80;
+/// Digits behind the first of a number in bf16, and how many more f16 has.
+const BF16_DIGITS: u32 = 7;
+const MORE_DIGITS: u32 = 3;
+/// All bits but the sign.
+const SIZE: u16 = 0x7fff;
 /// The exponent of one in f16.
 const ONE_IN_F16: u32 = 15;
 
@@ -27,27 +32,42 @@ fn scale(exponent: u32, most: u32) -> f32 {
     if exponent == NO_NUMBER { f32::NAN } else { f32::from_bits((exponent.max(LEAST) + 1 - most) << 23) }
 }
 
-/// Room for a strip of a weight.
-#[derive(Debug, Default)]
-pub(crate) struct Halves(Vec<Line>);
+/// How the numbers of a strip of a weight in bf16 became ones in f16: their exponents changed, and those smaller than 2⁻¹⁸ of the largest are zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Narrowing {
+    /// Of the largest number, in bf16.
+    exponent: u32,
+}
 
-impl Halves {
-    /// A strip in bf16 as one in f16; `isa` must multiply halves. What is smaller than 2⁻¹⁸ of the largest becomes zero.
-    pub(crate) fn make<'a>(&'a mut self, isa: Isa, strip: PairWalk<'a>) -> PairWalk<'a> {
-        assert!(isa.multiplies_halves(), "invariant: halves are made only for processors that multiply them");
-        let from = &strip.pairs[..strip.count * strip.tile];
-        let lines = from.len().div_ceil(PAD);
-        if self.0.len() < lines {
-            self.0.resize(lines, Line::ZERO);
-        }
-        let to: &mut [u32] = &mut bytemuck::cast_slice_mut(&mut self.0)[..from.len()];
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a processor with AVX512-FP16 has AVX512-BW.
-        let exponent = unsafe { x86::narrow(from, to) };
-        #[cfg(not(target_arch = "x86_64"))]
-        let exponent = NO_NUMBER;
-        PairWalk { pairs: to, scale: scale(exponent, MOST_LEFT), ..strip }
+impl Narrowing {
+    /// What sums of products are multiplied by.
+    pub(crate) fn scale(self) -> f32 {
+        scale(self.exponent, MOST_LEFT)
     }
+
+    /// By how much the bits of a number became less.
+    fn less(self) -> u16 {
+        ((self.exponent.max(LEAST) - (MOST_LEFT - 1 + ONE_IN_F16)) << BF16_DIGITS) as u16
+    }
+
+    /// The bits in bf16 that those of a number in f16 were made of.
+    pub(crate) fn undo(self, bits: u16) -> u16 {
+        let size = match bits & SIZE {
+            0 => 0,
+            size => (size >> MORE_DIGITS) + self.less(),
+        };
+        size | bits & !SIZE
+    }
+}
+
+/// Makes pairs in f16 of those of a strip in bf16; `isa` must multiply halves.
+pub(crate) fn narrow(isa: Isa, strip: &mut [u32]) -> Narrowing {
+    assert!(isa.multiplies_halves(), "invariant: halves are made only for processors that multiply them");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a processor with AVX512-FP16 has AVX512-BW.
+    return unsafe { x86::narrow(strip) };
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("no other processor multiplies halves yet: {} pairs", strip.len())
 }
 
 /// Puts each two rows of a block of features beside each other, in each panel at the place that `to` has for them, and what the tokens were divided by
@@ -82,38 +102,36 @@ mod x86 {
         _mm512_slli_epi32, _mm512_storeu_si512, _mm512_subs_epu16,
     };
 
-    use super::{LEAST, MOST_LEFT, ONE_IN_F16, PAD, PANEL};
+    use super::{BF16_DIGITS, MORE_DIGITS, Narrowing, PAD, PANEL};
     use crate::pairs::pack::x86::ask_for_pair;
 
-    /// Pairs in bf16 to pairs in f16, and the largest exponent in bf16.
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn narrow(from: &[u32], to: &mut [u32]) -> u32 {
-        assert!(from.len() == to.len() && from.len().is_multiple_of(2 * PAD));
+    pub(super) fn narrow(strip: &mut [u32]) -> Narrowing {
+        assert!(strip.len().is_multiple_of(2 * PAD));
         // SAFETY: each is of 16.
         let read = |pairs: &[u32]| unsafe { _mm512_loadu_si512(pairs.as_ptr().cast()) };
         // SAFETY: as above.
         let write = |to: &mut [u32], pairs| unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
         let size = _mm512_set1_epi16(i16::MAX);
         let mut largest = [_mm512_setzero_si512(); 2];
-        for two in from.chunks_exact(2 * PAD) {
+        for two in strip.chunks_exact(2 * PAD) {
             for (largest, pairs) in largest.iter_mut().zip(two.chunks_exact(PAD)) {
                 *largest = _mm512_max_epu16(*largest, _mm512_and_si512(read(pairs), size));
             }
         }
         let mut found = [0u32; PAD];
         write(&mut found, _mm512_max_epu16(largest[0], largest[1]));
-        let exponent = found.iter().map(|pair| (pair & 0xffff).max(pair >> 16) >> 7).fold(0, u32::max);
+        let largest = found.iter().map(|pair| (pair & 0xffff).max(pair >> 16)).fold(0, u32::max);
 
-        // Exponents become smaller by as much that the largest is that of a number below two to `MOST_LEFT`.
-        let less = exponent.max(LEAST) - (MOST_LEFT - 1 + ONE_IN_F16);
-        let less = _mm512_set1_epi16((less << 7) as i16);
+        let narrowing = Narrowing { exponent: largest >> BF16_DIGITS };
+        let less = _mm512_set1_epi16(narrowing.less() as i16);
         let sign = _mm512_set1_epi16(i16::MIN);
-        for (from, to) in from.chunks_exact(PAD).zip(to.chunks_exact_mut(PAD)) {
-            let pairs = read(from);
-            let sizes = _mm512_slli_epi16::<3>(_mm512_subs_epu16(_mm512_and_si512(pairs, size), less));
+        for to in strip.chunks_exact_mut(PAD) {
+            let pairs = read(to);
+            let sizes = _mm512_slli_epi16::<MORE_DIGITS>(_mm512_subs_epu16(_mm512_and_si512(pairs, size), less));
             write(to, _mm512_or_si512(sizes, _mm512_and_si512(pairs, sign)));
         }
-        exponent
+        narrowing
     }
 
     /// Bits of the size of the largest number of each token.

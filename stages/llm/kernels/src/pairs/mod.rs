@@ -13,7 +13,7 @@ mod panels;
 mod split;
 mod strip;
 
-pub(crate) use halves::Halves;
+pub(crate) use halves::{Narrowing, narrow};
 pub use panels::Panels;
 pub(crate) use panels::{PANEL, Packed};
 pub(crate) use split::{Block, Lies, PARTS, fill};

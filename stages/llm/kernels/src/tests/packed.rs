@@ -4,7 +4,7 @@ use half::bf16;
 use proptest::prelude::*;
 use refit_blocks::BlockFormat;
 
-use super::lanes;
+use super::{assert_close, lanes};
 use crate::{Isa, Left, Panels, Precision, Term, Weight, product};
 
 /// Random blocks whose half-precision and single-precision scales are small finite numbers.
@@ -39,7 +39,8 @@ fn random_blocks(format: BlockFormat, rows: usize, width: usize, seed: u64) -> V
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
 
-    /// Products of blocks go through the same numbers in the same order as those of the unpacked weight: no bit differs.
+    /// Products of blocks go through the same numbers in the same order as those of the unpacked weight: no bit differs. Where this processor multiplies
+    /// f16, the unpacked one is kept in that strip by strip, and pieces of a strip are brought into it: of the smallest numbers other ones become zero.
     #[test]
     fn blocks_give_what_their_numbers_give(
         out in 1usize..70, blocks in 1usize..4, tokens in 1usize..120, seed in 1u64..1000, onto in any::<bool>(),
@@ -65,7 +66,14 @@ proptest! {
                             product(isa, &mut c, stride, onto, &[Term { left, right }]);
                             c
                         };
-                        prop_assert_eq!(computed(&packed), computed(&plain), "{} {} {:?}", format, isa.name(), precision);
+                        let what = format!("{format} {} {precision:?}", isa.name());
+                        let (found, expected) = (computed(&packed), computed(&plain));
+                        if precision == Precision::Bf16 && Isa::best().multiplies_halves() {
+                            let expected: Vec<f64> = expected.iter().copied().map(f64::from).collect();
+                            assert_close(&found, &expected, 1e-3, &what);
+                        } else {
+                            prop_assert_eq!(found, expected, "{}", what);
+                        }
                     }
                 }
             }

@@ -39,8 +39,8 @@ fn relative_error(found: &[f32], exact: &[f64], sizes: &[f64]) -> f64 {
     errors.fold(0.0, f64::max)
 }
 
-/// What products in f16 are off by at most, beside the sizes of what is added up: no more than rounding one side to bf16 may cost.
-const IN_HALVES: f64 = 1.0 / 512.0;
+/// What products in f16 are off by at most, beside the sizes of what is added up: no more than rounding both sides to bf16 may cost.
+const IN_HALVES: f64 = 1.0 / 256.0;
 
 fn in_bf16(values: &[f32]) -> Vec<f32> {
     values.iter().map(|value| bf16::from_f32(*value).to_f32()).collect()
