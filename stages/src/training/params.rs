@@ -82,8 +82,8 @@ pub struct OptimizerParams {
     /// The gradient is scaled down to this global norm; 0 leaves it as it is.
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
-    /// How exactly the model's own weights are kept and multiplied: `f32`, or `bf16`, which is about twice as fast on
-    /// processors with fast AVX512-BF16 (AMD's), takes half the memory on a GPU, and changes the losses in their third
+    /// How exactly the model's own weights are kept and multiplied: `f32`, or `bf16`, which is up to twice as fast on
+    /// processors with fast AVX512-BF16 (AMD's), AVX512-FP16 or AMX, takes half the memory on a GPU, and changes the losses in their third
     /// digit. The adapter and its optimizer are always f32.
     pub precision: Precision,
     /// What becomes of a base whose weights are quantised (a GGUF file): `keep` leaves them in their blocks, which takes a
