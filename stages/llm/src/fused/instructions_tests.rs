@@ -73,20 +73,23 @@ fn weights_in_bf16_and_in_blocks_give_the_same_with_all_instructions() {
     let rows = learnable_rows(7);
     let form = |precision, quantization| WeightForm { precision, tiles: true, quantization, ..WeightForm::default() };
     let llama = reference::llama();
-    let mut bases =
-        vec![("llama".to_owned(), Precision::Bf16, llama.model_as(form(Precision::Bf16, Quantization::Unpack)))];
+    let floats = llama.model_as(form(Precision::Bf16, Quantization::Unpack));
+    // Each beside the same weights as floats, which are rounded where those are.
+    let mut bases = vec![("llama".to_owned(), Precision::Bf16, floats.clone(), floats)];
     for format in BlockFormat::ALL {
         for precision in [Precision::F32, Precision::Bf16] {
             bases.push((
                 format.to_string(),
                 precision,
                 in_blocks(format, form(precision, Quantization::Keep), &Device::flex()),
+                in_blocks(format, form(precision, Quantization::Unpack), &Device::flex()),
             ));
         }
     }
-    for (name, precision, model) in bases {
+    for (name, precision, model, floats) in bases {
         let adapter = adapter(&model, TargetModules::AllLinear);
         let composed = computed(composed_gradient, &model, &adapter, &rows, 1);
+        let with_floats = computed(composed_gradient, &floats, &adapter, &rows, 1);
         let mut first = None;
         for (isa, model) in with_each(&model) {
             let what = format!("{name} in {precision:?}, {}", isa.name());
@@ -96,7 +99,14 @@ fn weights_in_bf16_and_in_blocks_give_the_same_with_all_instructions() {
                 Precision::Bf16 => {
                     let off = (found.0 - composed.0).abs();
                     assert!(off < ROUNDED_LOSS * composed.0, "{what}: {} instead of {}", found.0, composed.0);
-                    assert_near(&found, first.get_or_insert(found.clone()), OTHER_ROUNDING, &what);
+                    if isa.multiplies_halves() {
+                        // What the others round alike says nothing about it. Some of these models change by a tenth with any rounding, so it
+                        // stands beside exact products with the same numbers; tests of the kernels compare its products of blocks and of floats.
+                        let found = computed(accumulate, &with(&floats, isa), &adapter, &rows, 2);
+                        assert_near(&found, &with_floats, OTHER_ROUNDING, &what);
+                    } else {
+                        assert_near(&found, first.get_or_insert(found.clone()), OTHER_ROUNDING, &what);
+                    }
                 }
             }
         }

@@ -72,7 +72,7 @@ impl Isa {
     }
 
     /// Whether its products of pairs are in f16.
-    pub(crate) fn multiplies_halves(self) -> bool {
+    pub fn multiplies_halves(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Kind::Avx512Fp16;
         #[cfg(not(target_arch = "x86_64"))]
