@@ -9,7 +9,7 @@ use crate::{
     pairs::{Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
     simd::{Kernel, Simd},
     tile::Walk,
-    weight::{Direction, MadePairs, TILE, pair_tiles},
+    weight::{Direction, Made, TILE, pair_tiles},
 };
 
 /// A weight in blocks, as a file has it: row by row, each row in whole blocks. A product unpacks as much of it as one
@@ -65,23 +65,24 @@ impl Packed {
         direction: Direction,
         strips: Range<usize>,
         columns: Range<usize>,
-        (values, pairs): (&'a mut Vec<f32>, &'a mut MadePairs),
+        made: &'a mut Made,
     ) -> PairWalk<'a> {
         const WIDE: usize = 2 * TILE_PAIRS;
         let count = pair_tiles(columns.len());
-        let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), values);
+        let (row, column) = self.lay_out(isa, direction, strips.clone(), columns.clone(), &mut made.values);
         let (lies, stride) = match direction {
             // Blocks are whole tiles wide, so that no tile lies across two rows.
             Direction::Plain => (Lies::ByRow, row),
             Direction::Transposed => {
                 let needed = count * WIDE * column;
-                values.resize(needed.max(values.len()), 0.0);
-                values[columns.len() * column..needed].fill(0.0);
+                made.values.resize(needed.max(made.values.len()), 0.0);
+                made.values[columns.len() * column..needed].fill(0.0);
                 (Lies::ByColumn, column)
             }
         };
         let parts = if self.precision == Precision::F32 { PARTS } else { 1 };
-        pairs.make(isa, strips.len(), parts, count, |strip, tile, to| {
+        let values = &made.values;
+        made.pairs.make(isa, strips.len(), parts, count, |strip, tile, to| {
             let first = strip * TILE * row + tile * WIDE * column;
             let halves = [first, first + TILE * column].map(|at| &values[at..]);
             fill(isa, parts, Block { lies, halves, stride }, to);

@@ -189,7 +189,6 @@ impl Weight {
         columns: Range<usize>,
         made: &'a mut Made,
     ) -> PairWalk<'a> {
-        let Made { values, pairs } = made;
         match &self.tiles {
             Tiles::Bf16 { plain, transposed } => {
                 let kept = if direction == Direction::Plain { plain } else { transposed };
@@ -199,7 +198,7 @@ impl Weight {
                     return PairWalk { pairs: values, scale, parts: 1, tile: TILE_SIZE, strip, count };
                 }
                 // Other instructions than the best were asked for.
-                pairs.make(isa, strips.len(), 1, count, |at, tile, to| {
+                made.pairs.make(isa, strips.len(), 1, count, |at, tile, to| {
                     for (to, pair) in to.iter_mut().zip(&values[at * strip + tile * TILE_SIZE..]) {
                         let bits = [*pair as u16, (pair >> 16) as u16];
                         let [even, odd] = bits.map(|bits| u32::from(kept.in_bf16(strips.start + at, bits)));
@@ -207,10 +206,10 @@ impl Weight {
                     }
                 })
             }
-            Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, (values, pairs)),
+            Tiles::Packed(packed) => packed.pairs(isa, direction, strips, columns, made),
             Tiles::F32(_) => {
                 let count = pair_tiles(columns.len());
-                pairs.make(isa, strips.len(), PARTS, count, |strip, tile, to| {
+                made.pairs.make(isa, strips.len(), PARTS, count, |strip, tile, to| {
                     let strip = strips.start + strip;
                     let [first, last] =
                         [0, 1].map(|at| self.tile(direction, strip, columns.start / TILE + 2 * tile + at));

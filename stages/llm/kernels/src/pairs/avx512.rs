@@ -1,6 +1,10 @@
 use std::arch::x86_64::{_mm512_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps};
 
-use super::{PairStrip, TILE_PAIRS, panels::PANEL, strip::AtOnce};
+use super::{
+    PairStrip, TILE_PAIRS,
+    panels::PANEL,
+    strip::{AtOnce, of_size},
+};
 use crate::{
     lanes::PAD,
     simd::x86::{pair_products, read_pairs},
@@ -14,24 +18,8 @@ pub(super) unsafe fn strip(strip: &mut PairStrip<'_>) {
     let mut asking = strip.asking(strip.blocks().count());
     for at in strip.blocks() {
         asking.go_on();
-        macro_rules! block {
-            ($rows:literal) => {
-                match at.vectors {
-                    3 => block::<$rows, 3>(strip, at),
-                    2 => block::<$rows, 2>(strip, at),
-                    _ => block::<$rows, 1>(strip, at),
-                }
-            };
-        }
         // SAFETY: the lengths are as asserted.
-        unsafe {
-            match at.rows {
-                8 => block!(8),
-                4 => block!(4),
-                2 => block!(2),
-                _ => block!(1),
-            }
-        }
+        unsafe { of_size!(at, block(strip, at)) };
     }
 }
 

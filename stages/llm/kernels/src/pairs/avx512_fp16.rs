@@ -10,7 +10,7 @@ use super::{
     PairStrip, TILE_PAIRS,
     halves::CHAIN,
     panels::PANEL,
-    strip::{Asking, AtOnce},
+    strip::{Asking, AtOnce, of_size},
 };
 use crate::lanes::PAD;
 
@@ -24,24 +24,8 @@ pub(super) unsafe fn strip(strip: &mut PairStrip<'_>) {
     // Each tile asks for some of what comes next.
     let mut asking = strip.asking(strip.blocks().count() * strip.a.count);
     for at in strip.blocks() {
-        macro_rules! block {
-            ($rows:literal) => {
-                match at.vectors {
-                    3 => block::<$rows, 3>(strip, at, &mut asking),
-                    2 => block::<$rows, 2>(strip, at, &mut asking),
-                    _ => block::<$rows, 1>(strip, at, &mut asking),
-                }
-            };
-        }
         // SAFETY: the lengths are as asserted.
-        unsafe {
-            match at.rows {
-                8 => block!(8),
-                4 => block!(4),
-                2 => block!(2),
-                _ => block!(1),
-            }
-        }
+        unsafe { of_size!(at, block(strip, at, &mut asking)) };
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Panels {
     features: usize,
     stride: usize,
     pairs: Vec<Line>,
-    /// What the numbers of a token in a block of features were divided by where they are in f16, `[tokens / 48][pairs / 32][48]`.
+    /// What the numbers of a token in a block of features were divided by where they are in f16, `[tokens / 48][pairs / 64][48]`.
     scales: Vec<f32>,
     rounded: Vec<f32>,
 }

@@ -87,13 +87,36 @@ pub(super) struct AtOnce {
     pub(super) vectors: usize,
 }
 
+/// Calls what computes a block with its rows and vectors, `name::<8, 3>(…)`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! of_size {
+    ($at:ident, $name:ident($($argument:expr),*)) => {
+        match ($at.rows, $at.vectors) {
+            (8, 3) => $name::<8, 3>($($argument),*),
+            (8, 2) => $name::<8, 2>($($argument),*),
+            (8, _) => $name::<8, 1>($($argument),*),
+            (4, 3) => $name::<4, 3>($($argument),*),
+            (4, 2) => $name::<4, 2>($($argument),*),
+            (4, _) => $name::<4, 1>($($argument),*),
+            (2, 3) => $name::<2, 3>($($argument),*),
+            (2, 2) => $name::<2, 2>($($argument),*),
+            (2, _) => $name::<2, 1>($($argument),*),
+            (_, 3) => $name::<1, 3>($($argument),*),
+            (_, 2) => $name::<1, 2>($($argument),*),
+            (_, _) => $name::<1, 1>($($argument),*),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use of_size;
+
 /// C (+)= A·B with both sides in pairs, for the rows of some strips.
 pub(crate) struct PairStrip<'a> {
     pub(crate) rows: usize,
     pub(crate) a: PairWalk<'a>,
     /// `[parts][tokens / 48][pairs in all][48]`.
     pub(crate) b: &'a [u32],
-    /// What the numbers of `b` were divided by where they are in f16, `[tokens / 48][pairs in all / 32][48]`.
+    /// What the numbers of `b` were divided by where they are in f16, `[tokens / 48][pairs in all / 64][48]`.
     pub(crate) scales: &'a [f32],
     /// Pairs in a panel of `b`.
     pub(crate) deep: usize,
@@ -128,10 +151,12 @@ impl<'a> PairStrip<'a> {
         // SAFETY: the processor has the instructions, and the lengths are those asserted.
         unsafe {
             let mut strip = self;
-            match () {
-                () if isa.has_tiles() => super::amx::strip(isa, &mut strip),
-                () if isa.multiplies_halves() => super::avx512_fp16::strip(&mut strip),
-                () => super::avx512::strip(&mut strip),
+            if isa.has_tiles() {
+                super::amx::strip(isa, &mut strip);
+            } else if isa.multiplies_halves() {
+                super::avx512_fp16::strip(&mut strip);
+            } else {
+                super::avx512::strip(&mut strip);
             }
         }
     }
