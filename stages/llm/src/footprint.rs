@@ -375,7 +375,7 @@ impl Pass<'_> {
         let dropped = if self.dropout { widest } else { 0 };
         let by_token = if self.trained.dense.iter().any(|place| place.is_linear()) { widest } else { 0 };
         let plain = if self.trained.dora { self.qkv().max(2 * wide) } else { 0 };
-        let each = 3 * hidden + 2 * wide + 2 * self.attended() + self.qkv() + of_heads + after;
+        let each = 3 * hidden + wide + self.laid_out() + 2 * self.attended() + self.qkv() + of_heads + after;
         let bottleneck = self.trained.bottlenecks.iter().flatten().max().map_or(0, |width| {
             let high = if self.dropout { hidden } else { 0 };
             2 * width + 2 * hidden + high
@@ -385,7 +385,13 @@ impl Pass<'_> {
 
     /// Those of a pass without a way back.
     fn buffers_there(&self, tokens: usize) -> usize {
-        tokens * (self.config.hidden_size + self.config.intermediate_size)
+        tokens * (self.config.hidden_size + self.laid_out())
+    }
+
+    /// Features of the inputs that are laid out, since products take them so.
+    fn laid_out(&self) -> usize {
+        let trained = self.trained.dense.iter().any(|place| place.is_linear());
+        if trained || Panels::takes_as_they_lie(Isa::best(), self.form.precision) { self.widest() } else { 0 }
     }
 
     /// What the attention's gradient is put together from.

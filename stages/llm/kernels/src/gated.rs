@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Lanes,
+    Isa, Lanes, Make,
     act::Act,
     simd::{Kernel, Simd},
 };
@@ -11,15 +11,27 @@ use crate::{
 /// Numbers that one task goes through.
 const PER_TASK: usize = 1 << 14;
 
-/// `y` = act(gate) · up, the gate's features coming first in `both` and then as many of up.
-pub(crate) fn forward(act: impl Act, isa: Isa, both: &Lanes, y: &mut Lanes) {
-    y.reuse(both.features() / 2, both.tokens());
-    let (gate, up) = both.values().split_at(both.values().len() / 2);
-    let parts = gate.par_chunks(PER_TASK).zip(up.par_chunks(PER_TASK));
-    y.values_mut()
-        .par_chunks_mut(PER_TASK)
-        .zip(parts)
-        .for_each(|(y, (gate, up))| isa.run(Forward { act, gate, up, y }));
+/// act(gate) · up.
+pub(crate) struct Gated<'a, A> {
+    pub(crate) act: A,
+    /// The gate's features, and then as many of up.
+    pub(crate) both: &'a Lanes,
+}
+
+impl<A: Act> Make for Gated<'_, A> {
+    fn features(&self) -> usize {
+        self.both.features() / 2
+    }
+
+    fn tokens(&self) -> usize {
+        self.both.tokens()
+    }
+
+    fn make(&self, isa: Isa, first: usize, to: &mut [f32]) {
+        let count = to.len() / self.both.stride();
+        let [gate, up] = [first, self.features() + first].map(|first| self.both.rows(first..first + count));
+        isa.run(Forward { act: self.act, gate, up, y: to });
+    }
 }
 
 /// Replaces `both` by the gradient by it, from `dy`, that by the output.

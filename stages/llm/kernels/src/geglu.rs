@@ -1,11 +1,11 @@
 //! The feed-forward part's activation in Gemma: gelu(gate) · up, gelu by its approximation with tanh:
 //! x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
 
-use crate::{Isa, Lanes, act::GeluTanh, gated};
+use crate::{Isa, Lanes, Make, act::GeluTanh, gated};
 
-/// `y` = gelu(gate) · up, the gate's features coming first in `both` and then as many of up.
-pub fn forward(isa: Isa, both: &Lanes, y: &mut Lanes) {
-    gated::forward(GeluTanh, isa, both, y);
+/// gelu(gate) · up, the gate's features coming first in `both` and then as many of up.
+pub fn gated(both: &Lanes) -> impl Make + '_ {
+    gated::Gated { act: GeluTanh, both }
 }
 
 /// Replaces `both` by the gradient by it, from `dy`, that by the output.

@@ -24,6 +24,7 @@ pub mod pointwise;
 mod product;
 mod reading;
 pub mod rotary;
+mod rows;
 mod simd;
 mod sums;
 pub mod swiglu;
@@ -36,6 +37,7 @@ pub use pairs::Panels;
 pub use product::{Left, Right, Term, product, token_products};
 pub use reading::{Lowered, OverTokens, Wanted, read};
 pub use refit_blocks::BlockFormat;
+pub use rows::{Make, Rows, lay_out};
 pub use simd::Isa;
 pub use weight::{Precision, Weight};
 

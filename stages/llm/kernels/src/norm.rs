@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Lanes,
+    Isa, Lanes, Make, lay_out,
     simd::{Kernel, Simd},
     sums::add_up,
 };
@@ -11,26 +11,47 @@ use crate::{
 /// Features that one task goes through; also the order of the sums, so it depends on nothing.
 const FEATURES_PER_TASK: usize = 64;
 
-/// Norms all tokens of `x` to `y` and returns 1 / √(mean(x²) + ε) of each.
-pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes) -> Vec<f32> {
+/// What a norm makes.
+#[derive(Clone, Copy)]
+pub struct Normed<'a> {
+    /// What is normed.
+    pub x: &'a Lanes,
+    /// One for each feature.
+    pub weight: &'a [f32],
+    /// One for each token, see [`inverse`].
+    pub inverse: &'a [f32],
+}
+
+impl Make for Normed<'_> {
+    fn features(&self) -> usize {
+        self.x.features()
+    }
+
+    fn tokens(&self) -> usize {
+        self.x.tokens()
+    }
+
+    fn make(&self, isa: Isa, first: usize, to: &mut [f32]) {
+        let features = first..first + to.len() / self.x.stride();
+        let (x, weight) = (self.x.rows(features.clone()), &self.weight[features]);
+        isa.run(Scale { x, weight, inverse: self.inverse, y: to });
+    }
+}
+
+/// 1 / √(mean(x²) + ε) of each token.
+pub fn inverse(isa: Isa, x: &Lanes, epsilon: f64) -> Vec<f32> {
     let squares = partial_sums(isa, x.values(), x.stride(), |part, sums| {
         isa.run(Squares { x: part, stride: x.stride(), sums });
     });
     let count = x.features() as f64;
-    let inverse: Vec<f32> =
-        squares.iter().map(|sum| (1.0 / (f64::from(*sum) / count + epsilon).sqrt()) as f32).collect();
-    again(isa, x, weight, &inverse, y);
-    inverse
+    squares.iter().map(|sum| (1.0 / (f64::from(*sum) / count + epsilon).sqrt()) as f32).collect()
 }
 
-/// Writes once more what [`forward`] wrote to `y`, from what it returned.
-pub fn again(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], y: &mut Lanes) {
-    let stride = x.stride();
-    y.reuse(x.features(), x.tokens());
-    let rows = x.values().par_chunks(stride * FEATURES_PER_TASK).zip(weight.par_chunks(FEATURES_PER_TASK));
-    y.values_mut().par_chunks_mut(stride * FEATURES_PER_TASK).zip(rows).for_each(|(y, (x, weight))| {
-        isa.run(Scale { x, weight, inverse, y });
-    });
+/// Norms all tokens of `x` to `y` and returns what [`inverse`] does.
+pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes) -> Vec<f32> {
+    let inverse = inverse(isa, x, epsilon);
+    lay_out(isa, &Normed { x, weight, inverse: &inverse }, y);
+    inverse
 }
 
 /// Adds to `dx` the gradient by the norm's input, from `dy`, that by its output.

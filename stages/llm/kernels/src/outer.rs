@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Lanes,
+    Isa, Lanes, Rows,
     lanes::PAD,
     product::{TASKS_PER_THREAD, rows_per_task, token_products},
     tile::{Strip, Walk},
@@ -21,18 +21,20 @@ pub struct TokenPanels {
 
 impl TokenPanels {
     /// Takes over activations.
-    pub fn fill(&mut self, x: &Lanes) {
+    pub fn fill(&mut self, isa: Isa, x: Rows<'_>) {
         (self.features, self.tokens) = (x.features(), x.tokens());
         self.values.resize(self.features * self.tokens, 0.0);
-        let stride = x.stride();
-        let panels = self.values.par_chunks_mut((PANEL * self.tokens).max(1));
-        panels.zip(x.values().par_chunks((PANEL * stride).max(1))).for_each(|(panel, rows)| {
-            let width = rows.len() / stride;
-            for (feature, row) in rows.chunks_exact(stride).enumerate() {
-                for (to, from) in panel[feature..].iter_mut().step_by(width).zip(row) {
-                    *to = *from;
+        let (stride, tokens) = (x.stride(), self.tokens.max(1));
+        self.values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {
+            let (first, width) = (at * PANEL, panel.len() / tokens);
+            x.with(isa, first..first + width, |rows| {
+                // A cache line of a row has some tokens; theirs are written one after the other.
+                for (at, to) in panel.chunks_mut(PAD * width).enumerate() {
+                    for (token, to) in (at * PAD..).zip(to.chunks_exact_mut(width)) {
+                        to.iter_mut().zip(rows[token..].iter().step_by(stride)).for_each(|(to, from)| *to = *from);
+                    }
                 }
-            }
+            });
         });
     }
 }
@@ -42,11 +44,13 @@ impl TokenPanels {
 ///
 /// # Panics
 /// When the shapes do not fit together.
-pub fn weight_gradient(isa: Isa, dy: &[f32], x: &Lanes, panels: &TokenPanels, out: &mut [f32]) {
+pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, out: &mut [f32]) {
     let (stride, width, tokens) = (x.stride(), x.features(), x.tokens());
     // A row of the result then ends within a vector.
     if !width.is_multiple_of(PAD) {
-        return token_products(isa, dy, x.values(), stride, out);
+        let mut room = Lanes::default();
+        let x = x.laid_out(isa, &mut room).there().expect("invariant: it was laid out");
+        return token_products(isa, dy, x, stride, out);
     }
     assert!((panels.features, panels.tokens) == (width, tokens), "panels are of other activations");
     assert!(dy.len().is_multiple_of(stride) && out.len() == dy.len() / stride * width, "shapes do not fit");
@@ -80,11 +84,11 @@ mod tests {
                     row[..tokens].iter_mut().enumerate().for_each(|(token, v)| *v = number(at * 31 + token + shift));
                 }
             }
-            let mut panels = TokenPanels::default();
-            panels.fill(&x);
             for isa in Isa::available() {
+                let mut panels = TokenPanels::default();
+                panels.fill(isa, Rows::from(&x));
                 let mut out = vec![0.5; rows * features];
-                weight_gradient(isa, dy.values(), &x, &panels, &mut out);
+                weight_gradient(isa, dy.values(), Rows::from(&x), &panels, &mut out);
                 for (at, found) in out.iter().enumerate() {
                     let (row, feature) = (at / features, at % features);
                     let expected: f32 = 0.5 + (0..tokens).map(|t| dy.row(row)[t] * x.row(feature)[t]).sum::<f32>();

@@ -6,20 +6,18 @@
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Left, Panels, Precision,
-    lanes::{PAD, PER_TASK},
-    places::Places,
-    product::of_columns,
-    sums::add_up,
+    Isa, Lanes, Left, Panels, Precision, Rows, lanes::PER_TASK, places::Places, product::of_columns, sums::add_up,
     tile::Dots,
 };
 
 /// Rows of a block, a multiple of those of a tile of pairs. Sums over rows are added up block by block, so it depends on nothing.
 pub(crate) const BLOCK: usize = 128;
 
-/// What is made of rows that lie in lanes.
+/// What is made of rows.
 #[derive(Default)]
 pub struct Wanted<'a> {
+    /// Get the rows as they are.
+    pub lanes: Option<&'a mut Lanes>,
     /// Get the rows in the form that products with weights of this precision take.
     pub panels: Option<(&'a mut Panels, Precision)>,
     /// Their products with small matrices.
@@ -46,46 +44,59 @@ pub struct OverTokens<'a> {
     pub to: &'a mut [f32],
 }
 
-/// Reads rows of `stride` tokens.
+/// Reads rows.
 ///
 /// # Panics
 /// When the shapes do not fit together, or a left side is no small matrix.
-pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
-    let Wanted { panels, lowered, over_tokens } = wanted;
-    assert!(stride > 0 && stride.is_multiple_of(PAD) && rows.len().is_multiple_of(stride), "rows are padded");
-    let depth = rows.len() / stride;
+pub fn read(isa: Isa, rows: Rows<'_>, wanted: Wanted<'_>) {
+    let Wanted { lanes, panels, lowered, over_tokens } = wanted;
+    let (depth, stride) = (rows.features(), rows.stride());
+    assert!(stride > 0, "there are tokens");
+    let laid_out = lanes.filter(|_| depth > 0).map(|lanes| {
+        lanes.reuse(depth, rows.tokens());
+        Places::new(lanes.values_mut(), depth * stride)
+    });
     let filling = panels.and_then(|(panels, precision)| panels.filling(isa, precision, depth, stride));
     let lefts = lowered.as_ref().map_or(&[][..], |lowered| &lowered.lefts);
     let numbers = lefts.iter().map(Left::rows).sum::<usize>() * stride;
     assert_eq!(numbers, lowered.as_ref().map_or(0, |lowered| lowered.to.len()), "shapes do not fit");
-    let over_tokens = over_tokens.and_then(|OverTokens { with, to }| {
+    let over_tokens = over_tokens.filter(|OverTokens { to, .. }| !to.is_empty()).map(|OverTokens { with, to }| {
         let count = with.len() / stride;
         assert!(with.len().is_multiple_of(stride) && to.len() == depth * count, "shapes do not fit");
-        (!to.is_empty()).then(|| (with, count, Places::new(to, depth * count)))
+        (with, count, Places::new(to, depth * count))
     });
-    if filling.is_none() && numbers == 0 && over_tokens.is_none() {
+    if laid_out.is_none() && filling.is_none() && numbers == 0 && over_tokens.is_none() {
         return;
     }
-    let blocks = rows.par_chunks(BLOCK * stride).enumerate().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
+    // What is made of some rows, from one on.
+    let make = |first: usize, rows: &[f32]| {
+        if let Some(filling) = &filling {
+            // SAFETY: no other task has this block.
+            unsafe { filling.fill(first / BLOCK, rows) };
+        }
+        if let Some((with, count, to)) = &over_tokens {
+            // SAFETY: no other task has this block.
+            let out = unsafe { to.part(0, first * count..(first + rows.len() / stride) * count) };
+            isa.run(Dots { a: rows, b: with, stride, out, row: *count });
+        }
+        let mut part = vec![0f32; numbers];
+        let mut rest = part.as_mut_slice();
+        for left in lefts {
+            let to = rest.split_off_mut(..left.rows() * stride).expect("invariant: there is a row for each");
+            of_columns(isa, to, stride, (*left, first), rows);
+        }
+        part
+    };
+    let blocks = (0..depth.div_ceil(BLOCK)).into_par_iter().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
     let parts: Vec<Vec<f32>> = blocks
-        .map(|(block, rows)| {
-            let first = block * BLOCK;
-            if let Some(filling) = &filling {
-                // SAFETY: no other task has this block.
-                unsafe { filling.fill(block, rows) };
-            }
-            if let Some((with, count, to)) = &over_tokens {
-                // SAFETY: no other task has this block.
-                let out = unsafe { to.part(0, first * count..(first + rows.len() / stride) * count) };
-                isa.run(Dots { a: rows, b: with, stride, out, row: *count });
-            }
-            let mut part = vec![0f32; numbers];
-            let mut rest = part.as_mut_slice();
-            for left in lefts {
-                let to = rest.split_off_mut(..left.rows() * stride).expect("invariant: there is a row for each");
-                of_columns(isa, to, stride, (*left, first), rows);
-            }
-            part
+        .map(|block| {
+            let features = block * BLOCK..((block + 1) * BLOCK).min(depth);
+            let first = features.start;
+            let Some(laid_out) = &laid_out else { return rows.with(isa, features, |rows| make(first, rows)) };
+            // SAFETY: no other task has this block.
+            let to = unsafe { laid_out.part(0, first * stride..features.end * stride) };
+            rows.write(isa, first, to);
+            make(first, to)
         })
         .collect();
     if let Some(Lowered { by, to, .. }) = lowered {
@@ -97,7 +108,7 @@ pub fn read(isa: Isa, rows: &[f32], stride: usize, wanted: Wanted<'_>) {
 mod tests {
     use super::*;
     use crate::{
-        Lanes, Term, Weight, product,
+        Lanes, Make, Term, Weight, product,
         tests::{assert_close, lanes, numbers},
     };
 
@@ -124,12 +135,15 @@ mod tests {
                 let mut lowered = Lanes::zeros(2 * RANK, tokens);
                 let mut over_tokens = vec![0.5; depth * RANK];
                 let mut panels = Panels::default();
+                let mut laid_out = Lanes::default();
                 let wanted = Wanted {
+                    lanes: Some(&mut laid_out),
                     panels: Some((&mut panels, Precision::Bf16)),
                     lowered: Some(Lowered { lefts: vec![left, left], by: 0.5, to: lowered.values_mut() }),
                     over_tokens: Some(OverTokens { with: with.values(), to: &mut over_tokens }),
                 };
-                read(isa, rows.values(), stride, wanted);
+                read(isa, Rows::from(&rows), wanted);
+                assert_eq!(laid_out.values(), rows.values(), "{what}");
 
                 let at = |feature: usize, token: usize| f64::from(rows.row(feature)[token]);
                 let expected: Vec<f64> = (0..2 * RANK * stride)
@@ -144,7 +158,7 @@ mod tests {
                 assert_close(&over_tokens, &expected, 1e-5, &what);
                 let weight = Weight::new(&weight, 20, depth, Precision::Bf16);
                 let mut met = Lanes::zeros(20, tokens);
-                let terms = [Term { left: Left::Weight(&weight), right: panels.right(rows.values(), stride) }];
+                let terms = [Term { left: Left::Weight(&weight), right: panels.right(Rows::from(&rows)) }];
                 product(isa, met.values_mut(), stride, false, &terms);
                 // In f16 the numbers keep three bits more, and sums are rounded too.
                 let halves = isa.multiplies_halves();
@@ -162,13 +176,71 @@ mod tests {
         }
     }
 
+    /// Twice some rows.
+    struct Twice<'a>(Rows<'a>);
+
+    impl Make for Twice<'_> {
+        fn features(&self) -> usize {
+            self.0.features()
+        }
+
+        fn tokens(&self) -> usize {
+            self.0.tokens()
+        }
+
+        fn make(&self, isa: Isa, first: usize, to: &mut [f32]) {
+            self.0.write(isa, first, to);
+            for value in to {
+                *value *= 2.0;
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_made_are_read_as_those_that_lie_somewhere() {
+        for (depth, tokens) in SHAPES {
+            let rows = lanes(depth, tokens, 1);
+            let (with, matrix) = (lanes(RANK, tokens, 2), numbers(depth * RANK, 3));
+            let mut fourfold = rows.clone();
+            fourfold.values_mut().iter_mut().for_each(|value| *value *= 4.0);
+            let twice = Twice(Rows::from(&rows));
+            let made = Twice(Rows::Made(&twice));
+            for isa in Isa::available() {
+                let of = |rows: Rows<'_>, wants_lanes: bool| {
+                    let (mut laid_out, mut panels) = (Lanes::default(), Panels::default());
+                    let (mut lowered, mut over_tokens) = (vec![0.0; RANK * rows.stride()], vec![0.0; depth * RANK]);
+                    let lefts = vec![Left::matrix(&matrix, RANK)];
+                    let wanted = Wanted {
+                        lanes: wants_lanes.then_some(&mut laid_out),
+                        panels: Some((&mut panels, Precision::Bf16)),
+                        lowered: Some(Lowered { lefts, by: 1.0, to: &mut lowered }),
+                        over_tokens: Some(OverTokens { with: with.values(), to: &mut over_tokens }),
+                    };
+                    read(isa, rows, wanted);
+                    let weight = Weight::new(&matrix, RANK, depth, Precision::Bf16);
+                    let mut met = vec![0.0; RANK * rows.stride()];
+                    let terms = [Term { left: Left::Weight(&weight), right: panels.right(rows) }];
+                    product(isa, &mut met, rows.stride(), false, &terms);
+                    (lowered, over_tokens, met)
+                };
+                let expected = of(Rows::from(&fourfold), false);
+                assert_eq!(expected, of(Rows::Made(&made), false), "{isa:?}, {depth} rows of {tokens}");
+                assert_eq!(expected, of(Rows::Made(&made), true), "{isa:?}, {depth} rows of {tokens}");
+                let mut room = Lanes::default();
+                let laid_out = Rows::Made(&made).laid_out(isa, &mut room);
+                assert_eq!(laid_out.there(), Some(fourfold.values()));
+            }
+        }
+    }
+
     #[test]
     fn of_no_rows_comes_nothing() {
-        read(Isa::best(), &[1.0; 32], 16, Wanted::default());
+        read(Isa::best(), Rows::There { rows: &[1.0; 32], tokens: 16 }, Wanted::default());
         let mut to = [1.0; 16];
         let lefts = vec![Left::Matrix { values: &[], rows: 1, row: 0, column: 1 }];
         let lowered = Lowered { lefts, by: 2.0, to: &mut to };
-        read(Isa::best(), &[], 16, Wanted { lowered: Some(lowered), ..Wanted::default() });
+        let none = Rows::There { rows: &[], tokens: 16 };
+        read(Isa::best(), none, Wanted { lowered: Some(lowered), ..Wanted::default() });
         assert!(to.iter().all(|value| *value == 0.0));
     }
 }

@@ -1,10 +1,10 @@
 //! The feed-forward part's activation: silu(gate) · up.
 
-use crate::{Isa, Lanes, act::Silu, gated};
+use crate::{Isa, Lanes, Make, act::Silu, gated};
 
-/// `y` = silu(gate) · up, the gate's features coming first in `both` and then as many of up.
-pub fn forward(isa: Isa, both: &Lanes, y: &mut Lanes) {
-    gated::forward(Silu, isa, both, y);
+/// silu(gate) · up, the gate's features coming first in `both` and then as many of up.
+pub fn gated(both: &Lanes) -> impl Make + '_ {
+    gated::Gated { act: Silu, both }
 }
 
 /// Replaces `both` by the gradient by it, from `dy`, that by the output.

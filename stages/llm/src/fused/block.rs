@@ -1,8 +1,9 @@
 use refit_checkpoint::{Activation, LayerForm, NormPlace, RotaryPairs};
 use refit_kernels::{
-    Isa, Lanes,
+    Isa, Lanes, Make, Rows,
     attention::{self, Scores, Segment, Shape},
-    geglu, norm,
+    geglu,
+    norm::{self, Normed},
     rotary::{Angles, Pairs, rotate},
     swiglu,
 };
@@ -109,8 +110,10 @@ pub(super) struct Tape {
 pub(super) struct Scratch {
     pub(super) buffers: Buffers,
     bottleneck: bottleneck::Buffers,
-    normed: Lanes,
-    activated: Lanes,
+    /// The input of a block that goes on with some tokens, of those.
+    residual: Lanes,
+    /// The output of a block that is computed again for what leads to it.
+    unread: Lanes,
     d_activated: Lanes,
     d_normed: Lanes,
     d_attended: Lanes,
@@ -127,9 +130,14 @@ impl Norm {
         norm::forward(isa, x, self.weight(own), self.epsilon, y)
     }
 
-    /// Writes once more what [`Norm::forward`] wrote to `y`, from what it returned.
-    fn again(&self, isa: Isa, own: Option<&Own<'_>>, (x, inverse): (&Lanes, &[f32]), y: &mut Lanes) {
-        norm::again(isa, x, self.weight(own), inverse, y);
+    /// What [`Norm::forward`] returns, without what it writes.
+    fn inverse(&self, isa: Isa, x: &Lanes) -> Vec<f32> {
+        norm::inverse(isa, x, self.epsilon)
+    }
+
+    /// What [`Norm::forward`] writes.
+    fn normed<'n>(&'n self, own: Option<&Own<'n>>, x: &'n Lanes, inverse: &'n [f32]) -> Normed<'n> {
+        Normed { x, weight: self.weight(own), inverse }
     }
 
     /// Adds to `dx`, if that is wanted, and to the weight's own gradient.
@@ -181,9 +189,10 @@ impl Block {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
         let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
         let before_feed_forward = shared.norm(layer, NormPlace::BeforeFeedForward);
-        tape.inverse = self.attention_norm.forward(isa, before_attention.as_ref(), &tape.x, &mut scratch.normed);
+        tape.inverse = self.attention_norm.inverse(isa, &tape.x);
         let group = shared.group(layer, &self.qkv, None);
-        self.qkv.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_qkv, &mut tape.qkv);
+        let normed = self.attention_norm.normed(before_attention.as_ref(), &tape.x, &tape.inverse);
+        self.qkv.forward(isa, &group, Rows::Made(&normed), buffers, &mut tape.of_qkv, &mut tape.qkv);
         self.norm_heads(layer, shared, tape);
         shared.turn(layer, &mut tape.qkv, false);
         tape.log_sums = attend(self.scores(shared), &tape.qkv, &mut tape.attended);
@@ -191,9 +200,9 @@ impl Block {
         let attended = match keep {
             Some(keep) => {
                 tape.kept.gather(&tape.attended, keep);
-                &tape.kept
+                Rows::from(&tape.kept)
             }
-            None => &tape.attended,
+            None => Rows::from(&tape.attended),
         };
         match &self.after_attention {
             Some(norm) => {
@@ -206,8 +215,8 @@ impl Block {
         }
         let residual = match keep {
             Some(keep) => {
-                scratch.normed.gather(&tape.x, keep);
-                &scratch.normed
+                scratch.residual.gather(&tape.x, keep);
+                &scratch.residual
             }
             None => &tape.x,
         };
@@ -217,26 +226,27 @@ impl Block {
         }
         tape.middle.add(residual);
 
-        tape.middle_inverse =
-            self.feed_forward_norm.forward(isa, before_feed_forward.as_ref(), &tape.middle, &mut scratch.normed);
+        tape.middle_inverse = self.feed_forward_norm.inverse(isa, &tape.middle);
         let group = shared.group(layer, &self.gate_up, keep);
-        self.gate_up.forward(isa, &group, &scratch.normed, buffers, &mut tape.of_gate_up, &mut tape.gate_up);
-        self.activate(isa, &tape.gate_up, &mut scratch.activated);
+        let normed = self.feed_forward_norm.normed(before_feed_forward.as_ref(), &tape.middle, &tape.middle_inverse);
+        self.gate_up.forward(isa, &group, Rows::Made(&normed), buffers, &mut tape.of_gate_up, &mut tape.gate_up);
+        let activated = self.activated(&tape.gate_up);
+        let activated = Rows::Made(&*activated);
         let group = shared.group(layer, &self.down, keep);
         let bottleneck = shared.bottlenecks.get(layer, FeedForward);
         let y = match y {
             Some(y) => y,
-            None if self.after_feed_forward.is_some() || bottleneck.is_some() => &mut scratch.normed,
-            None => return self.down.forward_again(isa, &group, &scratch.activated, buffers, &mut tape.of_down),
+            None if self.after_feed_forward.is_some() || bottleneck.is_some() => &mut scratch.unread,
+            None => return self.down.forward_again(isa, &group, activated, buffers, &mut tape.of_down),
         };
         match &self.after_feed_forward {
             Some(norm) => {
                 let output = &mut tape.feed_forward_output;
-                self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, output);
+                self.down.forward(isa, &group, activated, buffers, &mut tape.of_down, output);
                 let own = shared.norm(layer, NormPlace::AfterFeedForward);
                 tape.feed_forward_output_inverse = norm.forward(isa, own.as_ref(), output, y);
             }
-            None => self.down.forward(isa, &group, &scratch.activated, buffers, &mut tape.of_down, y),
+            None => self.down.forward(isa, &group, activated, buffers, &mut tape.of_down, y),
         }
         if let Some(bottleneck) = bottleneck {
             let kept = &mut tape.of_bottlenecks[FeedForward.index()];
@@ -262,7 +272,6 @@ impl Block {
         let (isa, buffers) = (shared.isa, &mut scratch.buffers);
         let before_attention = shared.norm(layer, NormPlace::BeforeAttention);
         let before_feed_forward = shared.norm(layer, NormPlace::BeforeFeedForward);
-        self.activate(isa, &tape.gate_up, &mut scratch.activated);
         let bottleneck = shared.bottlenecks.get(layer, FeedForward);
         if let Some(bottleneck) = bottleneck {
             let kept = &tape.of_bottlenecks[FeedForward.index()];
@@ -279,17 +288,19 @@ impl Block {
             }
             None => added,
         };
-        let past = Past { x: &scratch.activated, kept: &tape.of_down, dy: added };
+        let activated = self.activated(&tape.gate_up);
+        let past = Past { x: Rows::Made(&*activated), kept: &tape.of_down, dy: added };
         let group = shared.group(layer, &self.down, keep);
         self.down.backward(isa, &group, past, buffers, Some(&mut scratch.d_activated), gradient);
+        drop(activated);
         add_by_residual(bottleneck, &scratch.bottleneck, d);
         match self.activation {
             Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
             Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
         }
         let own = before_feed_forward.as_ref();
-        self.feed_forward_norm.again(isa, own, (&tape.middle, &tape.middle_inverse), &mut scratch.normed);
-        let past = Past { x: &scratch.normed, kept: &tape.of_gate_up, dy: &tape.gate_up };
+        let normed = self.feed_forward_norm.normed(own, &tape.middle, &tape.middle_inverse);
+        let past = Past { x: Rows::Made(&normed), kept: &tape.of_gate_up, dy: &tape.gate_up };
         let group = shared.group(layer, &self.gate_up, keep);
         self.gate_up.backward(isa, &group, past, buffers, Some(&mut scratch.d_normed), gradient);
         let past = (&tape.middle, tape.middle_inverse.as_slice());
@@ -312,7 +323,7 @@ impl Block {
             }
             None => added,
         };
-        let past = Past { x: attended, kept: &tape.of_output, dy: added };
+        let past = Past { x: Rows::from(attended), kept: &tape.of_output, dy: added };
         let group = shared.group(layer, &self.output, keep);
         self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient);
         add_by_residual(bottleneck, &scratch.bottleneck, d);
@@ -330,8 +341,8 @@ impl Block {
         shared.turn(layer, &mut scratch.d_qkv, true);
         self.norm_heads_back(layer, shared, tape, (&mut scratch.d_qkv, &mut scratch.d_heads), gradient);
         let own = before_attention.as_ref();
-        self.attention_norm.again(isa, own, (&tape.x, &tape.inverse), &mut scratch.normed);
-        let past = Past { x: &scratch.normed, kept: &tape.of_qkv, dy: &scratch.d_qkv };
+        let normed = self.attention_norm.normed(own, &tape.x, &tape.inverse);
+        let past = Past { x: Rows::Made(&normed), kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
         let d_normed = (!lowest || own.is_some()).then_some(&mut scratch.d_normed);
         self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
@@ -369,10 +380,11 @@ fn add_by_residual(bottleneck: Option<&Bottleneck<'_>>, buffers: &bottleneck::Bu
 }
 
 impl Block {
-    fn activate(&self, isa: Isa, gate_up: &Lanes, activated: &mut Lanes) {
+    /// What the layer `down` takes.
+    fn activated<'t>(&self, gate_up: &'t Lanes) -> Box<dyn Make + 't> {
         match self.activation {
-            Activation::Silu => swiglu::forward(isa, gate_up, activated),
-            Activation::GeluTanh => geglu::forward(isa, gate_up, activated),
+            Activation::Silu => Box::new(swiglu::gated(gate_up)),
+            Activation::GeluTanh => Box::new(geglu::gated(gate_up)),
         }
     }
 

@@ -1,13 +1,13 @@
 use rayon::prelude::*;
 use refit_kernels::{
-    Isa, Lanes, Left, Right, Term,
+    Isa, Lanes, Left, Right, Rows, Term, lay_out,
     pointwise::{self, Pointwise},
     product, token_products,
 };
 
 use super::{
     dense::Own,
-    mask::{add_masked, masked},
+    mask::{Masked, add_masked},
 };
 use crate::{
     bottleneck::{BottleneckAdapter, BottleneckInput, BottleneckPlace, BottleneckTensor, NonLinearity},
@@ -157,7 +157,7 @@ impl Bottleneck<'_> {
         self.activate(isa, kept, buffers);
         let dy = match &kept.mask {
             Some(mask) => {
-                masked(mask, dy, &mut buffers.high);
+                lay_out(isa, &Masked { mask, x: Rows::from(dy) }, &mut buffers.high);
                 &buffers.high
             }
             None => dy,

@@ -1,4 +1,4 @@
-use refit_kernels::{Isa, Lanes, Panels, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
+use refit_kernels::{Isa, Lanes, Panels, Rows, Term, TokenPanels, cap, cross_entropy, product, weight_gradient};
 
 use super::matrix::Matrix;
 use crate::model::LOGITS_AT_ONCE;
@@ -68,8 +68,8 @@ pub(super) fn head_losses(
             product(isa, d_hidden.values_mut(), stride, false, &[Term { left: head.transposed(), right }]);
             gradient.d_hidden.scatter(d_hidden, tokens);
             if let Some(by_head) = &mut gradient.by_head {
-                by_token.fill(some);
-                weight_gradient(isa, logits.values(), some, by_token, by_head);
+                by_token.fill(isa, Rows::from(&*some));
+                weight_gradient(isa, logits.values(), Rows::from(&*some), by_token, by_head);
             }
         }
     });

@@ -5,13 +5,13 @@ use std::{
 
 use rayon::prelude::*;
 use refit_kernels::{
-    Isa, Lanes, Left, Lowered, OverTokens, Panels, Precision, Right, Term, TokenPanels, Wanted, Weight, product, read,
-    token_products, weight_gradient,
+    Isa, Lanes, Left, Lowered, OverTokens, Panels, Precision, Right, Rows, Term, TokenPanels, Wanted, Weight, product,
+    read, weight_gradient,
 };
 
 use super::{
     lora::{Group, Pair},
-    mask::{add_masked, masked},
+    mask::{Masked, add_masked},
     matrix::Matrix,
 };
 use crate::model::{LinearModule, Mask};
@@ -39,11 +39,13 @@ const MOST_LAYERS: usize = 3;
 pub(super) struct Buffers {
     /// Inputs in the form that weights in bf16 take; in the backward pass one for each layer.
     panels: [Panels; MOST_LAYERS],
+    /// The input, where products take it as it lies and it lies nowhere.
+    input: Lanes,
     /// The gradient by A·x.
     d_low: Lanes,
     /// Gradients by all A of a group, features first.
     d_a: Vec<f32>,
-    /// What dropout leaves of the input; also the gradient by that.
+    /// The gradient by what dropout leaves of the input.
     dropped: Lanes,
     /// The input, token by token.
     by_token: TokenPanels,
@@ -66,7 +68,7 @@ pub(super) struct Kept {
 #[derive(Clone, Copy)]
 pub(super) struct Past<'a> {
     /// The input.
-    pub(super) x: &'a Lanes,
+    pub(super) x: Rows<'a>,
     /// What the forward pass left.
     pub(super) kept: &'a Kept,
     /// The gradient by the output.
@@ -102,9 +104,10 @@ impl<'s> Side<'s, '_> {
         }
         let precision = matrix.packs().filter(|_| wanted);
         let packed = precision.map(|precision| (&mut *panels, precision));
-        read(isa, dy, stride, Wanted { panels: packed, lowered, over_tokens });
+        let rows = Rows::There { rows: dy, tokens: stride };
+        read(isa, rows, Wanted { panels: packed, lowered, over_tokens, lanes: None });
         wanted.then(|| match precision {
-            Some(_) => panels.right(dy, stride),
+            Some(_) => panels.right(rows),
             None => Right::Lanes { rows: dy, stride },
         })
     }
@@ -148,23 +151,35 @@ impl Projection {
         &self,
         isa: Isa,
         lora: &Group<'_>,
-        x: &Lanes,
+        x: Rows<'_>,
         buffers: &mut Buffers,
         kept: &mut Kept,
         y: &mut Lanes,
     ) {
         let stride = x.stride();
-        let Buffers { panels, dropped, .. } = buffers;
+        let Buffers { panels, input, .. } = buffers;
         let frozen = self.layers.iter().zip(&lora.own).find(|(_, own)| own.weight.is_none());
         let precision = frozen.map(|(layer, _)| layer.weight.precision());
-        lower(isa, lora, x, precision.map(|precision| (&mut panels[0], precision)), dropped, kept);
+        let as_it_lies = lora.own.iter().any(|own| own.weight.is_some())
+            || precision.is_some_and(|precision| Panels::takes_as_they_lie(isa, precision));
+        let packed = precision.map(|precision| (&mut panels[0], precision));
+        let x = match x {
+            Rows::Made(_) if as_it_lies => {
+                lower(isa, lora, x, (Some(&mut *input), packed), kept);
+                Rows::from(&*input)
+            }
+            x => {
+                lower(isa, lora, x, (None, packed), kept);
+                x
+            }
+        };
         let panels = &panels[0];
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
         let layers = self.layers.par_iter().zip(&lora.pairs).zip(&lora.own);
         layers.zip(self.parts(y.values_mut(), stride)).for_each(|(((layer, pair), own), y)| {
             let right = match own.weight {
-                Some(_) => Right::Lanes { rows: x.values(), stride },
-                None => panels.right(x.values(), stride),
+                Some(_) => as_they_lie(x),
+                None => panels.right(x),
             };
             let frozen = Term { left: Matrix::of(&layer.weight, own.weight.as_ref()).plain(), right };
             match pair {
@@ -192,11 +207,18 @@ impl Projection {
     }
 
     /// What [`Projection::forward`] leaves for the way back; the output is computed only where that is a part of it.
-    pub(super) fn forward_again(&self, isa: Isa, lora: &Group<'_>, x: &Lanes, buffers: &mut Buffers, kept: &mut Kept) {
+    pub(super) fn forward_again(
+        &self,
+        isa: Isa,
+        lora: &Group<'_>,
+        x: Rows<'_>,
+        buffers: &mut Buffers,
+        kept: &mut Kept,
+    ) {
         if lora.is_dora() {
             self.forward(isa, lora, x, buffers, kept, &mut Lanes::default());
         } else {
-            lower(isa, lora, x, None, &mut buffers.dropped, kept);
+            lower(isa, lora, x, (None, None), kept);
         }
     }
 
@@ -239,7 +261,7 @@ impl Projection {
         let rights: Vec<Option<Right<'_>>> =
             sides.into_par_iter().map(|side| side.meet(isa, lora.scale, kept, stride, wanted)).collect();
         let d_low = &*d_low;
-        let mut by_a = || a_gradients(isa, lora, x, kept, d_low, (d_a, &mut *dropped), gradient);
+        let mut by_a = || a_gradients(isa, lora, x, kept, d_low, d_a, gradient);
         if let Some(dx) = dx {
             let by_x = || {
                 dx.reuse(x.features(), x.tokens());
@@ -306,14 +328,14 @@ impl Projection {
         &self,
         isa: Isa,
         lora: &Group<'_>,
-        x: &Lanes,
+        x: Rows<'_>,
         dy: &Lanes,
         buffers: &mut Buffers,
         gradient: &mut [f32],
     ) {
         let stride = x.stride();
         if lora.own.iter().any(|own| own.weight.is_some()) {
-            buffers.by_token.fill(x);
+            buffers.by_token.fill(isa, x);
         }
         let mut first = 0;
         for (layer, own) in self.layers.iter().zip(&lora.own) {
@@ -359,31 +381,33 @@ impl Projection {
     }
 }
 
-/// Reads the input for s·A·x of all adapted layers, which see what their own masks leave of it if there are any, and for the form that frozen
-/// layers take, if that is wanted.
+/// Rows as trained matrices take them.
+fn as_they_lie(x: Rows<'_>) -> Right<'_> {
+    Right::Lanes { rows: x.there().expect("invariant: rows that are taken so lie somewhere"), stride: x.stride() }
+}
+
+/// Reads the input for s·A·x of all adapted layers, which see what their own masks leave of it if there are any, and for the forms that
+/// products take, where they are wanted.
 fn lower(
     isa: Isa,
     lora: &Group<'_>,
-    x: &Lanes,
-    panels: Option<(&mut Panels, Precision)>,
-    dropped: &mut Lanes,
+    x: Rows<'_>,
+    (lanes, panels): (Option<&mut Lanes>, Option<(&mut Panels, Precision)>),
     kept: &mut Kept,
 ) {
-    let stride = x.stride();
     kept.low.reuse(lora.rows(), x.tokens());
     kept.masks.clear();
     let lowered = lora.dropout.is_none().then(|| {
         let lefts = lora.pairs.iter().flatten().map(|pair| Left::matrix(pair.a, lora.rank)).collect();
         Lowered { lefts, by: lora.scale, to: kept.low.values_mut() }
     });
-    read(isa, x.values(), stride, Wanted { panels, lowered, over_tokens: None });
+    read(isa, x, Wanted { lanes, panels, lowered, over_tokens: None });
     let Some(dropout) = lora.dropout else { return };
     for pair in lora.pairs.iter().flatten() {
         let mask = dropout.mask(pair.module, x.features());
-        masked(&mask, x, dropped);
         let to = kept.low.rows_mut(pair.rows.clone());
         let lowered = Some(Lowered { lefts: vec![Left::matrix(pair.a, lora.rank)], by: lora.scale, to });
-        read(isa, dropped.values(), stride, Wanted { lowered, ..Wanted::default() });
+        read(isa, Rows::Made(&Masked { mask: &mask, x }), Wanted { lowered, ..Wanted::default() });
         kept.masks.push(mask);
     }
 }
@@ -392,18 +416,19 @@ fn lower(
 fn a_gradients(
     isa: Isa,
     lora: &Group<'_>,
-    x: &Lanes,
+    x: Rows<'_>,
     kept: &Kept,
     d_low: &Lanes,
-    (d_a, dropped): (&mut Vec<f32>, &mut Lanes),
+    d_a: &mut Vec<f32>,
     gradient: &mut [f32],
 ) {
     let stride = x.stride();
-    let mut add = |x: &Lanes, d_low: &[f32], pairs: &[&Pair<'_>], d_a: &mut Vec<f32>| {
+    let mut add = |x: Rows<'_>, d_low: &[f32], pairs: &[&Pair<'_>]| {
         let (width, rows) = (x.features(), d_low.len() / stride);
         d_a.clear();
         d_a.resize(width * rows, 0.0);
-        token_products(isa, x.values(), d_low, stride, d_a);
+        let over_tokens = Some(OverTokens { with: d_low, to: d_a });
+        read(isa, x, Wanted { over_tokens, ..Wanted::default() });
         let first = pairs[0].rows.start;
         for pair in pairs {
             for (row, to) in pair.rows.clone().zip(gradient[pair.a_at.clone()].chunks_exact_mut(width)) {
@@ -416,12 +441,11 @@ fn a_gradients(
     let pairs: Vec<&Pair<'_>> = lora.pairs.iter().flatten().collect();
     if kept.masks.is_empty() {
         if !pairs.is_empty() {
-            add(x, d_low.values(), &pairs, d_a);
+            add(x, d_low.values(), &pairs);
         }
         return;
     }
     for (pair, mask) in pairs.iter().zip(&kept.masks) {
-        masked(mask, x, dropped);
-        add(dropped, d_low.rows(pair.rows.clone()), &[pair], d_a);
+        add(Rows::Made(&Masked { mask, x }), d_low.rows(pair.rows.clone()), &[pair]);
     }
 }

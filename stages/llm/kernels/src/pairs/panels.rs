@@ -7,7 +7,7 @@ use super::{
     split::PARTS,
 };
 use crate::{
-    Isa, Precision, Right,
+    Isa, Precision, Right, Rows,
     lanes::PAD,
     line::Line,
     places::Places,
@@ -55,19 +55,32 @@ impl Panels {
         }
     }
 
+    /// Whether products with weights of a precision take rows as they lie.
+    pub fn takes_as_they_lie(isa: Isa, precision: Precision) -> bool {
+        parts(isa, precision) == 0
+    }
+
     /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
     /// those of f32 take them as they are, unless they are multiplied in parts.
     pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
-        read(isa, rows, stride, Wanted { panels: Some((self, precision)), ..Wanted::default() });
-        self.right(rows, stride)
+        let rows = Rows::There { rows, tokens: stride };
+        read(isa, rows, Wanted { panels: Some((self, precision)), ..Wanted::default() });
+        self.right(rows)
     }
 
     /// Rows that were packed in a reading as products take them.
-    pub fn right<'a>(&'a self, rows: &'a [f32], stride: usize) -> Right<'a> {
+    ///
+    /// # Panics
+    /// When they are others, or would be taken as they lie and lie nowhere.
+    pub fn right<'a>(&'a self, rows: Rows<'a>) -> Right<'a> {
+        let stride = rows.stride();
         if self.parts == 0 {
-            return Right::Lanes { rows, stride };
+            return Right::Lanes {
+                rows: rows.there().expect("invariant: rows that are taken so lie somewhere"),
+                stride,
+            };
         }
-        assert!(self.stride == stride && self.features * stride == rows.len(), "panels are of other rows");
+        assert!((self.features, self.stride) == (rows.features(), stride), "panels are of other rows");
         Right::Panels(self)
     }
 

@@ -1,6 +1,6 @@
 use super::{assert_close, lanes, numbers, slope};
 use crate::{
-    Isa, Lanes, cap, cross_entropy, geglu, norm,
+    Isa, Lanes, cap, cross_entropy, geglu, lay_out, norm,
     pointwise::{self, Pointwise},
     rotary::{Angles, Pairs, rotate},
     swiglu,
@@ -53,7 +53,7 @@ fn swiglu_and_its_gradient() {
     let dy = lanes(features / 2, tokens, 2);
     for isa in Isa::available() {
         let mut y = Lanes::default();
-        swiglu::forward(isa, &both, &mut y);
+        lay_out(isa, &swiglu::gated(&both), &mut y);
         for feature in 0..features / 2 {
             let expected: Vec<f64> = (0..tokens)
                 .map(|token| {
@@ -68,7 +68,7 @@ fn swiglu_and_its_gradient() {
         for at in [3, 11 * both.stride() + 18, 20 * both.stride() + 1, 33 * both.stride()] {
             let expected = slope(&mut both, at, |both| {
                 let mut y = Lanes::default();
-                swiglu::forward(isa, both, &mut y);
+                lay_out(isa, &swiglu::gated(both), &mut y);
                 dot(&y, &dy)
             });
             let found = f64::from(gradient.values()[at]);
@@ -207,7 +207,7 @@ fn geglu_and_its_gradient() {
     let dy = lanes(features / 2, tokens, 2);
     for isa in Isa::available() {
         let mut y = Lanes::default();
-        geglu::forward(isa, &both, &mut y);
+        lay_out(isa, &geglu::gated(&both), &mut y);
         for feature in 0..features / 2 {
             let expected: Vec<f64> = (0..tokens)
                 .map(|token| {
@@ -223,7 +223,7 @@ fn geglu_and_its_gradient() {
         for at in [3, 11 * both.stride() + 18, 20 * both.stride() + 1, 33 * both.stride()] {
             let expected = slope(&mut both, at, |both| {
                 let mut y = Lanes::default();
-                geglu::forward(isa, both, &mut y);
+                lay_out(isa, &geglu::gated(both), &mut y);
                 dot(&y, &dy)
             });
             let found = f64::from(gradient.values()[at]);
@@ -328,7 +328,7 @@ fn what_is_not_a_number_shows() {
         let mut both = lanes(2, 3, 1);
         both.values_mut()[1] = f32::NAN;
         let mut y = Lanes::default();
-        swiglu::forward(isa, &both, &mut y);
+        lay_out(isa, &swiglu::gated(&both), &mut y);
         assert!(y.values()[1].is_nan(), "{}", isa.name());
     }
 }
