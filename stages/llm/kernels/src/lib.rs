@@ -15,6 +15,7 @@ mod gated;
 pub mod geglu;
 mod lanes;
 mod line;
+mod matrix;
 pub mod norm;
 mod outer;
 mod packed;

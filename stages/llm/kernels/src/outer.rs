@@ -3,12 +3,10 @@ use rayon::prelude::*;
 use crate::{
     Isa, Lanes, Rows,
     lanes::PAD,
-    product::{TASKS_PER_THREAD, rows_per_task, token_products},
-    tile::{Strip, Walk},
+    matrix::{Lying, matrix_block},
+    pairs::PANEL,
+    product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
 };
-
-/// Features of a panel.
-const PANEL: usize = 48;
 
 /// Activations with the features of a token beside each other, in panels of 48 features, `[features / 48][tokens][48]`: the
 /// right side of gradients by whole weights.
@@ -58,14 +56,13 @@ pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, 
         return;
     }
     let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
-    out.par_chunks_mut(per_task * width).zip(dy.par_chunks(per_task * stride)).for_each(|(out, dy)| {
-        let rows = out.len() / width;
-        for (panel, column) in panels.values.chunks(PANEL * tokens).zip((0..width).step_by(PANEL)) {
-            let columns = panel.len() / tokens;
-            let a = Walk { start: dy.as_ptr(), row: stride, step: 1, steps: tokens, jump: 0, blocks: 1 };
-            let (b, c) = (panel.as_ptr(), out[column..].as_mut_ptr());
-            isa.run(Strip { rows, columns, a, b, b_row: columns, c, c_row: width, accumulate: true });
-        }
+    out.par_chunks_mut(per_task * width).enumerate().for_each(|(task, c)| {
+        let task = Task { isa, c, c_row: width, first: task * per_task, accumulate: true };
+        matrix_block(task, Lying { values: dy, row: stride, column: 1 }, tokens, |token, feature| {
+            // Features are gone through in panels of as many.
+            let columns = (width - feature).min(PANEL);
+            (&panels.values[feature * tokens + token * columns..], columns)
+        });
     });
 }
 
@@ -75,7 +72,9 @@ mod tests {
 
     #[test]
     fn gradients_of_weights_are_sums_over_tokens_whatever_the_shapes() {
-        for (rows, features, tokens) in [(5, 96, 33), (64, 112, 7), (3, 18, 20), (17, 16, 1), (40, 640, 50)] {
+        for (rows, features, tokens) in
+            [(5, 96, 33), (64, 112, 7), (3, 18, 20), (17, 16, 1), (40, 640, 50), (37, 112, 300)]
+        {
             let number = |at: usize| ((at * 37 % 101) as f32 - 50.0) * 0.01;
             let (mut x, mut dy) = (Lanes::zeros(features, tokens), Lanes::zeros(rows, tokens));
             let stride = x.stride();

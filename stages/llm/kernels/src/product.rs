@@ -6,15 +6,13 @@ use rayon::prelude::*;
 use crate::{
     Isa, Weight,
     lanes::PAD,
+    matrix::{Lying, NEAR, matrix_block, panels},
     packed::Packed as PackedWeight,
     pairs::{Ahead, PANEL, Packed, PairStrip, PairWalk, Panels, TILE_PAIRS, strips_at_once},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
 };
-
-/// Columns of a left side that are gone through before the next panel of tokens: what they meet, 24 KiB, stays in the nearest cache.
-const NEAR: usize = 128;
 
 /// Columns of a left side that are unpacked before the next strip of rows: what they meet stays in a cache of its core. A multiple of the longest
 /// block.
@@ -131,16 +129,16 @@ impl Right<'_> {
 }
 
 /// Some rows of a product, which one thread computes.
-struct Task<'c> {
-    isa: Isa,
+pub(crate) struct Task<'c> {
+    pub(crate) isa: Isa,
     /// The rows.
-    c: &'c mut [f32],
+    pub(crate) c: &'c mut [f32],
     /// From a row to the next.
-    c_row: usize,
+    pub(crate) c_row: usize,
     /// Which row of the left side the first of them is, a multiple of a tile's.
-    first: usize,
+    pub(crate) first: usize,
     /// Whether they are added to.
-    accumulate: bool,
+    pub(crate) accumulate: bool,
 }
 
 /// Rows of a right side that lie in lanes, from one token on.
@@ -153,7 +151,7 @@ struct LaneRows<'a> {
 }
 
 impl Task<'_> {
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.c.len() / self.c_row
     }
 
@@ -271,7 +269,7 @@ fn block(task: Task<'_>, term: &Term<'_>) {
 /// A block whose right side lies in lanes.
 fn lanes_block(task: Task<'_>, left: Left<'_>, right: LaneRows<'_>) {
     match left {
-        Left::Matrix { values, row, column, .. } => matrix_block(task, (values, row, column), right),
+        Left::Matrix { values, row, column, .. } => matrix_in_lanes(task, Lying { values, row, column }, right),
         Left::Weight(weight) => weight_block(task, (weight, Direction::Plain), right),
         Left::Transposed(weight) => weight_block(task, (weight, Direction::Transposed), right),
     }
@@ -288,35 +286,11 @@ pub(crate) fn of_columns(isa: Isa, c: &mut [f32], stride: usize, (left, first): 
     let values = &values[first * column..];
     assert!(depth > 0 && values.len() > last * row + (depth - 1) * column, "shapes of a product do not fit");
     let task = Task { isa, c, c_row: stride, first: 0, accumulate: false };
-    matrix_block(task, (values, row, column), LaneRows { values: rows, stride, depth });
+    matrix_in_lanes(task, Lying { values, row, column }, LaneRows { values: rows, stride, depth });
 }
 
-/// Goes through a small matrix.
-fn matrix_block(task: Task<'_>, (values, row, column): (&[f32], usize, usize), right: LaneRows<'_>) {
-    let rows = task.rows();
-    let Task { isa, c, c_row, first, accumulate } = task;
-    for (steps, tokens) in panels(right.depth, c_row) {
-        let start = values[first * row + steps.start * column..].as_ptr();
-        let a = Walk { start, row, step: column, steps: steps.len(), jump: 0, blocks: 1 };
-        let accumulate = accumulate || steps.start > 0;
-        let b = right.values[steps.start * right.stride + tokens.start..].as_ptr();
-        let c = c[tokens.start..].as_mut_ptr();
-        isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: right.stride, c, c_row, accumulate });
-    }
-}
-
-/// How a task goes through a right side: in panels of [`NEAR`] rows and 48 tokens, which the nearest cache holds while all rows
-/// of the left side meet them.
-fn panels(depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let steps = (0..depth).step_by(NEAR).flat_map(move |start| {
-        let end = (start + NEAR).min(depth);
-        // Whole tiles, then what is left of the last.
-        let whole = start..start + (end - start) / TILE * TILE;
-        [whole.clone(), whole.end..end].into_iter().filter(|steps| !steps.is_empty())
-    });
-    steps.flat_map(move |steps| {
-        (0..tokens).step_by(PANEL).map(move |start| (steps.clone(), start..(start + PANEL).min(tokens)))
-    })
+fn matrix_in_lanes(task: Task<'_>, left: Lying<'_>, LaneRows { values, stride, depth }: LaneRows<'_>) {
+    matrix_block(task, left, depth, |step, token| (&values[step * stride + token..], stride));
 }
 
 /// Goes through a weight that is multiplied in f32, 16 rows at a time.

@@ -1,0 +1,125 @@
+//! Products whose left side lies row by row or column by column: small matrices of adapters, and weights that are trained.
+
+use std::ops::Range;
+
+use crate::{
+    pairs::PANEL,
+    product::Task,
+    rows::with_room,
+    simd::ask_for,
+    tile::{Strip, Walk},
+    weight::TILE,
+};
+
+/// Columns of a left side that are gone through before the next panel of tokens, at most: what they meet, 27 KiB, stays in the nearest cache.
+pub(crate) const NEAR: usize = 9 * TILE;
+
+/// A matrix as it lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Lying<'a> {
+    pub(crate) values: &'a [f32],
+    /// From a row to the next.
+    pub(crate) row: usize,
+    /// From a column to the next.
+    pub(crate) column: usize,
+}
+
+impl<'a> Lying<'a> {
+    /// Its numbers from a row and a column on.
+    fn from(self, row: usize, column: usize) -> &'a [f32] {
+        &self.values[row * self.row + column * self.column..]
+    }
+
+    /// Whether it is read in whole tiles: a large one that more tokens meet than a panel has.
+    fn is_met_in_tiles(self, depth: usize, tokens: usize) -> bool {
+        depth >= NEAR && tokens > PANEL && (self.row == 1 || self.column == 1)
+    }
+
+    /// Copies 16 rows and columns from some on, in the direction in which they lie beside each other.
+    fn lay_out_tile(self, row: usize, column: usize, to: &mut [f32]) {
+        let from = self.from(row, column);
+        for (line, to) in to.chunks_exact_mut(TILE).enumerate() {
+            to.copy_from_slice(&from[line * self.row.max(self.column)..][..TILE]);
+        }
+    }
+
+    /// Asks for a tile, of which nothing need be there.
+    fn ask_for_tile(self, row: usize, column: usize) {
+        let from = self.values.get(row * self.row + column * self.column..).unwrap_or_default();
+        for line in from.chunks(self.row.max(self.column)).take(TILE) {
+            ask_for(&line[..TILE.min(line.len())]);
+        }
+    }
+}
+
+/// Goes through a matrix of so many columns. `right` has the rows that meet them: for a column and a token, the numbers from there on, and how far it is
+/// from a row to the next.
+pub(crate) fn matrix_block<'b>(
+    task: Task<'_>,
+    left: Lying<'_>,
+    depth: usize,
+    right: impl Fn(usize, usize) -> (&'b [f32], usize),
+) {
+    let rows = task.rows();
+    let Task { isa, c, c_row, first, accumulate } = task;
+    let mut meet = |a: Walk, of: Range<usize>, steps: &Range<usize>, tokens: &Range<usize>| {
+        let accumulate = accumulate || steps.start > 0;
+        let (b, b_row) = right(steps.start, tokens.start);
+        let c = &mut c[of.start * c_row + tokens.start..];
+        let (rows, columns, c) = (of.len(), tokens.len(), c.as_mut_ptr());
+        isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate });
+    };
+    let as_it_lies = |row: usize, steps: &Range<usize>| {
+        let start = left.from(first + row, steps.start).as_ptr();
+        Walk { start, row: left.row, step: left.column, steps: steps.len(), jump: 0, blocks: 1 }
+    };
+    if !left.is_met_in_tiles(depth, c_row) {
+        for (steps, tokens) in panels(depth, c_row) {
+            meet(as_it_lies(0, &steps), 0..rows, &steps, &tokens);
+        }
+        return;
+    }
+    // Its rows, or its columns, are far from each other. What all tokens meet next is brought together first.
+    let whole = rows / TILE;
+    with_room(whole * TILE * NEAR, |room| {
+        for (steps, tokens) in panels(depth, c_row) {
+            let tiles = steps.len() / TILE;
+            let strips = if tiles > 0 { whole } else { 0 };
+            if tokens.start == 0 {
+                for (at, tile) in room.chunks_exact_mut(TILE * TILE).take(whole * tiles).enumerate() {
+                    left.lay_out_tile(first + at / tiles * TILE, steps.start + at % tiles * TILE, tile);
+                }
+            }
+            for strip in 0..strips {
+                let start = room[strip * tiles * TILE * TILE..].as_ptr();
+                let (row, step) = if left.column == 1 { (TILE, 1) } else { (1, TILE) };
+                let a = Walk { start, row, step, steps: TILE, jump: TILE * TILE, blocks: tiles };
+                meet(a, strip * TILE..(strip + 1) * TILE, &steps, &tokens);
+                // Column by column, the tiles that come after these lie where the processor does not look; each panel asks for some of them.
+                let panels = c_row.div_ceil(PANEL);
+                for tile in (tokens.start / PANEL..tiles).step_by(panels).filter(|_| left.row == 1) {
+                    left.ask_for_tile(first + strip * TILE, steps.end + tile * TILE);
+                }
+            }
+            let rest = strips * TILE..rows;
+            if !rest.is_empty() {
+                meet(as_it_lies(rest.start, &steps), rest, &steps, &tokens);
+            }
+        }
+    });
+}
+
+/// How a task goes through a right side: in panels of about [`NEAR`] rows and 48 tokens, which the nearest cache holds while all rows of the left side
+/// meet them. The panels are even: sums are read and written once for each, however short it is.
+pub(crate) fn panels(depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let near = depth.div_ceil(depth.div_ceil(NEAR).max(1)).next_multiple_of(TILE);
+    let steps = (0..depth).step_by(near.max(1)).flat_map(move |start| {
+        let end = (start + near).min(depth);
+        // Whole tiles, then what is left of the last.
+        let whole = start..start + (end - start) / TILE * TILE;
+        [whole.clone(), whole.end..end].into_iter().filter(|steps| !steps.is_empty())
+    });
+    steps.flat_map(move |steps| {
+        (0..tokens).step_by(PANEL).map(move |start| (steps.clone(), start..(start + PANEL).min(tokens)))
+    })
+}
