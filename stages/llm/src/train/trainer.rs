@@ -9,7 +9,7 @@ use super::{
     gradient::{NamedRow, accumulate_step},
     history::twelve_digits,
     objective::Objective,
-    optimizer::{AdamW, Step, clipping},
+    optimizer::{AdamW, Step, clipping, zeros},
     passes::epoch_order,
     schedule::learning_rate,
     shard::pieces,
@@ -148,7 +148,7 @@ pub fn train_towards<T: Trainable>(
         total: config.total_steps(objective.examples()),
         state: State { progress: Progress::default(), optimizer: AdamW::new(initial.values().len()), best: None },
         groups: initial.groups(config),
-        gradient: vec![0.0; initial.values().len()],
+        gradient: zeros(initial.values().len()),
         trained: initial,
         workers: Workers::new(settings.threads)
             .with_checkpointing(settings.gradient_checkpointing)
