@@ -5,11 +5,9 @@ use rayon::prelude::*;
 use crate::{
     Isa, Lanes, Make,
     act::Act,
+    lanes::PER_TASK,
     simd::{Kernel, Simd},
 };
-
-/// Numbers that one task goes through.
-const PER_TASK: usize = 1 << 14;
 
 /// act(gate) · up.
 pub(crate) struct Gated<'a, A> {

@@ -73,14 +73,8 @@ pub(crate) fn matrix_block<'b>(
         let start = left.from(first + row, steps.start).as_ptr();
         Walk { start, row: left.row, step: left.column, steps: steps.len(), jump: 0, blocks: 1 }
     };
-    if !left.is_met_in_tiles(depth, c_row) {
-        for (steps, tokens) in panels(depth, c_row) {
-            meet(as_it_lies(0, &steps), 0..rows, &steps, &tokens);
-        }
-        return;
-    }
-    // Its rows, or its columns, are far from each other. What all tokens meet next is brought together first.
-    let whole = rows / TILE;
+    // The rows of a large one, or its columns, are far from each other. What all tokens meet next is brought together first.
+    let whole = if left.is_met_in_tiles(depth, c_row) { rows / TILE } else { 0 };
     with_room(whole * TILE * NEAR, |room| {
         for (steps, tokens) in panels(depth, c_row) {
             let tiles = steps.len() / TILE;

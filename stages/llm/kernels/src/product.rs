@@ -55,7 +55,7 @@ pub enum Left<'a> {
     Weight(&'a Weight),
     /// Wᵀ.
     Transposed(&'a Weight),
-    /// A small matrix: from a row to the next it is `row` numbers, from a column to the next `column`.
+    /// A matrix as it lies: from a row to the next it is `row` numbers, from a column to the next `column`.
     Matrix {
         /// The numbers.
         values: &'a [f32],
@@ -262,7 +262,7 @@ fn block(task: Task<'_>, term: &Term<'_>) {
         (Left::Transposed(weight), Right::Panels(panels)) => {
             panels_block(task, (weight, Direction::Transposed), panels);
         }
-        (Left::Matrix { .. }, Right::Panels(_)) => unreachable!("invariant: small matrices meet rows in lanes"),
+        (Left::Matrix { .. }, Right::Panels(_)) => unreachable!("invariant: matrices that lie so meet rows in lanes"),
     }
 }
 

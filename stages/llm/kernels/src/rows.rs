@@ -7,7 +7,7 @@ use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
-use crate::{Isa, Lanes, lanes::PAD, line::Line};
+use crate::{Isa, Lanes, Right, lanes::PAD, line::Line};
 
 /// Rows that one task lays out.
 const ROWS_PER_TASK: usize = 64;
@@ -72,6 +72,15 @@ impl<'a> Rows<'a> {
             Self::There { rows, .. } => Some(rows),
             Self::Made(_) => None,
         }
+    }
+
+    /// The rows as products take them that read them as they lie.
+    ///
+    /// # Panics
+    /// When they lie nowhere.
+    pub fn as_they_lie(self) -> Right<'a> {
+        let rows = self.there().expect("invariant: rows that are taken so lie somewhere");
+        Right::Lanes { rows, stride: self.stride() }
     }
 
     /// Lays them out in `room`, unless they lie somewhere.

@@ -108,7 +108,7 @@ impl<'s> Side<'s, '_> {
         read(isa, rows, Wanted { panels: packed, lowered, over_tokens, lanes: None });
         wanted.then(|| match precision {
             Some(_) => panels.right(rows),
-            None => Right::Lanes { rows: dy, stride },
+            None => rows.as_they_lie(),
         })
     }
 }
@@ -163,22 +163,13 @@ impl Projection {
         let as_it_lies = lora.own.iter().any(|own| own.weight.is_some())
             || precision.is_some_and(|precision| Panels::takes_as_they_lie(isa, precision));
         let packed = precision.map(|precision| (&mut panels[0], precision));
-        let x = match x {
-            Rows::Made(_) if as_it_lies => {
-                lower(isa, lora, x, (Some(&mut *input), packed), kept);
-                Rows::from(&*input)
-            }
-            x => {
-                lower(isa, lora, x, (None, packed), kept);
-                x
-            }
-        };
+        let x = lower(isa, lora, x, (as_it_lies.then_some(input), packed), kept);
         let panels = &panels[0];
         y.reuse(self.layers.iter().map(|layer| layer.weight.out()).sum(), x.tokens());
         let layers = self.layers.par_iter().zip(&lora.pairs).zip(&lora.own);
         layers.zip(self.parts(y.values_mut(), stride)).for_each(|(((layer, pair), own), y)| {
             let right = match own.weight {
-                Some(_) => as_they_lie(x),
+                Some(_) => x.as_they_lie(),
                 None => panels.right(x),
             };
             let frozen = Term { left: Matrix::of(&layer.weight, own.weight.as_ref()).plain(), right };
@@ -381,28 +372,25 @@ impl Projection {
     }
 }
 
-/// Rows as trained matrices take them.
-fn as_they_lie(x: Rows<'_>) -> Right<'_> {
-    Right::Lanes { rows: x.there().expect("invariant: rows that are taken so lie somewhere"), stride: x.stride() }
-}
-
-/// Reads the input for s·A·x of all adapted layers, which see what their own masks leave of it if there are any, and for the forms that
-/// products take, where they are wanted.
-fn lower(
+/// Reads the input for s·A·x of all adapted layers, which see what their own masks leave of it if there are any, and for the form that
+/// frozen layers take, if that is wanted. Returns the input, which is in `room` if it was to lie somewhere and did not.
+fn lower<'x>(
     isa: Isa,
     lora: &Group<'_>,
-    x: Rows<'_>,
-    (lanes, panels): (Option<&mut Lanes>, Option<(&mut Panels, Precision)>),
+    x: Rows<'x>,
+    (room, panels): (Option<&'x mut Lanes>, Option<(&mut Panels, Precision)>),
     kept: &mut Kept,
-) {
+) -> Rows<'x> {
     kept.low.reuse(lora.rows(), x.tokens());
     kept.masks.clear();
     let lowered = lora.dropout.is_none().then(|| {
         let lefts = lora.pairs.iter().flatten().map(|pair| Left::matrix(pair.a, lora.rank)).collect();
         Lowered { lefts, by: lora.scale, to: kept.low.values_mut() }
     });
-    read(isa, x, Wanted { lanes, panels, lowered, over_tokens: None });
-    let Some(dropout) = lora.dropout else { return };
+    let mut room = room.filter(|_| x.there().is_none());
+    read(isa, x, Wanted { lanes: room.as_deref_mut(), panels, lowered, over_tokens: None });
+    let x = room.map_or(x, |room| Rows::from(&*room));
+    let Some(dropout) = lora.dropout else { return x };
     for pair in lora.pairs.iter().flatten() {
         let mask = dropout.mask(pair.module, x.features());
         let to = kept.low.rows_mut(pair.rows.clone());
@@ -410,6 +398,7 @@ fn lower(
         read(isa, Rows::Made(&Masked { mask: &mask, x }), Wanted { lowered, ..Wanted::default() });
         kept.masks.push(mask);
     }
+    x
 }
 
 /// The gradients by all A of the group: one reading of the input serves them all, unless each has a mask of its own.

@@ -73,14 +73,11 @@ impl Panels {
     /// # Panics
     /// When they are others, or would be taken as they lie and lie nowhere.
     pub fn right<'a>(&'a self, rows: Rows<'a>) -> Right<'a> {
-        let stride = rows.stride();
         if self.parts == 0 {
-            return Right::Lanes {
-                rows: rows.there().expect("invariant: rows that are taken so lie somewhere"),
-                stride,
-            };
+            return rows.as_they_lie();
         }
-        assert!((self.features, self.stride) == (rows.features(), stride), "panels are of other rows");
+        let shape = (rows.features(), rows.stride());
+        assert!((self.features, self.stride) == shape, "panels are of other rows");
         Right::Panels(self)
     }
 
