@@ -69,7 +69,11 @@ impl Strip {
     fn along<S: Simd, const ROW: usize, const STEP: usize>(self, s: S) {
         let mut column = 0;
         while column < self.columns {
-            let vectors = ((self.columns - column) / S::WIDTH).min(3);
+            // Four are two and two: one by itself would be a tile of so few sums that each step waits for the one before.
+            let vectors = match (self.columns - column) / S::WIDTH {
+                4 => 2,
+                left => left.min(3),
+            };
             // SAFETY: `column` is within the columns of B and C.
             let (b, c) = unsafe { (self.b.add(column), self.c.add(column)) };
             let mut row = 0;
@@ -141,16 +145,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, const ROW: usize, const 
                 }
             }
             for _ in 0..a.steps {
-                let mut right = [s.splat(0.0); N];
-                for (j, value) in right.iter_mut().enumerate() {
-                    *value = s.read(b.add(j * S::WIDTH));
-                }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let left = s.splat(*at.add(i * row));
-                    for (sum, value) in sums.iter_mut().zip(&right) {
-                        *sum = s.fma(left, *value, *sum);
-                    }
-                }
+                s.add_column(&mut sums, at, row, b);
                 at = at.add(step);
                 b = b.add(b_row);
             }
@@ -203,18 +198,13 @@ impl Kernel for Dots<'_> {
 impl Dots<'_> {
     #[inline(always)]
     fn block<S: Simd, const M: usize, const N: usize>(&mut self, s: S, i: usize, j: usize) {
-        let a: [&[f32]; M] = std::array::from_fn(|r| &self.a[(i + r) * self.stride..(i + r + 1) * self.stride]);
-        let b: [&[f32]; N] = std::array::from_fn(|r| &self.b[(j + r) * self.stride..(j + r + 1) * self.stride]);
-        let mut sums = [[s.splat(0.0); N]; M];
-        for at in (0..self.stride).step_by(S::WIDTH) {
-            let right: [S::Vector; N] = std::array::from_fn(|r| s.load(&b[r][at..at + S::WIDTH]));
-            for (row, a) in sums.iter_mut().zip(&a) {
-                let left = s.load(&a[at..at + S::WIDTH]);
-                for (sum, right) in row.iter_mut().zip(&right) {
-                    *sum = s.fma(left, *right, *sum);
-                }
-            }
-        }
+        let sums: [[S::Vector; N]; M] = if M * N == 16 && S::ROWS < 8 {
+            // There are not enough registers for all of them.
+            let halves = [self.along::<S, M, 2>(s, i, j), self.along::<S, M, 2>(s, i, j + 2)];
+            std::array::from_fn(|r| std::array::from_fn(|k| halves[k / 2][r][k % 2]))
+        } else {
+            self.along(s, i, j)
+        };
         if M * N == 16 {
             let found = s.sums(std::array::from_fn(|at| sums[at / N][at % N]));
             for (r, found) in found.chunks_exact(N).enumerate() {
@@ -228,5 +218,23 @@ impl Dots<'_> {
                 self.out[(i + r) * self.row + j + k] += s.sum(*sum);
             }
         }
+    }
+
+    /// The products of `M` rows of `a` with `N` of `b`, not yet summed over the places of a vector.
+    #[inline(always)]
+    fn along<S: Simd, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::Vector; N]; M] {
+        let a: [&[f32]; M] = std::array::from_fn(|r| &self.a[(i + r) * self.stride..(i + r + 1) * self.stride]);
+        let b: [&[f32]; N] = std::array::from_fn(|r| &self.b[(j + r) * self.stride..(j + r + 1) * self.stride]);
+        let mut sums = [[s.splat(0.0); N]; M];
+        for at in (0..self.stride).step_by(S::WIDTH) {
+            let right: [S::Vector; N] = std::array::from_fn(|r| s.load(&b[r][at..at + S::WIDTH]));
+            for (row, a) in sums.iter_mut().zip(&a) {
+                let left = s.load(&a[at..at + S::WIDTH]);
+                for (sum, right) in row.iter_mut().zip(&right) {
+                    *sum = s.fma(left, *right, *sum);
+                }
+            }
+        }
+        sums
     }
 }

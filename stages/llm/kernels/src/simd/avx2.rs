@@ -11,6 +11,8 @@ use std::arch::x86_64::{
     _mm256_sub_ps,
 };
 
+use std::{arch::asm, ptr};
+
 use super::Simd;
 
 /// AVX2 and FMA: 8 numbers, 16 registers.
@@ -79,6 +81,21 @@ impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    unsafe fn add_column<const M: usize, const N: usize>(
+        self,
+        sums: &mut [[__m256; N]; M],
+        column: *const f32,
+        row: usize,
+        b: *const f32,
+    ) {
+        if M == Self::ROWS && N == 3 {
+            // SAFETY: so many rows and vectors they are; the caller says that the numbers are there.
+            unsafe { add_column_to_tile(&mut *ptr::from_mut(sums).cast(), column, row, b) };
+        } else {
+            unsafe { super::add_column(self, sums, column, row, b) };
+        }
+    }
+    #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
@@ -111,5 +128,61 @@ impl Simd for Avx2 {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
         }
+    }
+}
+
+/// [`Simd::add_column`] for a tile of four rows, whose sums and what meets them fill all 16 registers. Left to itself, the compiler reads several numbers
+/// of the column ahead, has no register for them and keeps sums on the stack, which each step then waits for.
+///
+/// # Safety
+/// As said there.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_column_to_tile(sums: &mut [[__m256; 3]; 4], column: *const f32, row: usize, b: *const f32) {
+    let [[s00, s01, s02], [s10, s11, s12], [s20, s21, s22], [s30, s31, s32]] = sums;
+    let row = row * size_of::<f32>();
+    unsafe {
+        asm!(
+            "vmovups {b0}, ymmword ptr [{b}]",
+            "vmovups {b1}, ymmword ptr [{b} + 32]",
+            "vmovups {b2}, ymmword ptr [{b} + 64]",
+            "vbroadcastss {a}, dword ptr [{column}]",
+            "vfmadd231ps {s00}, {a}, {b0}",
+            "vfmadd231ps {s01}, {a}, {b1}",
+            "vfmadd231ps {s02}, {a}, {b2}",
+            "vbroadcastss {a}, dword ptr [{column} + {row}]",
+            "vfmadd231ps {s10}, {a}, {b0}",
+            "vfmadd231ps {s11}, {a}, {b1}",
+            "vfmadd231ps {s12}, {a}, {b2}",
+            "vbroadcastss {a}, dword ptr [{column} + 2 * {row}]",
+            "vfmadd231ps {s20}, {a}, {b0}",
+            "vfmadd231ps {s21}, {a}, {b1}",
+            "vfmadd231ps {s22}, {a}, {b2}",
+            "vbroadcastss {a}, dword ptr [{column} + {rows}]",
+            "vfmadd231ps {s30}, {a}, {b0}",
+            "vfmadd231ps {s31}, {a}, {b1}",
+            "vfmadd231ps {s32}, {a}, {b2}",
+            column = in(reg) column,
+            row = in(reg) row,
+            rows = in(reg) 3 * row,
+            b = in(reg) b,
+            a = out(ymm_reg) _,
+            b0 = out(ymm_reg) _,
+            b1 = out(ymm_reg) _,
+            b2 = out(ymm_reg) _,
+            s00 = inout(ymm_reg) *s00,
+            s01 = inout(ymm_reg) *s01,
+            s02 = inout(ymm_reg) *s02,
+            s10 = inout(ymm_reg) *s10,
+            s11 = inout(ymm_reg) *s11,
+            s12 = inout(ymm_reg) *s12,
+            s20 = inout(ymm_reg) *s20,
+            s21 = inout(ymm_reg) *s21,
+            s22 = inout(ymm_reg) *s22,
+            s30 = inout(ymm_reg) *s30,
+            s31 = inout(ymm_reg) *s31,
+            s32 = inout(ymm_reg) *s32,
+            options(pure, readonly, nostack, preserves_flags),
+        );
     }
 }

@@ -69,6 +69,22 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a · b + c.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// One step of a product: adds to each row of sums its number of a column, where it is `row` numbers to the next, times `N` vectors at `b`.
+    ///
+    /// # Safety
+    /// All of them have to lie there.
+    #[inline(always)]
+    unsafe fn add_column<const M: usize, const N: usize>(
+        self,
+        sums: &mut [[Self::Vector; N]; M],
+        column: *const f32,
+        row: usize,
+        b: *const f32,
+    ) {
+        // SAFETY: the caller says so.
+        unsafe { add_column(self, sums, column, row, b) };
+    }
+
     /// To the nearest whole number.
     fn round(self, a: Self::Vector) -> Self::Vector;
     /// 2ⁿ for whole n within ±126.
@@ -133,5 +149,31 @@ pub(crate) trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn sums(self, vectors: [Self::Vector; 16]) -> [f32; 16] {
         vectors.map(|vector| self.sum(vector))
+    }
+}
+
+/// [`Simd::add_column`] where the compiler keeps all sums in registers by itself.
+///
+/// # Safety
+/// As said there.
+#[inline(always)]
+unsafe fn add_column<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    sums: &mut [[S::Vector; N]; M],
+    column: *const f32,
+    row: usize,
+    b: *const f32,
+) {
+    let mut right = [s.splat(0.0); N];
+    for (j, value) in right.iter_mut().enumerate() {
+        // SAFETY: the caller says that all of them lie there.
+        *value = unsafe { s.read(b.add(j * S::WIDTH)) };
+    }
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller says so.
+        let left = s.splat(unsafe { *column.add(i * row) });
+        for (sum, value) in sums.iter_mut().zip(&right) {
+            *sum = s.fma(left, *value, *sum);
+        }
     }
 }
