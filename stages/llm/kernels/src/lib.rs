@@ -13,6 +13,7 @@ pub mod cap;
 pub mod cross_entropy;
 mod gated;
 pub mod geglu;
+mod in_panels;
 mod lanes;
 mod line;
 mod matrix;

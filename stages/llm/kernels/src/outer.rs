@@ -2,7 +2,9 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Lanes, Rows,
+    in_panels::InPanels,
     lanes::PAD,
+    line::Line,
     matrix::{Lying, matrix_block},
     pairs::PANEL,
     product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
@@ -14,16 +16,18 @@ use crate::{
 pub struct TokenPanels {
     features: usize,
     tokens: usize,
-    values: Vec<f32>,
+    values: Vec<Line>,
 }
 
 impl TokenPanels {
     /// Takes over activations.
     pub fn fill(&mut self, isa: Isa, x: Rows<'_>) {
         (self.features, self.tokens) = (x.features(), x.tokens());
-        self.values.resize(self.features * self.tokens, 0.0);
+        let numbers = self.features * self.tokens;
+        self.values.resize(numbers.div_ceil(PAD).max(self.values.len()), Line::ZERO);
         let (stride, tokens) = (x.stride(), self.tokens.max(1));
-        self.values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {
+        let values: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.values)[..numbers];
+        values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {
             let (first, width) = (at * PANEL, panel.len() / tokens);
             x.with(isa, first..first + width, |rows| {
                 // A cache line of a row has some tokens; theirs are written one after the other.
@@ -55,13 +59,12 @@ pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, 
     if out.is_empty() || tokens == 0 {
         return;
     }
+    let x = InPanels { values: &bytemuck::cast_slice(&panels.values)[..width * tokens], rows: tokens, columns: width };
     let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
     out.par_chunks_mut(per_task * width).enumerate().for_each(|(task, c)| {
         let task = Task { isa, c, c_row: width, first: task * per_task, accumulate: true };
         matrix_block(task, Lying { values: dy, row: stride, column: 1 }, tokens, |token, feature| {
-            // Features are gone through in panels of as many.
-            let columns = (width - feature).min(PANEL);
-            (&panels.values[feature * tokens + token * columns..], columns)
+            x.from(token, feature)
         });
     });
 }

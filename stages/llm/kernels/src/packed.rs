@@ -1,12 +1,11 @@
 use std::ops::Range;
 
-use half::bf16;
 use refit_blocks::{BlockFormat, GROUP, Layout, LookUp, VisitLayout};
 
 use crate::{
     Isa, Precision,
     lanes::PAD,
-    pairs::{Block, Lies, PARTS, PairWalk, TILE_PAIRS, fill},
+    pairs::{Block, Lies, PARTS, PairWalk, Round, TILE_PAIRS, fill},
     simd::{Kernel, Simd},
     tile::Walk,
     weight::{Direction, Made, TILE, pair_tiles},
@@ -51,9 +50,7 @@ impl Packed {
     ) -> Walk {
         let (row, step) = self.lay_out(isa, direction, strip..strip + 1, columns.clone(), values);
         if self.precision == Precision::Bf16 {
-            for value in values.iter_mut() {
-                *value = bf16::from_f32(*value).to_f32();
-            }
+            isa.run(Round(values));
         }
         Walk { start: values.as_ptr(), row, step, steps: columns.len(), jump: 0, blocks: 1 }
     }

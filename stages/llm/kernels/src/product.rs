@@ -1,14 +1,13 @@
 use std::ops::Range;
 
-use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Weight,
+    Isa, Precision, Weight,
+    in_panels::InPanels,
     lanes::PAD,
-    matrix::{Lying, NEAR, matrix_block, panels},
-    packed::Packed as PackedWeight,
-    pairs::{Ahead, PANEL, Packed, PairStrip, PairWalk, Panels, TILE_PAIRS, strips_at_once},
+    matrix::{Lying, matrix_block, panels},
+    pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once, widen},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
@@ -32,7 +31,7 @@ const MOST_DEPTH_IN_TILES: usize = 3 * DEPTH;
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
 
-/// Rows of a task in f32, at most: [`NEAR`] columns of them stay in a cache of its core until all panels of tokens have met them.
+/// Rows of a task in f32, at most: [`Isa::near_rows`] columns of them stay in a cache of its core until all panels of tokens have met them.
 const MOST_ROWS: usize = 24 * TILE;
 
 /// With fewer rows than this, tasks share the tokens instead of the rows.
@@ -120,6 +119,14 @@ impl Right<'_> {
         }
     }
 
+    /// Whether a panel of it is gone through at a time for all rows of a task.
+    fn is_met_in_f32(&self) -> bool {
+        match self {
+            Right::Lanes { .. } => true,
+            Right::Panels(panels) => panels.holds_floats(),
+        }
+    }
+
     fn stride(&self) -> usize {
         match self {
             Right::Lanes { stride, .. } => *stride,
@@ -141,13 +148,25 @@ pub(crate) struct Task<'c> {
     pub(crate) accumulate: bool,
 }
 
-/// Rows of a right side that lie in lanes, from one token on.
+/// Rows of a right side, from one token on.
 #[derive(Clone, Copy)]
-struct LaneRows<'a> {
-    values: &'a [f32],
-    /// From a row to the next.
-    stride: usize,
-    depth: usize,
+enum RightRows<'a> {
+    Lanes {
+        values: &'a [f32],
+        /// From a row to the next.
+        stride: usize,
+    },
+    Panels(InPanels<'a>),
+}
+
+impl<'a> RightRows<'a> {
+    /// The numbers from a row, and the first token of a panel, on, and how far it is from a row to the next.
+    fn from(self, row: usize, token: usize) -> (&'a [f32], usize) {
+        match self {
+            Self::Lanes { values, stride } => (&values[row * stride + token..], stride),
+            Self::Panels(panels) => panels.from(row, token),
+        }
+    }
 }
 
 impl Task<'_> {
@@ -180,6 +199,7 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         }
     }
     let in_lanes = terms.iter().all(|term| matches!(term.right, Right::Lanes { .. }));
+    let in_f32 = terms.iter().all(|term| term.right.is_met_in_f32());
     if rows < FEW_ROWS && in_lanes && rayon::current_num_threads() > 1 {
         return by_tokens(isa, c, stride, accumulate, terms);
     }
@@ -190,7 +210,7 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
     };
     let per_task = if terms.iter().any(|term| no_cache_holds(&term.right)) {
         rows_per_task(rows, threads, 1)
-    } else if !in_lanes {
+    } else if !in_f32 {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
         let least = TILE * strips_at_once(isa, 1);
         let enough_work = if isa.has_tiles() { ENOUGH_WORK_IN_TILES } else { ENOUGH_WORK };
@@ -237,8 +257,9 @@ fn by_tokens(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[
             let mut accumulate = accumulate;
             for term in terms {
                 let Right::Lanes { rows, .. } = term.right else { continue };
-                let right = LaneRows { values: &rows[start..], stride, depth: term.right.depth() };
-                lanes_block(Task { isa, c: &mut part, c_row: width, first: 0, accumulate }, term.left, right);
+                let right = RightRows::Lanes { values: &rows[start..], stride };
+                let task = Task { isa, c: &mut part, c_row: width, first: 0, accumulate };
+                block_in_f32(task, term.left, term.right.depth(), right);
                 accumulate = true;
             }
             part
@@ -254,25 +275,50 @@ fn by_tokens(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: &[
 
 /// What one term adds to the rows of a task.
 fn block(task: Task<'_>, term: &Term<'_>) {
-    match (term.left, term.right) {
-        (left, Right::Lanes { rows, stride }) => {
-            lanes_block(task, left, LaneRows { values: rows, stride, depth: term.right.depth() });
+    let depth = term.right.depth();
+    let panels = match term.right {
+        Right::Lanes { rows, stride } => {
+            return block_in_f32(task, term.left, depth, RightRows::Lanes { values: rows, stride });
         }
-        (Left::Weight(weight), Right::Panels(panels)) => panels_block(task, (weight, Direction::Plain), panels),
-        (Left::Transposed(weight), Right::Panels(panels)) => {
-            panels_block(task, (weight, Direction::Transposed), panels);
+        Right::Panels(panels) => panels,
+    };
+    match (term.left, panels.packed(task.isa)) {
+        (Left::Weight(weight), Packed::Pairs(pairs)) => block_in_pairs(task, (weight, Direction::Plain), panels, pairs),
+        (Left::Transposed(weight), Packed::Pairs(pairs)) => {
+            block_in_pairs(task, (weight, Direction::Transposed), panels, pairs);
         }
-        (Left::Matrix { .. }, Right::Panels(_)) => unreachable!("invariant: matrices that lie so meet rows in lanes"),
+        (Left::Matrix { .. }, Packed::Pairs(_)) => unreachable!("invariant: matrices that lie so meet rows in f32"),
+        (left, Packed::Floats(panels)) => block_in_f32(task, left, depth, RightRows::Panels(panels)),
     }
 }
 
-/// A block whose right side lies in lanes.
-fn lanes_block(task: Task<'_>, left: Left<'_>, right: LaneRows<'_>) {
-    match left {
-        Left::Matrix { values, row, column, .. } => matrix_in_lanes(task, Lying { values, row, column }, right),
-        Left::Weight(weight) => weight_block(task, (weight, Direction::Plain), right),
-        Left::Transposed(weight) => weight_block(task, (weight, Direction::Transposed), right),
+/// A block whose right side is in f32.
+fn block_in_f32(task: Task<'_>, left: Left<'_>, depth: usize, right: RightRows<'_>) {
+    let (weight, direction) = match left {
+        Left::Matrix { values, row, column, .. } => {
+            let left = Lying { values, row, column };
+            return matrix_block(task, left, depth, |step, token| right.from(step, token));
+        }
+        Left::Weight(weight) => (weight, Direction::Plain),
+        Left::Transposed(weight) => (weight, Direction::Transposed),
+    };
+    if let Some(packed) = weight.in_blocks() {
+        let isa = task.isa;
+        return made_block(task, depth, right, |strip, columns, made| {
+            packed.strip(isa, direction, strip, columns, &mut made.values)
+        });
     }
+    if weight.precision() == Precision::Bf16 {
+        assert!(matches!(right, RightRows::Panels(_)), "invariant: weights in bf16 meet panels");
+        let (isa, mut as_kept) = (task.isa, Made::default());
+        return made_block(task, depth, right, |strip, columns, made| {
+            let steps = columns.len();
+            let pairs = weight.pairs(isa, direction, strip..strip + 1, columns, &mut as_kept);
+            let row = widen(isa, pairs, &mut made.values);
+            Walk { start: made.values.as_ptr(), row, step: 1, steps, jump: 0, blocks: 1 }
+        });
+    }
+    weight_block(task, (weight, direction), depth, right);
 }
 
 /// `c` = left · rows on one thread, of the columns of a small left side from one on: as many as there are rows of `stride` tokens.
@@ -286,30 +332,23 @@ pub(crate) fn of_columns(isa: Isa, c: &mut [f32], stride: usize, (left, first): 
     let values = &values[first * column..];
     assert!(depth > 0 && values.len() > last * row + (depth - 1) * column, "shapes of a product do not fit");
     let task = Task { isa, c, c_row: stride, first: 0, accumulate: false };
-    matrix_in_lanes(task, Lying { values, row, column }, LaneRows { values: rows, stride, depth });
-}
-
-fn matrix_in_lanes(task: Task<'_>, left: Lying<'_>, LaneRows { values, stride, depth }: LaneRows<'_>) {
-    matrix_block(task, left, depth, |step, token| (&values[step * stride + token..], stride));
+    let left = Lying { values, row, column };
+    matrix_block(task, left, depth, |step, token| (&rows[step * stride + token..], stride));
 }
 
 /// Goes through a weight that is multiplied in f32, 16 rows at a time.
-fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), right: LaneRows<'_>) {
-    if let Some(packed) = weight.in_blocks() {
-        return blocks_in_f32(task, (packed, direction), right);
-    }
+fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), depth: usize, right: RightRows<'_>) {
     let strips = task.strips();
     let Task { isa, c, c_row, accumulate, .. } = task;
-    let LaneRows { values, stride, depth } = right;
     let one_panel = c_row <= PANEL && direction == Direction::Plain;
     let mut visit = |strip: usize, steps: Range<usize>, tokens: Range<usize>| {
         let walk = weight.walk(direction, strip, steps.start / TILE..steps.end.div_ceil(TILE));
-        let mut a = walk.expect("invariant: weights in bf16 meet panels");
+        let mut a = walk.expect("invariant: it is kept in f32");
         a.steps = a.steps.min(steps.len());
         let c = &mut c[(strip - strips.start) * TILE * c_row..];
         let rows = (c.len() / c_row).min(TILE);
         let accumulate = accumulate || steps.start > 0;
-        let b = values[steps.start * stride + tokens.start..].as_ptr();
+        let (b, b_row) = right.from(steps.start, tokens.start);
         let c = c[tokens.start..].as_mut_ptr();
         if direction == Direction::Plain {
             // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
@@ -317,45 +356,58 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), right
                 column if column < depth || one_panel => (strip, column),
                 _ => (strip + strips.len(), 0),
             };
-            let part = (NEAR * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
-            let Ahead { values, piece, .. } = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + NEAR);
+            let part = (isa.near_rows() * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
+            let Ahead { values, piece, .. } =
+                weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + isa.near_rows());
             let next = values[..piece.min(values.len())].chunks(part).nth(tokens.start / PANEL);
             ask_for(next.unwrap_or_default());
         }
-        isa.run(Strip { rows, columns: tokens.len(), a, b, b_row: stride, c, c_row, accumulate });
+        isa.run(Strip { rows, columns: tokens.len(), a, b: b.as_ptr(), b_row, c, c_row, accumulate });
     };
     if one_panel {
         // Little is computed with each number, so the weight is read as it lies.
         for strip in strips.clone() {
-            panels(depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
+            panels(isa, depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
         }
         return;
     }
-    for (steps, tokens) in panels(depth, c_row) {
+    for (steps, tokens) in panels(isa, depth, c_row) {
         strips.clone().for_each(|strip| visit(strip, steps.clone(), tokens.clone()));
     }
 }
 
-/// Goes through a weight in blocks that is multiplied in f32: a strip is unpacked once for all tokens.
-fn blocks_in_f32(task: Task<'_>, (packed, direction): (&PackedWeight, Direction), right: LaneRows<'_>) {
+/// Goes through a weight whose strips are made of what it is kept in, each once for all tokens.
+fn made_block(
+    task: Task<'_>,
+    depth: usize,
+    right: RightRows<'_>,
+    mut make: impl FnMut(usize, Range<usize>, &mut Made) -> Walk,
+) {
     let strips = task.strips();
     let Task { isa, c, c_row, accumulate, .. } = task;
-    let LaneRows { values, stride, depth } = right;
-    let mut unpacked = Vec::new();
+    let mut made = Made::default();
     for start in (0..depth).step_by(DEPTH) {
         let columns = start..(start + DEPTH).min(depth);
-        let b = values[start * stride..].as_ptr();
         let accumulate = accumulate || start > 0;
         for (strip, c) in strips.clone().zip(c.chunks_mut(TILE * c_row)) {
-            let a = packed.strip(isa, direction, strip, columns.clone(), &mut unpacked);
+            let a = make(strip, columns.clone(), &mut made);
             let rows = c.len() / c_row;
-            isa.run(Strip { rows, columns: c_row, a, b, b_row: stride, c: c.as_mut_ptr(), c_row, accumulate });
+            for token in (0..c_row).step_by(PANEL) {
+                let (b, b_row) = right.from(start, token);
+                let (columns, c) = (PANEL.min(c_row - token), c[token..].as_mut_ptr());
+                isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate });
+            }
         }
     }
 }
 
-/// Goes through a weight that meets panels.
-fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panels: &Panels) {
+/// Goes through a weight that meets panels of pairs.
+fn block_in_pairs(
+    task: Task<'_>,
+    (weight, direction): (&Weight, Direction),
+    panels: &Panels,
+    InPairs { pairs: b, deep, scales }: InPairs<'_>,
+) {
     let strips = task.strips();
     let Task { isa, c, c_row: stride, accumulate, .. } = task;
     let depth = weight.shape(direction).1;
@@ -367,27 +419,11 @@ fn panels_block(task: Task<'_>, (weight, direction): (&Weight, Direction), panel
         for (strip, c) in strips.clone().step_by(at_once).zip(c.chunks_mut(at_once * TILE * stride)) {
             let rows = c.len() / stride;
             let met = strip..strip + rows.div_ceil(TILE);
-            match panels.packed(isa) {
-                Packed::Pairs { pairs: b, deep, scales } => {
-                    let (after, from) = what_follows(met.end, &strips, columns.clone(), depth);
-                    let next = weight.ahead(direction, after..after + at_once, from..(from + deep_at_once).min(depth));
-                    let a = weight.pairs(isa, direction, met, columns.clone(), &mut made);
-                    assert_eq!(a.parts, panels.parts(), "invariant: both sides have as many parts");
-                    PairStrip { rows, a, scales, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
-                }
-                Packed::Rounded(b) => {
-                    let a = if let Some(packed) = weight.in_blocks() {
-                        packed.strip(isa, direction, strip, columns.clone(), &mut made.values)
-                    } else {
-                        let mut as_kept = Made::default();
-                        let pairs = weight.pairs(isa, direction, met, columns.clone(), &mut as_kept);
-                        let row = widen(pairs, &mut made.values);
-                        Walk { start: made.values.as_ptr(), row, step: 1, steps: columns.len(), jump: 0, blocks: 1 }
-                    };
-                    let (b, b_row, c_row, c) = (b[start * stride..].as_ptr(), stride, stride, c.as_mut_ptr());
-                    isa.run(Strip { rows, columns: stride, a, b, b_row, c, c_row, accumulate });
-                }
-            }
+            let (after, from) = what_follows(met.end, &strips, columns.clone(), depth);
+            let next = weight.ahead(direction, after..after + at_once, from..(from + deep_at_once).min(depth));
+            let a = weight.pairs(isa, direction, met, columns.clone(), &mut made);
+            assert_eq!(a.parts, panels.parts(), "invariant: both sides have as many parts");
+            PairStrip { rows, a, scales, b, deep, first: start / 2, c, stride, accumulate, next }.run(isa);
         }
     }
 }
@@ -412,23 +448,6 @@ fn what_follows(next: usize, strips: &Range<usize>, columns: Range<usize>, depth
         (false, true) => (strips.start, columns.end),
         (false, false) => (strips.end, 0),
     }
-}
-
-/// The 16 rows of a strip in f32, row by row; from a row to the next.
-fn widen(strip: PairWalk<'_>, to: &mut Vec<f32>) -> usize {
-    let width = 2 * TILE_PAIRS * strip.count;
-    // Rows a power of two apart would meet in the same places of the cache.
-    let stride = width + 2 * PAD;
-    to.resize(TILE * stride, 0.0);
-    for (row, to) in to.chunks_exact_mut(stride).enumerate() {
-        for (tile, to) in to[..width].chunks_exact_mut(2 * TILE_PAIRS).enumerate() {
-            let pairs = &strip.pairs[tile * strip.tile + row * TILE_PAIRS..][..TILE_PAIRS];
-            for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-                *to = [*pair as u16, (pair >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32());
-            }
-        }
-    }
-    stride
 }
 
 /// Sums over tokens: `out[i][j]` += Σ `a[i]`·`b[j]`, `a` and `b` being rows of `stride` tokens.

@@ -1,13 +1,13 @@
-use half::bf16;
-
 use super::{
     TILE_PAIRS,
     halves::{self, CHAIN},
     pack::pack_rows,
     split::PARTS,
+    widen::Round,
 };
 use crate::{
     Isa, Precision, Right, Rows,
+    in_panels::InPanels,
     lanes::PAD,
     line::Line,
     places::Places,
@@ -19,8 +19,8 @@ pub(crate) const PANEL: usize = 48;
 
 /// Activations for products with weights: panels of 48 tokens, and in a panel pairs of features in bf16,
 /// `[parts][tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. For weights in bf16 they are rounded, so that there is
-/// one part; for those in f32 there are three, or no panels at all. Where products are in f16, pairs are; where no instruction takes pairs they are
-/// f32 that were rounded to bf16.
+/// one part; for those in f32 there are three, or no panels at all. Where products are in f16, pairs are. Where no instruction takes pairs they are
+/// f32, see [`InPanels`], for weights in bf16 rounded to that.
 #[derive(Debug, Default)]
 pub struct Panels {
     /// Whom it was packed for.
@@ -31,26 +31,29 @@ pub struct Panels {
     pairs: Vec<Line>,
     /// What the numbers of a token in a block of features were divided by where they are in f16, `[tokens / 48][pairs / 64][48]`.
     scales: Vec<f32>,
-    rounded: Vec<f32>,
+    floats: Vec<Line>,
 }
 
 /// What a product reads of [`Panels`].
 pub(crate) enum Packed<'a> {
-    Pairs {
-        pairs: &'a [u32],
-        /// Pairs in a panel.
-        deep: usize,
-        scales: &'a [f32],
-    },
-    Rounded(&'a [f32]),
+    Pairs(InPairs<'a>),
+    Floats(InPanels<'a>),
+}
+
+/// Pairs in panels.
+pub(crate) struct InPairs<'a> {
+    pub(crate) pairs: &'a [u32],
+    /// Pairs in a panel.
+    pub(crate) deep: usize,
+    pub(crate) scales: &'a [f32],
 }
 
 impl Panels {
-    /// Bytes that one number takes in panels for weights of a precision; none where they take numbers as they are.
+    /// Bytes that one number takes in panels for weights of a precision; none where they take numbers as they lie.
     pub fn bytes_of_number(isa: Isa, precision: Precision) -> usize {
         match (parts(isa, precision), isa.has_pairs()) {
             (0, _) => 0,
-            (parts, true) => parts * size_of::<bf16>(),
+            (parts, true) => parts * size_of::<u16>(),
             (_, false) => size_of::<f32>(),
         }
     }
@@ -61,7 +64,7 @@ impl Panels {
     }
 
     /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
-    /// those of f32 take them as they are, unless they are multiplied in parts.
+    /// those of f32 take them as they lie, unless they are multiplied in parts or are few at a time.
     pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
         let rows = Rows::There { rows, tokens: stride };
         read(isa, rows, Wanted { panels: Some((self, precision)), ..Wanted::default() });
@@ -81,7 +84,7 @@ impl Panels {
         Right::Panels(self)
     }
 
-    /// Makes room for rows of some features; none is needed where products take them as they are.
+    /// Makes room for rows of some features; none is needed where products take them as they lie.
     pub(crate) fn filling(
         &mut self,
         isa: Isa,
@@ -96,15 +99,13 @@ impl Panels {
         }
         // Room that was there is kept: zeros would be written to it again and again.
         if !isa.has_pairs() {
-            if self.rounded.len() < features * stride {
-                self.rounded.resize(features * stride, 0.0);
+            let numbers = features * stride;
+            if self.floats.len() < numbers / PAD {
+                self.floats.resize(numbers / PAD, Line::ZERO);
             }
-            return Some(Filling {
-                isa,
-                parts: 1,
-                stride,
-                to: To::Rounded(Places::new(&mut self.rounded, features * stride)),
-            });
+            let places = Places::new(&mut bytemuck::cast_slice_mut(&mut self.floats)[..numbers], numbers);
+            let to = To::Floats { places, features, rounds: precision == Precision::Bf16 };
+            return Some(Filling { isa, parts: 1, stride, to });
         }
         let (deep, panels) = (self.deep(), self.parts * stride.div_ceil(PANEL));
         let lines = panels * deep * PANEL / PAD;
@@ -134,6 +135,11 @@ impl Panels {
         self.stride
     }
 
+    /// Whether products take it as they take rows in lanes.
+    pub(crate) fn holds_floats(&self) -> bool {
+        self.isa.is_some_and(|isa| !isa.has_pairs())
+    }
+
     /// What a product reads of it.
     pub(crate) fn bytes(&self) -> usize {
         2 * self.parts * self.features * self.stride
@@ -147,9 +153,10 @@ impl Panels {
     pub(crate) fn packed(&self, isa: Isa) -> Packed<'_> {
         assert_eq!(self.isa, Some(isa), "panels are for the instructions they were packed for");
         if isa.has_pairs() {
-            Packed::Pairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep(), scales: &self.scales }
+            Packed::Pairs(InPairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep(), scales: &self.scales })
         } else {
-            Packed::Rounded(&self.rounded)
+            let values = &bytemuck::cast_slice(&self.floats)[..self.features * self.stride];
+            Packed::Floats(InPanels { values, rows: self.features, columns: self.stride })
         }
     }
 }
@@ -172,8 +179,13 @@ enum To<'a> {
         /// What tokens were divided by, a panel in each row.
         scales: Option<Places<'a, f32>>,
     },
-    /// As the rows lie.
-    Rounded(Places<'a, f32>),
+    Floats {
+        /// All in one row.
+        places: Places<'a, f32>,
+        features: usize,
+        /// Whether they are rounded to bf16.
+        rounds: bool,
+    },
 }
 
 impl Filling<'_> {
@@ -199,22 +211,28 @@ impl Filling<'_> {
                     pack_rows(isa, parts, rows, stride, &mut to);
                 }
             }
-            To::Rounded(places) => {
-                // SAFETY: as above.
-                let to = unsafe { places.part(0, block * BLOCK * stride..block * BLOCK * stride + rows.len()) };
-                for (to, from) in to.iter_mut().zip(rows) {
-                    *to = bf16::from_f32(*from).to_f32();
+            To::Floats { places, features, rounds } => {
+                for (at, row) in rows.chunks_exact(stride).enumerate() {
+                    for (panel, from) in row.chunks(PANEL).enumerate() {
+                        let start = panel * PANEL * features + (block * BLOCK + at) * from.len();
+                        // SAFETY: these are the places of this row, which is of the block.
+                        let to = unsafe { places.part(0, start..start + from.len()) };
+                        to.copy_from_slice(from);
+                        if *rounds {
+                            isa.run(Round(to));
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-/// How many numbers in bf16 stand for one that meets weights of a precision; none where it is taken as it is.
+/// How many numbers stand for one that meets weights of a precision; none where it is taken as it lies.
 fn parts(isa: Isa, precision: Precision) -> usize {
     match precision {
         Precision::F32 if isa.multiplies_parts() => PARTS,
-        Precision::F32 => 0,
+        Precision::F32 => usize::from(isa.takes_panels_of_floats()),
         Precision::Bf16 => 1,
     }
 }

@@ -1,4 +1,5 @@
 use super::{Simd, portable::Portable};
+use crate::weight::TILE;
 
 /// Which instructions the kernels use. A value exists only for what this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,25 @@ impl Isa {
         return self.0 == Kind::Amx { parts: true };
         #[cfg(not(target_arch = "x86_64"))]
         return false;
+    }
+
+    /// Whether products with weights in f32 take rows in panels: AVX2 fills its few registers anew so often that it waits for a cache that cannot hold
+    /// them as they lie.
+    pub(crate) fn takes_panels_of_floats(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Avx2;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Rows of a right side in f32, and columns of a left one, that are gone through before the next panel of tokens, about at most: a panel of
+    /// them stays in the nearest cache. Where there is no AVX-512, that cache has mostly 32 KiB, of which 18 are taken; else 27 of 48.
+    pub(crate) fn near_rows(self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Kind::Avx2 {
+            return 6 * TILE;
+        }
+        9 * TILE
     }
 
     /// The same instructions where products are of few tokens: what it takes to cut a weight in f32 into parts is not worth it there.
