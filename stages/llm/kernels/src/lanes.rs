@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use crate::line::Line;
+use crate::line::{Line, make_room};
 
 /// Rows are padded to a multiple of this many tokens.
 pub(crate) const PAD: usize = 16;
@@ -36,9 +36,8 @@ impl Lanes {
     /// Takes another shape and keeps the memory, with whatever numbers are there.
     pub fn reuse(&mut self, features: usize, tokens: usize) {
         (self.features, self.tokens) = (features, tokens);
-        if self.lines.len() < self.used() {
-            self.lines.resize(self.used(), Line::ZERO);
-        }
+        let lines = self.used();
+        make_room(&mut self.lines, lines);
     }
 
     /// Lines that rows of this shape take.

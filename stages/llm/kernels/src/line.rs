@@ -15,3 +15,12 @@ impl Line {
 unsafe impl Zeroable for Line {}
 // SAFETY: as above.
 unsafe impl Pod for Line {}
+
+/// Makes room for so many lines, with whatever numbers are there. Room that is too small is given back first: growing it would hold both at a time,
+/// and of the logits each is as large as a part of the model.
+pub(crate) fn make_room(lines: &mut Vec<Line>, count: usize) {
+    if lines.len() < count {
+        *lines = Vec::new();
+        lines.resize(count, Line::ZERO);
+    }
+}

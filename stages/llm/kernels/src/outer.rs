@@ -4,7 +4,7 @@ use crate::{
     Isa, Lanes, Rows,
     in_panels::InPanels,
     lanes::PAD,
-    line::Line,
+    line::{Line, make_room},
     matrix::{Lying, matrix_block},
     pairs::PANEL,
     product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
@@ -24,7 +24,7 @@ impl TokenPanels {
     pub fn fill(&mut self, isa: Isa, x: Rows<'_>) {
         (self.features, self.tokens) = (x.features(), x.tokens());
         let numbers = self.features * self.tokens;
-        self.values.resize(numbers.div_ceil(PAD).max(self.values.len()), Line::ZERO);
+        make_room(&mut self.values, numbers.div_ceil(PAD));
         let (stride, tokens) = (x.stride(), self.tokens.max(1));
         let values: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.values)[..numbers];
         values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {

@@ -7,7 +7,11 @@ use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
-use crate::{Isa, Lanes, Right, lanes::PAD, line::Line};
+use crate::{
+    Isa, Lanes, Right,
+    lanes::PAD,
+    line::{Line, make_room},
+};
 
 /// Rows that one task lays out.
 const ROWS_PER_TASK: usize = 64;
@@ -129,10 +133,7 @@ pub(crate) fn with_room<R>(numbers: usize, work: impl FnOnce(&mut [f32]) -> R) -
     }
     // Whoever has it gives it back when another one asks meanwhile: rows that are made of rows that are made.
     let mut room = ROOM.take();
-    let lines = numbers.div_ceil(PAD);
-    if room.len() < lines {
-        room.resize(lines, Line::ZERO);
-    }
+    make_room(&mut room, numbers.div_ceil(PAD));
     let result = work(&mut bytemuck::cast_slice_mut(&mut room)[..numbers]);
     ROOM.replace(room);
     result

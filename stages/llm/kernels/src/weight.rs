@@ -8,7 +8,7 @@ use refit_blocks::BlockFormat;
 use crate::{
     Isa,
     lanes::PAD,
-    line::Line,
+    line::{Line, make_room},
     packed::Packed,
     pairs::{Ahead, Block, Lies, Narrowing, PARTS, PairWalk, TILE_PAIRS, fill, narrow},
     tile::Walk,
@@ -283,7 +283,7 @@ impl MadePairs {
         mut fill: impl FnMut(usize, usize, &mut [u32]),
     ) -> PairWalk<'_> {
         let tile = parts * TILE_SIZE;
-        self.0.resize((strips * count * tile / TILE).max(self.0.len()), Line::ZERO);
+        make_room(&mut self.0, strips * count * tile / TILE);
         let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut self.0);
         for (at, to) in pairs.chunks_exact_mut(tile).take(strips * count).enumerate() {
             fill(at / count, at % count, to);

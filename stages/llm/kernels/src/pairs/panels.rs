@@ -9,7 +9,7 @@ use crate::{
     Isa, Precision, Right, Rows,
     in_panels::InPanels,
     lanes::PAD,
-    line::Line,
+    line::{Line, make_room},
     places::Places,
     reading::{BLOCK, Wanted, read},
 };
@@ -100,18 +100,14 @@ impl Panels {
         // Room that was there is kept: zeros would be written to it again and again.
         if !isa.has_pairs() {
             let numbers = features * stride;
-            if self.floats.len() < numbers / PAD {
-                self.floats.resize(numbers / PAD, Line::ZERO);
-            }
+            make_room(&mut self.floats, numbers / PAD);
             let places = Places::new(&mut bytemuck::cast_slice_mut(&mut self.floats)[..numbers], numbers);
             let to = To::Floats { places, features, rounds: precision == Precision::Bf16 };
             return Some(Filling { isa, parts: 1, stride, to });
         }
         let (deep, panels) = (self.deep(), self.parts * stride.div_ceil(PANEL));
         let lines = panels * deep * PANEL / PAD;
-        if self.pairs.len() < lines {
-            self.pairs.resize(lines, Line::ZERO);
-        }
+        make_room(&mut self.pairs, lines);
         let chains = if isa.multiplies_halves() { deep.div_ceil(CHAIN) } else { 0 };
         let scales = panels * chains * PANEL;
         if self.scales.len() < scales {
