@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use crate::{
-    Isa,
     pairs::PANEL,
     product::Task,
     rows::with_room,
-    simd::ask_for,
+    simd::{ask_for, nearest_cache},
     tile::{Strip, Walk},
     weight::TILE,
 };
@@ -29,8 +28,8 @@ impl<'a> Lying<'a> {
     }
 
     /// Whether it is read in whole tiles: a large one that more tokens meet than a panel has.
-    fn is_met_in_tiles(self, isa: Isa, depth: usize, tokens: usize) -> bool {
-        depth >= isa.near_rows() && tokens > PANEL && (self.row == 1 || self.column == 1)
+    fn is_met_in_tiles(self, depth: usize, tokens: usize) -> bool {
+        depth >= near_rows() && tokens > PANEL && (self.row == 1 || self.column == 1)
     }
 
     /// Copies 16 rows and columns from some on, in the direction in which they lie beside each other.
@@ -72,9 +71,9 @@ pub(crate) fn matrix_block<'b>(
         Walk { start, row: left.row, step: left.column, steps: steps.len(), jump: 0, blocks: 1 }
     };
     // The rows of a large one, or its columns, are far from each other. What all tokens meet next is brought together first.
-    let whole = if left.is_met_in_tiles(isa, depth, c_row) { rows / TILE } else { 0 };
-    with_room(whole * TILE * isa.near_rows(), |room| {
-        for (steps, tokens) in panels(isa, depth, c_row) {
+    let whole = if left.is_met_in_tiles(depth, c_row) { rows / TILE } else { 0 };
+    with_room(whole * TILE * near_rows(), |room| {
+        for (steps, tokens) in panels(depth, c_row) {
             let tiles = steps.len() / TILE;
             let strips = if tiles > 0 { whole } else { 0 };
             if tokens.start == 0 {
@@ -101,10 +100,16 @@ pub(crate) fn matrix_block<'b>(
     });
 }
 
-/// How a task goes through a right side: in panels of about [`Isa::near_rows`] rows and 48 tokens, which the nearest cache holds while all rows of the left side
+/// Rows of a right side in f32, and columns of a left one, that are gone through before the next panel of tokens, about at most. A panel of them
+/// takes 27 KiB where the nearest cache has 48 or more, and 18 where it has 32; measured on processors with 48 and with 32.
+pub(crate) fn near_rows() -> usize {
+    if nearest_cache() < 48 << 10 { 6 * TILE } else { 9 * TILE }
+}
+
+/// How a task goes through a right side: in panels of about [`near_rows`] rows and 48 tokens, which the nearest cache holds while all rows of the left side
 /// meet them. The panels are even: sums are read and written once for each, however short it is.
-pub(crate) fn panels(isa: Isa, depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let near = depth.div_ceil(depth.div_ceil(isa.near_rows()).max(1)).next_multiple_of(TILE);
+pub(crate) fn panels(depth: usize, tokens: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let near = depth.div_ceil(depth.div_ceil(near_rows()).max(1)).next_multiple_of(TILE);
     let steps = (0..depth).step_by(near.max(1)).flat_map(move |start| {
         let end = (start + near).min(depth);
         // Whole tiles, then what is left of the last.

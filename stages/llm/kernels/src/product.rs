@@ -6,7 +6,7 @@ use crate::{
     Isa, Precision, Weight,
     in_panels::InPanels,
     lanes::PAD,
-    matrix::{Lying, matrix_block, panels},
+    matrix::{Lying, matrix_block, near_rows, panels},
     pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once, widen},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
@@ -31,7 +31,7 @@ const MOST_DEPTH_IN_TILES: usize = 3 * DEPTH;
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
 
-/// Rows of a task in f32, at most: [`Isa::near_rows`] columns of them stay in a cache of its core until all panels of tokens have met them.
+/// Rows of a task in f32, at most: [`near_rows`] columns of them stay in a cache of its core until all panels of tokens have met them.
 const MOST_ROWS: usize = 24 * TILE;
 
 /// With fewer rows than this, tasks share the tokens instead of the rows.
@@ -356,9 +356,8 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), depth
                 column if column < depth || one_panel => (strip, column),
                 _ => (strip + strips.len(), 0),
             };
-            let part = (isa.near_rows() * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
-            let Ahead { values, piece, .. } =
-                weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + isa.near_rows());
+            let part = (near_rows() * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
+            let Ahead { values, piece, .. } = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + near_rows());
             let next = values[..piece.min(values.len())].chunks(part).nth(tokens.start / PANEL);
             ask_for(next.unwrap_or_default());
         }
@@ -367,11 +366,11 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), depth
     if one_panel {
         // Little is computed with each number, so the weight is read as it lies.
         for strip in strips.clone() {
-            panels(isa, depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
+            panels(depth, c_row).for_each(|(steps, tokens)| visit(strip, steps, tokens));
         }
         return;
     }
-    for (steps, tokens) in panels(isa, depth, c_row) {
+    for (steps, tokens) in panels(depth, c_row) {
         strips.clone().for_each(|strip| visit(strip, steps.clone(), tokens.clone()));
     }
 }

@@ -1,5 +1,4 @@
 use super::{Simd, portable::Portable};
-use crate::weight::TILE;
 
 /// Which instructions the kernels use. A value exists only for what this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,16 +102,6 @@ impl Isa {
         return self.0 == Kind::Avx2;
         #[cfg(not(target_arch = "x86_64"))]
         return false;
-    }
-
-    /// Rows of a right side in f32, and columns of a left one, that are gone through before the next panel of tokens, about at most: a panel of
-    /// them stays in the nearest cache. Where there is no AVX-512, that cache has mostly 32 KiB, of which 18 are taken; else 27 of 48.
-    pub(crate) fn near_rows(self) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if self.0 == Kind::Avx2 {
-            return 6 * TILE;
-        }
-        9 * TILE
     }
 
     /// The same instructions where products are of few tokens: what it takes to cut a weight in f32 into parts is not worth it there.

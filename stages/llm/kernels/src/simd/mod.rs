@@ -6,6 +6,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cache;
 mod exp;
 mod isa;
 #[cfg(target_arch = "aarch64")]
@@ -19,6 +20,7 @@ pub(crate) mod x86 {
     pub(crate) use super::avx512::{pair_products, read_pairs};
 }
 
+pub(crate) use cache::nearest_cache;
 pub(crate) use exp::exp;
 pub use isa::Isa;
 pub(crate) use isa::Kernel;
