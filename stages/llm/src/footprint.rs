@@ -277,10 +277,11 @@ fn bytes_of([out, width]: [usize; 2], stored: Option<BlockFormat>, form: WeightF
         }
         (None, WeightForm { tiles: false, .. }) => out * width * NUMBER,
         (None, WeightForm { precision: Precision::F32, .. }) => padded(out) * padded(width) * NUMBER,
-        // Each direction has its copy.
+        // Each direction has its copy where instructions take pairs.
         (None, WeightForm { precision: Precision::Bf16, .. }) => {
-            (padded(out) * width.next_multiple_of(PAIRS) + padded(width) * out.next_multiple_of(PAIRS))
-                * size_of::<u16>()
+            let in_pairs = |rows, columns: usize| padded(rows) * columns.next_multiple_of(PAIRS);
+            let transposed = if Isa::best().has_pairs() { in_pairs(width, out) } else { 0 };
+            (in_pairs(out, width) + transposed) * size_of::<u16>()
         }
     }
 }

@@ -40,7 +40,8 @@ pub struct EvaluateParams {
     #[schemars(range(min = 1, max = 4096))]
     pub batch_size: usize,
     /// How exactly the model's weights are kept and multiplied: `f32`, or `bf16`, which is faster on processors with
-    /// fast AVX512-BF16 (AMD's), AVX512-FP16 or AMX, takes half the memory on a GPU, and changes losses in their third digit.
+    /// fast AVX512-BF16 (AMD's), AVX512-FP16 or AMX, takes half the memory on a GPU and on other processors, and
+    /// changes losses in their third digit.
     pub precision: Precision,
     /// What becomes of a model whose weights are quantised (a GGUF file): `keep` leaves them in their blocks and unpacks what a
     /// product meets, on a CPU and on a GPU; `unpack` makes floats of them when the model is read: several times the memory, and on

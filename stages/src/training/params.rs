@@ -83,8 +83,8 @@ pub struct OptimizerParams {
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
     /// How exactly the model's own weights are kept and multiplied: `f32`, or `bf16`, which is up to twice as fast on
-    /// processors with fast AVX512-BF16 (AMD's), AVX512-FP16 or AMX, takes half the memory on a GPU, and changes the losses in their third
-    /// digit. The adapter and its optimizer are always f32.
+    /// processors with fast AVX512-BF16 (AMD's), AVX512-FP16 or AMX, takes half the memory on a GPU and on other
+    /// processors, and changes the losses in their third digit. The adapter and its optimizer are always f32.
     pub precision: Precision,
     /// What becomes of a base whose weights are quantised (a GGUF file): `keep` leaves them in their blocks, which takes a
     /// fifth of the memory, and unpacks what a product meets (QLoRA); `unpack` makes floats of them when the model is read.

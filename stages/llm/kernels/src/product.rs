@@ -7,7 +7,7 @@ use crate::{
     in_panels::InPanels,
     lanes::PAD,
     matrix::{Lying, matrix_block, near_rows, panels},
-    pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once, widen},
+    pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once},
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
@@ -304,18 +304,15 @@ fn block_in_f32(task: Task<'_>, left: Left<'_>, depth: usize, right: RightRows<'
     };
     if let Some(packed) = weight.in_blocks() {
         let isa = task.isa;
-        return made_block(task, depth, right, |strip, columns, made| {
-            packed.strip(isa, direction, strip, columns, &mut made.values)
+        return made_block(task, depth, right, |strip, columns, values| {
+            packed.strip(isa, direction, strip, columns, values)
         });
     }
     if weight.precision() == Precision::Bf16 {
         assert!(matches!(right, RightRows::Panels(_)), "invariant: weights in bf16 meet panels");
         let (isa, mut as_kept) = (task.isa, Made::default());
-        return made_block(task, depth, right, |strip, columns, made| {
-            let steps = columns.len();
-            let pairs = weight.pairs(isa, direction, strip..strip + 1, columns, &mut as_kept);
-            let row = widen(isa, pairs, &mut made.values);
-            Walk { start: made.values.as_ptr(), row, step: 1, steps, jump: 0, blocks: 1 }
+        return made_block(task, depth, right, |strip, columns, values| {
+            weight.widened(isa, direction, strip, columns, (&mut as_kept, values))
         });
     }
     weight_block(task, (weight, direction), depth, right);
@@ -380,16 +377,16 @@ fn made_block(
     task: Task<'_>,
     depth: usize,
     right: RightRows<'_>,
-    mut make: impl FnMut(usize, Range<usize>, &mut Made) -> Walk,
+    mut make: impl FnMut(usize, Range<usize>, &mut Vec<f32>) -> Walk,
 ) {
     let strips = task.strips();
     let Task { isa, c, c_row, accumulate, .. } = task;
-    let mut made = Made::default();
+    let mut values = Vec::new();
     for start in (0..depth).step_by(DEPTH) {
         let columns = start..(start + DEPTH).min(depth);
         let accumulate = accumulate || start > 0;
         for (strip, c) in strips.clone().zip(c.chunks_mut(TILE * c_row)) {
-            let a = make(strip, columns.clone(), &mut made);
+            let a = make(strip, columns.clone(), &mut values);
             let rows = c.len() / c_row;
             for token in (0..c_row).step_by(PANEL) {
                 let (b, b_row) = right.from(start, token);

@@ -10,7 +10,9 @@ use crate::{
     lanes::PAD,
     line::{Line, make_room},
     packed::Packed,
-    pairs::{Ahead, Block, Lies, Narrowing, PARTS, PairWalk, TILE_PAIRS, fill, narrow},
+    pairs::{
+        Ahead, Block, Lies, Narrowing, PARTS, PairColumn, PairWalk, TILE_PAIRS, fill, narrow, widen, widen_across,
+    },
     tile::Walk,
 };
 
@@ -33,8 +35,8 @@ pub enum Precision {
 /// A frozen weight `[out, in]`, cut into tiles of 16 × 16 that both directions go through: one along a row of tiles,
 /// the other down a column.
 ///
-/// In bf16, where an instruction takes pairs that lie beside each other, each direction has its own copy. Or it stays
-/// in the blocks it came in, and a product unpacks what it meets.
+/// In bf16, where an instruction takes pairs that lie beside each other, each direction has its own copy; elsewhere a product widens what it meets
+/// of the only one. Or it stays in the blocks it came in, and a product unpacks what it meets.
 #[derive(Debug)]
 pub struct Weight {
     out: usize,
@@ -46,9 +48,9 @@ pub struct Weight {
 enum Tiles {
     /// `[out / 16][in / 16][in % 16][out % 16]`.
     F32(Vec<f32>),
-    /// Tiles of 16 rows and 16 pairs, `[out / 16][in / 32][out % 16][in % 32 / 2]`, the even column in the low half; and the same of the
-    /// transposed weight.
-    Bf16 { plain: Pairs, transposed: Pairs },
+    /// Tiles of 16 rows and 16 pairs, `[out / 16][in / 32][out % 16][in % 32 / 2]`, the even column in the low half; and, where instructions take
+    /// pairs, the same of the transposed weight.
+    Bf16 { plain: Pairs, transposed: Option<Pairs> },
     /// Row by row.
     Packed(Packed),
 }
@@ -65,12 +67,17 @@ pub(crate) enum Direction {
 impl Weight {
     /// Takes over a weight that lies row by row, `values` having `out · width` numbers.
     pub fn new(values: &[f32], out: usize, width: usize, precision: Precision) -> Self {
+        Self::new_for(Isa::best(), values, out, width, precision)
+    }
+
+    /// The same, to be multiplied by these instructions or by others that take no pairs.
+    pub(crate) fn new_for(isa: Isa, values: &[f32], out: usize, width: usize, precision: Precision) -> Self {
         assert_eq!(values.len(), out * width);
         let tiles = match precision {
             Precision::F32 => Tiles::F32(f32_tiles(values, out, width)),
             Precision::Bf16 => Tiles::Bf16 {
-                plain: Pairs::new(out, width, |o, i| values[o * width + i]),
-                transposed: Pairs::new(width, out, |i, o| values[o * width + i]),
+                plain: Pairs::new(isa, out, width, |o, i| values[o * width + i]),
+                transposed: isa.has_pairs().then(|| Pairs::new(isa, width, out, |i, o| values[o * width + i])),
             },
         };
         Self { out, width, tiles }
@@ -119,7 +126,7 @@ impl Weight {
     pub fn bytes(&self) -> usize {
         match &self.tiles {
             Tiles::F32(tiles) => size_of_val(tiles.as_slice()),
-            Tiles::Bf16 { plain, transposed } => plain.bytes() + transposed.bytes(),
+            Tiles::Bf16 { plain, transposed } => plain.bytes() + transposed.as_ref().map_or(0, Pairs::bytes),
             Tiles::Packed(packed) => packed.bytes.len(),
         }
     }
@@ -191,7 +198,10 @@ impl Weight {
     ) -> PairWalk<'a> {
         match &self.tiles {
             Tiles::Bf16 { plain, transposed } => {
-                let kept = if direction == Direction::Plain { plain } else { transposed };
+                let kept = match direction {
+                    Direction::Plain => plain,
+                    Direction::Transposed => transposed.as_ref().expect("invariant: it is there for who takes pairs"),
+                };
                 let Ahead { values, jump: strip, .. } = self.ahead(direction, strips.clone(), columns.clone());
                 let count = pair_tiles(columns.len());
                 if let Some(scale) = kept.as_met(isa, strips.clone()) {
@@ -220,6 +230,30 @@ impl Weight {
         }
     }
 
+    /// How a product walks through the 16 rows of a strip of a weight in bf16 between two columns, of which the first starts a tile, where no instruction
+    /// takes pairs: they are widened, into `values`.
+    pub(crate) fn widened(
+        &self,
+        isa: Isa,
+        direction: Direction,
+        strip: usize,
+        columns: Range<usize>,
+        (as_kept, values): (&mut Made, &mut Vec<f32>),
+    ) -> Walk {
+        let steps = columns.len();
+        let (row, step) = match (&self.tiles, direction) {
+            (Tiles::Bf16 { plain, transposed: None }, Direction::Transposed) => {
+                let across = pair_tiles(self.width) * TILE_SIZE;
+                let first = columns.start / TILE * across + strip / 2 * TILE_SIZE + strip % 2 * TILE_PAIRS / 2;
+                let pairs = &bytemuck::cast_slice(&plain.lines)[first..];
+                widen_across(isa, PairColumn { pairs, across, rows: steps }, values);
+                (1, TILE)
+            }
+            _ => (widen(isa, self.pairs(isa, direction, strip..strip + 1, columns, as_kept), values), 1),
+        };
+        Walk { start: values.as_ptr(), row, step, steps, jump: 0, blocks: 1 }
+    }
+
     /// A tile of a weight in f32, `[in % 16][out % 16]`; beyond its end zeros.
     fn tile(&self, direction: Direction, strip: usize, column: usize) -> &[f32] {
         const NOTHING: [f32; TILE_SIZE] = [0.0; TILE_SIZE];
@@ -238,7 +272,8 @@ impl Weight {
         match &self.tiles {
             Tiles::Packed(_) => Ahead::default(),
             Tiles::Bf16 { plain, transposed } => {
-                let tiles = if direction == Direction::Plain { &plain.lines } else { &transposed.lines };
+                let kept = if direction == Direction::Plain { Some(plain) } else { transposed.as_ref() };
+                let Some(Pairs { lines: tiles, .. }) = kept else { return Ahead::default() };
                 let across = pair_tiles(depth);
                 let first = strips.start * across + columns.start / (2 * TILE_PAIRS);
                 let values = bytemuck::cast_slice(&tiles[first * TILE..]);
@@ -331,9 +366,8 @@ struct Pairs {
 
 impl Pairs {
     /// Takes over the numbers that `at` tells of a row and a column.
-    fn new(rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    fn new(isa: Isa, rows: usize, columns: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let mut lines = bf16_tiles(rows, columns, at);
-        let isa = Isa::best();
         let narrowings = if isa.multiplies_halves() {
             let strips = lines.par_chunks_mut(pair_tiles(columns).max(1) * TILE);
             strips.map(|strip| narrow(isa, bytemuck::cast_slice_mut(strip))).collect()

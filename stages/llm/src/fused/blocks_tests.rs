@@ -48,7 +48,9 @@ fn losses_and_gradients_are_those_of_the_unpacked_numbers_bit_for_bit() {
                 in_blocks(format, WeightForm { precision, tiles: true, quantization, planes: false }, &Device::flex())
             };
             let (packed, plain) = (model(Quantization::Keep), model(Quantization::Unpack));
-            assert!(packed.weights_kept().bytes * 3 < plain.weights_kept().bytes);
+            // The longest blocks take little more than a byte a number; bf16, where it is kept once, takes two.
+            let smaller = if precision == Precision::F32 { 3 } else { 1 };
+            assert!(packed.weights_kept().bytes * smaller < plain.weights_kept().bytes);
             let (found, expected) = (gradient(&packed, &rows), gradient(&plain, &rows));
             if precision == Precision::F32 {
                 assert_eq!(found, expected, "{format}");

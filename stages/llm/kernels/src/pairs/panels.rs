@@ -20,7 +20,7 @@ pub(crate) const PANEL: usize = 48;
 /// Activations for products with weights: panels of 48 tokens, and in a panel pairs of features in bf16,
 /// `[parts][tokens / 48][features / 2][48][2]`, with pairs of zeros up to a multiple of 16. For weights in bf16 they are rounded, so that there is
 /// one part; for those in f32 there are three, or no panels at all. Where products are in f16, pairs are. Where no instruction takes pairs they are
-/// f32, see [`InPanels`], for weights in bf16 rounded to that.
+/// f32, `[tokens / 48][features][48]`, for weights in bf16 rounded to that.
 #[derive(Debug, Default)]
 pub struct Panels {
     /// Whom it was packed for.

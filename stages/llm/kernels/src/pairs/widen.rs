@@ -33,11 +33,52 @@ impl Kernel for Widen<'_> {
             for (tile, to) in to.chunks_exact_mut(2 * TILE_PAIRS).take(strip.count).enumerate() {
                 let pairs = &strip.pairs[tile * strip.tile + row * TILE_PAIRS..][..TILE_PAIRS];
                 for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-                    *to = [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
+                    *to = widened(*pair);
                 }
             }
         }
     }
+}
+
+/// The same 8 pairs of some rows of a weight, from the first on: tiles that lie below each other, so far apart.
+pub(crate) struct PairColumn<'a> {
+    pub(crate) pairs: &'a [u32],
+    pub(crate) across: usize,
+    pub(crate) rows: usize,
+}
+
+/// The 16 columns of these pairs in f32, row by row: a strip of the transposed weight, column by column.
+pub(crate) fn widen_across(isa: Isa, column: PairColumn<'_>, to: &mut Vec<f32>) {
+    let needed = TILE * column.rows;
+    if to.len() < needed {
+        to.resize(needed, 0.0);
+    }
+    isa.run(WidenAcross { column, to: &mut to[..needed] });
+}
+
+struct WidenAcross<'a> {
+    column: PairColumn<'a>,
+    to: &'a mut [f32],
+}
+
+impl Kernel for WidenAcross<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { column: PairColumn { pairs, across, .. }, to } = self;
+        for (row, to) in to.chunks_exact_mut(TILE).enumerate() {
+            let pairs = &pairs[row / TILE * across + row % TILE * TILE_PAIRS..][..TILE / 2];
+            for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+                *to = widened(*pair);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn widened(pair: u32) -> [f32; 2] {
+    [pair << 16, pair & 0xffff_0000].map(f32::from_bits)
 }
 
 /// Rounds numbers to bf16.
