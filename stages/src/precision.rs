@@ -53,7 +53,7 @@ pub(crate) fn warn_of_no_gain(precision: refit_llm::Precision, path: &ComputePat
     match (precision, path) {
         (F32, _) | (Bf16, ComputePath::Fused { gains_by_bf16: true, .. }) => {}
         (Bf16, ComputePath::Fused { instructions, .. }) => step.warn(format!(
-            "`precision: bf16` saves memory and no time here: the processor's {instructions} has no products of bf16 that are faster, so rounded numbers are multiplied as f32"
+            "`precision: bf16` saves no time here, and memory only where weights are floats: the processor's {instructions} has no products of bf16 that are faster, so rounded numbers are multiplied as f32"
         )),
         (Bf16, ComputePath::Composed { keeps_halves: true, .. }) => step.warn(
             "`precision: bf16` saves memory and no time here: weights are rounded and kept as f16, and multiplied as f32",

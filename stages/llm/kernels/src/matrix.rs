@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::{
     pairs::PANEL,
     product::Task,
+    right_rows::RightRows,
     rows::with_room,
     simd::{ask_for, nearest_cache},
     tile::{Strip, Walk},
@@ -49,19 +50,13 @@ impl<'a> Lying<'a> {
     }
 }
 
-/// Goes through a matrix of so many columns. `right` has the rows that meet them: for a column and a token, the numbers from there on, and how far it is
-/// from a row to the next.
-pub(crate) fn matrix_block<'b>(
-    task: Task<'_>,
-    left: Lying<'_>,
-    depth: usize,
-    right: impl Fn(usize, usize) -> (&'b [f32], usize),
-) {
+/// Goes through a matrix of so many columns.
+pub(crate) fn matrix_block(task: Task<'_>, left: Lying<'_>, depth: usize, right: RightRows<'_>) {
     let rows = task.rows();
     let Task { isa, c, c_row, first, accumulate } = task;
     let mut meet = |a: Walk, of: Range<usize>, steps: &Range<usize>, tokens: &Range<usize>| {
         let accumulate = accumulate || steps.start > 0;
-        let (b, b_row) = right(steps.start, tokens.start);
+        let (b, b_row) = right.from(steps.start, tokens.start);
         let c = &mut c[of.start * c_row + tokens.start..];
         let (rows, columns, c) = (of.len(), tokens.len(), c.as_mut_ptr());
         isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate });

@@ -2,12 +2,12 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Lanes, Rows,
-    in_panels::InPanels,
     lanes::PAD,
     line::{Line, make_room},
     matrix::{Lying, matrix_block},
     pairs::PANEL,
     product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
+    right_rows::RightRows,
 };
 
 /// Activations with the features of a token beside each other, in panels of 48 features, `[features / 48][tokens][48]`: the
@@ -59,13 +59,12 @@ pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, 
     if out.is_empty() || tokens == 0 {
         return;
     }
-    let x = InPanels { values: &bytemuck::cast_slice(&panels.values)[..width * tokens], rows: tokens, columns: width };
+    let values = &bytemuck::cast_slice(&panels.values)[..width * tokens];
+    let right = RightRows::Panels { values, rows: tokens, columns: width };
     let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
     out.par_chunks_mut(per_task * width).enumerate().for_each(|(task, c)| {
         let task = Task { isa, c, c_row: width, first: task * per_task, accumulate: true };
-        matrix_block(task, Lying { values: dy, row: stride, column: 1 }, tokens, |token, feature| {
-            x.from(token, feature)
-        });
+        matrix_block(task, Lying { values: dy, row: stride, column: 1 }, tokens, right);
     });
 }
 

@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Precision, Weight,
-    in_panels::InPanels,
     lanes::PAD,
     matrix::{Lying, matrix_block, near_rows, panels},
     pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once},
+    right_rows::RightRows,
     simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
@@ -148,27 +148,6 @@ pub(crate) struct Task<'c> {
     pub(crate) accumulate: bool,
 }
 
-/// Rows of a right side, from one token on.
-#[derive(Clone, Copy)]
-enum RightRows<'a> {
-    Lanes {
-        values: &'a [f32],
-        /// From a row to the next.
-        stride: usize,
-    },
-    Panels(InPanels<'a>),
-}
-
-impl<'a> RightRows<'a> {
-    /// The numbers from a row, and the first token of a panel, on, and how far it is from a row to the next.
-    fn from(self, row: usize, token: usize) -> (&'a [f32], usize) {
-        match self {
-            Self::Lanes { values, stride } => (&values[row * stride + token..], stride),
-            Self::Panels(panels) => panels.from(row, token),
-        }
-    }
-}
-
 impl Task<'_> {
     pub(crate) fn rows(&self) -> usize {
         self.c.len() / self.c_row
@@ -288,7 +267,7 @@ fn block(task: Task<'_>, term: &Term<'_>) {
             block_in_pairs(task, (weight, Direction::Transposed), panels, pairs);
         }
         (Left::Matrix { .. }, Packed::Pairs(_)) => unreachable!("invariant: matrices that lie so meet rows in f32"),
-        (left, Packed::Floats(panels)) => block_in_f32(task, left, depth, RightRows::Panels(panels)),
+        (left, Packed::Floats(rows)) => block_in_f32(task, left, depth, rows),
     }
 }
 
@@ -297,7 +276,7 @@ fn block_in_f32(task: Task<'_>, left: Left<'_>, depth: usize, right: RightRows<'
     let (weight, direction) = match left {
         Left::Matrix { values, row, column, .. } => {
             let left = Lying { values, row, column };
-            return matrix_block(task, left, depth, |step, token| right.from(step, token));
+            return matrix_block(task, left, depth, right);
         }
         Left::Weight(weight) => (weight, Direction::Plain),
         Left::Transposed(weight) => (weight, Direction::Transposed),
@@ -309,7 +288,7 @@ fn block_in_f32(task: Task<'_>, left: Left<'_>, depth: usize, right: RightRows<'
         });
     }
     if weight.precision() == Precision::Bf16 {
-        assert!(matches!(right, RightRows::Panels(_)), "invariant: weights in bf16 meet panels");
+        assert!(matches!(right, RightRows::Panels { .. }), "invariant: weights in bf16 meet panels");
         let (isa, mut as_kept) = (task.isa, Made::default());
         return made_block(task, depth, right, |strip, columns, values| {
             weight.widened(isa, direction, strip, columns, (&mut as_kept, values))
@@ -330,7 +309,7 @@ pub(crate) fn of_columns(isa: Isa, c: &mut [f32], stride: usize, (left, first): 
     assert!(depth > 0 && values.len() > last * row + (depth - 1) * column, "shapes of a product do not fit");
     let task = Task { isa, c, c_row: stride, first: 0, accumulate: false };
     let left = Lying { values, row, column };
-    matrix_block(task, left, depth, |step, token| (&rows[step * stride + token..], stride));
+    matrix_block(task, left, depth, RightRows::Lanes { values: rows, stride });
 }
 
 /// Goes through a weight that is multiplied in f32, 16 rows at a time.

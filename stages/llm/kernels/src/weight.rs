@@ -64,6 +64,16 @@ pub(crate) enum Direction {
     Transposed,
 }
 
+impl Direction {
+    /// What is kept for it.
+    fn of<'a>(self, plain: &'a Pairs, transposed: Option<&'a Pairs>) -> Option<&'a Pairs> {
+        match self {
+            Self::Plain => Some(plain),
+            Self::Transposed => transposed,
+        }
+    }
+}
+
 impl Weight {
     /// Takes over a weight that lies row by row, `values` having `out · width` numbers.
     pub fn new(values: &[f32], out: usize, width: usize, precision: Precision) -> Self {
@@ -198,10 +208,8 @@ impl Weight {
     ) -> PairWalk<'a> {
         match &self.tiles {
             Tiles::Bf16 { plain, transposed } => {
-                let kept = match direction {
-                    Direction::Plain => plain,
-                    Direction::Transposed => transposed.as_ref().expect("invariant: it is there for who takes pairs"),
-                };
+                let kept =
+                    direction.of(plain, transposed.as_ref()).expect("invariant: it is there for who takes pairs");
                 let Ahead { values, jump: strip, .. } = self.ahead(direction, strips.clone(), columns.clone());
                 let count = pair_tiles(columns.len());
                 if let Some(scale) = kept.as_met(isa, strips.clone()) {
@@ -272,8 +280,9 @@ impl Weight {
         match &self.tiles {
             Tiles::Packed(_) => Ahead::default(),
             Tiles::Bf16 { plain, transposed } => {
-                let kept = if direction == Direction::Plain { Some(plain) } else { transposed.as_ref() };
-                let Some(Pairs { lines: tiles, .. }) = kept else { return Ahead::default() };
+                let Some(Pairs { lines: tiles, .. }) = direction.of(plain, transposed.as_ref()) else {
+                    return Ahead::default();
+                };
                 let across = pair_tiles(depth);
                 let first = strips.start * across + columns.start / (2 * TILE_PAIRS);
                 let values = bytemuck::cast_slice(&tiles[first * TILE..]);

@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     Isa, Precision, Right, Rows,
-    in_panels::InPanels,
     lanes::PAD,
     line::{Line, make_room},
     places::Places,
     reading::{BLOCK, Wanted, read},
+    right_rows::RightRows,
 };
 
 /// Tokens of a panel.
@@ -37,7 +37,7 @@ pub struct Panels {
 /// What a product reads of [`Panels`].
 pub(crate) enum Packed<'a> {
     Pairs(InPairs<'a>),
-    Floats(InPanels<'a>),
+    Floats(RightRows<'a>),
 }
 
 /// Pairs in panels.
@@ -64,7 +64,7 @@ impl Panels {
     }
 
     /// Brings rows that lie in lanes (`stride` tokens each) into the form that products with weights of a precision take;
-    /// those of f32 take them as they lie, unless they are multiplied in parts or are few at a time.
+    /// those of f32 take them as they lie, unless they are multiplied in parts or by AVX2.
     pub fn pack<'a>(&'a mut self, isa: Isa, precision: Precision, rows: &'a [f32], stride: usize) -> Right<'a> {
         let rows = Rows::There { rows, tokens: stride };
         read(isa, rows, Wanted { panels: Some((self, precision)), ..Wanted::default() });
@@ -152,7 +152,7 @@ impl Panels {
             Packed::Pairs(InPairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep(), scales: &self.scales })
         } else {
             let values = &bytemuck::cast_slice(&self.floats)[..self.features * self.stride];
-            Packed::Floats(InPanels { values, rows: self.features, columns: self.stride })
+            Packed::Floats(RightRows::Panels { values, rows: self.features, columns: self.stride })
         }
     }
 }

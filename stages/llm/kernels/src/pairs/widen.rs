@@ -32,9 +32,7 @@ impl Kernel for Widen<'_> {
         for (row, to) in to.chunks_exact_mut(stride).enumerate() {
             for (tile, to) in to.chunks_exact_mut(2 * TILE_PAIRS).take(strip.count).enumerate() {
                 let pairs = &strip.pairs[tile * strip.tile + row * TILE_PAIRS..][..TILE_PAIRS];
-                for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-                    *to = widened(*pair);
-                }
+                widen_pairs(pairs, to);
             }
         }
     }
@@ -69,16 +67,16 @@ impl Kernel for WidenAcross<'_> {
         let Self { column: PairColumn { pairs, across, .. }, to } = self;
         for (row, to) in to.chunks_exact_mut(TILE).enumerate() {
             let pairs = &pairs[row / TILE * across + row % TILE * TILE_PAIRS..][..TILE / 2];
-            for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-                *to = widened(*pair);
-            }
+            widen_pairs(pairs, to);
         }
     }
 }
 
 #[inline(always)]
-fn widened(pair: u32) -> [f32; 2] {
-    [pair << 16, pair & 0xffff_0000].map(f32::from_bits)
+fn widen_pairs(pairs: &[u32], to: &mut [f32]) {
+    for (to, pair) in to.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+        *to = [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
+    }
 }
 
 /// Rounds numbers to bf16.
