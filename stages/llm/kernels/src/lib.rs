@@ -25,6 +25,7 @@ pub mod pointwise;
 mod product;
 mod reading;
 mod right_rows;
+mod room;
 pub mod rotary;
 mod rows;
 mod simd;

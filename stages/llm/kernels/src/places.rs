@@ -14,7 +14,19 @@ unsafe impl<T: Send> Sync for Places<'_, T> {}
 impl<'a, T> Places<'a, T> {
     /// `rows` are rows of `stride` numbers.
     pub(crate) fn new(rows: &'a mut [T], stride: usize) -> Self {
-        Self { start: rows.as_mut_ptr(), rows: rows.len() / stride, stride, of: PhantomData }
+        let count = rows.len() / stride;
+        Self::of(rows, count, stride)
+    }
+
+    /// So many rows of `stride` numbers, which may be none.
+    pub(crate) fn of(numbers: &'a mut [T], rows: usize, stride: usize) -> Self {
+        assert!(numbers.len() >= rows * stride);
+        Self { start: numbers.as_mut_ptr(), rows, stride, of: PhantomData }
+    }
+
+    /// From a row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Some columns of a row.

@@ -3,14 +3,14 @@
 //! What a norm or an activation makes is read once or twice and costs little to make, but writing it and reading it again goes through a far
 //! cache. Made block by block by whoever reads it, it never leaves a near one.
 
-use std::{cell::RefCell, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::{
     Isa, Lanes, Right,
     lanes::PAD,
-    line::{Line, make_room},
+    room::{Kept, Numbers, lend},
 };
 
 /// Rows that one task lays out.
@@ -126,15 +126,13 @@ pub fn lay_out(isa: Isa, made: &dyn Make, to: &mut Lanes) {
     to.values_mut().par_chunks_mut(part).enumerate().for_each(|(task, to)| made.make(isa, task * ROWS_PER_TASK, to));
 }
 
-/// Lends this thread's room for so many numbers, with whatever is there: taking fresh room for each task would cost more than some tasks.
+/// Lends this thread's room for so many numbers, with whatever is there.
 pub(crate) fn with_room<R>(numbers: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static ROOM: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+        static ROOM: Kept<Numbers> = Kept::default();
     }
-    // Whoever has it gives it back when another one asks meanwhile: rows that are made of rows that are made.
-    let mut room = ROOM.take();
-    make_room(&mut room, numbers.div_ceil(PAD));
-    let result = work(&mut bytemuck::cast_slice_mut(&mut room)[..numbers]);
-    ROOM.replace(room);
-    result
+    lend(&ROOM, |room| {
+        room.reuse(numbers);
+        work(room)
+    })
 }

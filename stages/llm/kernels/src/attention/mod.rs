@@ -73,8 +73,8 @@ pub fn forward(
     prepare(output, shape.heads * shape.width, qkv.tokens(), segments);
     let mut log_sums = vec![0f32; shape.heads * stride];
     let to = [Places::new(output.values_mut(), stride), Places::new(&mut log_sums, stride)];
-    tasks(shape, segments).par_iter().with_max_len(1).for_each_init(Room::default, |room, &(head, segment)| {
-        Row::new(isa, shape, of_scores, head, segment, qkv, room).forward(room, &to);
+    tasks(shape, segments).par_iter().with_max_len(1).for_each(|&(head, segment)| {
+        Room::lend(|room| Row::new(isa, shape, of_scores, head, segment, qkv, room).forward(room, &to));
     });
     log_sums
 }
@@ -109,8 +109,8 @@ pub fn backward(
     let towards_shared: Vec<Vec<f32>> = tasks
         .par_iter()
         .with_max_len(1)
-        .map_init(Room::default, |room, &(head, segment)| {
-            Row::new(isa, shape, of_scores, head, segment, past.qkv, room).backward(room, past, &to)
+        .map(|&(head, segment)| {
+            Room::lend(|room| Row::new(isa, shape, of_scores, head, segment, past.qkv, room).backward(room, past, &to))
         })
         .collect();
     if segments.iter().all(|segment| segment.before == 0) {

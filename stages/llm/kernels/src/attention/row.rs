@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::{
     Past, Scores, Segment, Shape,
     softmax::{Divide, Exponents, Probabilities, Slopes},
@@ -7,6 +9,7 @@ use crate::{
     cap::{Bend, Cap},
     lanes::PAD,
     places::Places,
+    room::{Kept, Numbers, lend},
     simd::{Kernel, Simd},
     tile::{Dots, Strip, Walk},
 };
@@ -14,32 +17,42 @@ use crate::{
 /// Queries of all stacked heads that are computed together, about.
 const LANES_AT_ONCE: usize = 192;
 
-/// Rows of a feature whose tokens are asked for before they are copied: each lies far from the last.
-const ROWS_AHEAD: usize = 8;
+/// Rows of a feature whose tokens are asked for before they are copied, or written: each lies far from the last.
+const ROWS_AHEAD: usize = 16;
 
 /// Memory that the rows of a task use one after the other.
 #[derive(Default)]
 pub(super) struct Room {
     /// `[width][stride]`.
-    keys: Vec<f32>,
+    keys: Numbers,
     /// `[width][stride]`.
-    values: Vec<f32>,
+    values: Numbers,
     /// `[width][lanes]`, as all that follows of features.
-    queries: Vec<f32>,
+    queries: Numbers,
     /// The gradient by the output.
-    towards: Vec<f32>,
-    met: Vec<f32>,
+    towards: Numbers,
+    met: Numbers,
     /// `[keys][lanes]`.
-    scores: Vec<f32>,
+    scores: Numbers,
     /// `[keys][lanes]`.
-    slopes: Vec<f32>,
+    slopes: Numbers,
     /// `[keys][lanes]`.
-    capped: Vec<f32>,
+    capped: Numbers,
     /// The gradients by keys and by values, `[2][width][stride]`.
-    d_keys: Vec<f32>,
+    d_keys: Numbers,
     /// One number for each lane.
-    largest: Vec<f32>,
-    sums: Vec<f32>,
+    largest: Numbers,
+    sums: Numbers,
+}
+
+impl Room {
+    /// Lends this thread's.
+    pub(super) fn lend<R>(work: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local! {
+            static ROOM: Kept<Room> = Kept::default();
+        }
+        lend(&ROOM, work)
+    }
 }
 
 /// One packed row and one key head, with the query heads that share it.
@@ -84,7 +97,7 @@ impl<'a> Row<'a> {
         let Segment { start, length, before } = segment;
         let row = Self { isa, shape, of_scores, head, segment, qkv, stride: (before + length).next_multiple_of(PAD) };
         for (first, to) in [(shape.heads, &mut room.keys), (shape.heads + shape.key_heads, &mut room.values)] {
-            to.resize(shape.width * row.stride, 0.0);
+            to.reuse(shape.width * row.stride);
             let first = (first + head) * shape.width;
             row.lay(qkv, first, 0..before, to, row.stride);
             row.lay(qkv, first, start..start + length, &mut to[before..], row.stride);
@@ -94,7 +107,7 @@ impl<'a> Row<'a> {
     }
 
     /// Copies some tokens of a head, whose features begin at `first`, to rows of `to_row` numbers.
-    fn lay(&self, from: &Lanes, first: usize, tokens: std::ops::Range<usize>, to: &mut [f32], to_row: usize) {
+    fn lay(&self, from: &Lanes, first: usize, tokens: Range<usize>, to: &mut [f32], to_row: usize) {
         let rows = from.rows(first..first + self.shape.width);
         self.isa.run(Lay { from: rows, from_row: from.stride(), tokens, to, to_row });
     }
@@ -110,14 +123,14 @@ impl<'a> Row<'a> {
     }
 
     /// Tokens of the pass that a block has.
-    fn tokens(&self, block: Block) -> std::ops::Range<usize> {
+    fn tokens(&self, block: Block) -> Range<usize> {
         self.segment.start + block.first..self.segment.start + block.end
     }
 
     /// Lays the features of the stacked heads beside each other for a block: `[width][lanes]`.
-    fn stacked(&self, rows: &Lanes, block: Block, to: &mut Vec<f32>) {
+    fn stacked(&self, rows: &Lanes, block: Block, to: &mut Numbers) {
         let (width, stack) = (self.shape.width, self.shape.stack());
-        to.resize(width * block.lanes, 0.0);
+        to.reuse(width * block.lanes);
         for stacked in 0..stack {
             let first = (self.head * stack + stacked) * width;
             self.lay(rows, first, self.tokens(block), &mut to[stacked * block.queries()..], block.lanes);
@@ -127,19 +140,29 @@ impl<'a> Row<'a> {
 
     /// Writes what a block has of features of the stacked heads to their places.
     fn unstack(&self, from: &[f32], block: Block, to: &Places<'_, f32>) {
-        self.isa.run(Unstack { row: self, from, block, to });
+        let stack = self.shape.stack();
+        for stacked in 0..stack {
+            let from = &from[stacked * block.queries()..];
+            let first = (self.head * stack + stacked) * self.shape.width;
+            self.unlay(from, block.lanes, first, self.tokens(block), to);
+        }
+    }
+
+    /// Writes the features of a head, in rows of `from_row` numbers, to some tokens of the row, the first to row `first` of the pass.
+    fn unlay(&self, from: &[f32], from_row: usize, first: usize, tokens: Range<usize>, to: &Places<'_, f32>) {
+        self.isa.run(Unlay { from, from_row, rows: first..first + self.shape.width, tokens, to });
     }
 
     /// `scores[key][lane]` = Σ left · right over the features.
-    fn met(&self, left: &[f32], right: &[f32], block: Block, out: &mut Vec<f32>) {
-        out.resize(block.keys * block.lanes, 0.0);
+    fn met(&self, left: &[f32], right: &[f32], block: Block, out: &mut Numbers) {
+        out.reuse(block.keys * block.lanes);
         let a = Strided { values: left, row: 1, step: self.stride };
         multiply(self.isa, [block.keys, block.lanes, self.shape.width], &a, right, out);
     }
 
     /// `out[feature][lane]` = Σ left · weights over the keys.
-    fn weighed(&self, left: &[f32], weights: &[f32], block: Block, out: &mut Vec<f32>) {
-        out.resize(self.shape.width * block.lanes, 0.0);
+    fn weighed(&self, left: &[f32], weights: &[f32], block: Block, out: &mut Numbers) {
+        out.reuse(self.shape.width * block.lanes);
         let a = Strided { values: left, row: self.stride, step: 1 };
         multiply(self.isa, [self.shape.width, block.lanes, block.keys], &a, weights, out);
     }
@@ -192,8 +215,8 @@ impl<'a> Row<'a> {
             self.take_off(block, scores);
             self.hide(block, scores, f32::MIN);
             for (numbers, at_first) in [(&mut *largest, f32::MIN), (&mut *sums, 0.0)] {
-                numbers.clear();
-                numbers.resize(block.lanes, at_first);
+                numbers.reuse(block.lanes);
+                numbers.fill(at_first);
             }
             self.isa.run(Exponents { scores, largest, sums });
             self.weighed(values, scores, block, met);
@@ -215,8 +238,7 @@ impl<'a> Row<'a> {
     pub(super) fn backward(&self, room: &mut Room, past: Past<'_>, to: &Places<'_, f32>) -> Vec<f32> {
         let (width, stack) = (self.shape.width, self.shape.stack());
         let Segment { start, length, before } = self.segment;
-        room.d_keys.clear();
-        room.d_keys.resize(2 * width * self.stride, 0.0);
+        room.d_keys.zeros(2 * width * self.stride);
         for block in self.blocks() {
             let Room { keys, values, queries, towards, met, scores, slopes, capped, d_keys, largest, sums } =
                 &mut *room;
@@ -224,8 +246,7 @@ impl<'a> Row<'a> {
             self.stacked(past.d_output, block, towards);
             let log_sums = largest;
             for numbers in [&mut *log_sums, &mut *sums] {
-                numbers.clear();
-                numbers.resize(block.lanes, 0.0);
+                numbers.zeros(block.lanes);
             }
             for (stacked, to) in log_sums.chunks_exact_mut(block.queries()).take(stack).enumerate() {
                 let row = (self.head * stack + stacked) * past.qkv.stride();
@@ -236,7 +257,8 @@ impl<'a> Row<'a> {
             self.met(values, towards, block, slopes);
             if let Some(cap) = self.of_scores.cap {
                 self.isa.run(Cap { values: scores, cap });
-                capped.clone_from(scores);
+                capped.reuse(scores.len());
+                capped.copy_from_slice(scores);
             }
             self.take_off(block, scores);
             self.isa.run(Probabilities { scores, log_sums });
@@ -253,12 +275,10 @@ impl<'a> Row<'a> {
             }
         }
         let mut shared = Vec::with_capacity(2 * width * before);
-        for (at, sums) in room.d_keys.chunks_exact(self.stride).enumerate() {
-            let (part, feature) = (at / width, at % width);
-            let row = (self.shape.heads + part * self.shape.key_heads + self.head) * width + feature;
-            shared.extend_from_slice(&sums[..before]);
-            // SAFETY: no other task has this head and this row.
-            unsafe { to.part(row, start..start + length) }.copy_from_slice(&sums[before..before + length]);
+        for (part, sums) in room.d_keys.chunks_exact(width * self.stride).enumerate() {
+            sums.chunks_exact(self.stride).for_each(|sums| shared.extend_from_slice(&sums[..before]));
+            let first = (self.shape.heads + part * self.shape.key_heads + self.head) * width;
+            self.unlay(&sums[before..], self.stride, first, start..start + length, to);
         }
         shared
     }
@@ -268,7 +288,7 @@ impl<'a> Row<'a> {
 struct Lay<'a> {
     from: &'a [f32],
     from_row: usize,
-    tokens: std::ops::Range<usize>,
+    tokens: Range<usize>,
     to: &'a mut [f32],
     to_row: usize,
 }
@@ -289,29 +309,29 @@ impl Kernel for Lay<'_> {
     }
 }
 
-/// The way back from [`Row::stacked`], to the places of a pass.
-struct Unstack<'a> {
-    row: &'a Row<'a>,
-    /// `[width][lanes]`.
+/// Copies rows to some tokens of rows of a pass, which no other task may have.
+struct Unlay<'a> {
     from: &'a [f32],
-    block: Block,
+    from_row: usize,
+    rows: Range<usize>,
+    tokens: Range<usize>,
     to: &'a Places<'a, f32>,
 }
 
-impl Kernel for Unstack<'_> {
+impl Kernel for Unlay<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { row, from, block, to } = self;
-        let (width, stack, queries) = (row.shape.width, row.shape.stack(), block.queries());
-        for stacked in 0..stack {
-            for (feature, from) in from.chunks_exact(block.lanes).enumerate() {
-                let feature = (row.head * stack + stacked) * width + feature;
-                // SAFETY: no other task has these heads and this row.
-                let to = unsafe { to.part(feature, row.tokens(block)) };
-                s.copy(&from[stacked * queries..][..queries], to);
+        let Self { from, from_row, rows, tokens, to } = self;
+        for (at, row) in rows.enumerate() {
+            // SAFETY: no other task has these heads and this row.
+            let places = unsafe { to.part(row, tokens.clone()) };
+            let later = places.as_ptr().wrapping_add(ROWS_AHEAD * to.stride());
+            for token in (0..places.len()).step_by(PAD) {
+                s.prefetch(later.wrapping_add(token));
             }
+            s.copy(&from[at * from_row..][..places.len()], places);
         }
     }
 }
