@@ -14,7 +14,7 @@ pub struct Evaluate;
 impl Stage for Evaluate {
     type Params = EvaluateParams;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const SUMMARY: &'static str = "Lets a model answer, scores the answers, and measures the loss of the right ones";
     const INPUTS: &'static [InputPort] = &[
         InputPort::required(

@@ -18,7 +18,7 @@ impl Stage for TrainAdapter {
     type Params = TrainAdapterParams;
 
     const KIND: &'static str = "train-adapter";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const SUMMARY: &'static str = "Trains a bottleneck adapter (Houlsby, Pfeiffer, parallel) on tokens and writes it as the `adapters` library does.";
     const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
     const OUTPUTS: &'static [OutputPort] =

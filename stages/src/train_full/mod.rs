@@ -18,7 +18,7 @@ impl Stage for TrainFull {
     type Params = TrainFullParams;
 
     const KIND: &'static str = "train-full";
-    const VERSION: u32 = 8;
+    const VERSION: u32 = 9;
     const SUMMARY: &'static str = "Trains the weights of a model itself, all or chosen ones, and writes the model.";
     const INPUTS: &'static [InputPort] =
         &[InputPort::required("model", &[ArtifactKind::Model], "the model to start from"), ports::TOKENS];

@@ -17,7 +17,7 @@ impl Stage for TrainLora {
     type Params = TrainLoraParams;
 
     const KIND: &'static str = "train-lora";
-    const VERSION: u32 = 9;
+    const VERSION: u32 = 10;
     const SUMMARY: &'static str = "Trains a LoRA adapter on tokens and writes it in PEFT's format.";
     const INPUTS: &'static [InputPort] = &[ports::BASE, ports::TOKENS];
     const OUTPUTS: &'static [OutputPort] = &[ports::BEST, ports::LAST, ports::HISTORY];

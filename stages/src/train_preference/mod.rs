@@ -18,7 +18,7 @@ impl Stage for TrainPreference {
     type Params = TrainPreferenceParams;
 
     const KIND: &'static str = "train-preference";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const SUMMARY: &'static str =
         "Trains a LoRA adapter to prefer better answers to worse ones: DPO, IPO, ORPO, SimPO or KTO.";
     const INPUTS: &'static [InputPort] = &[

@@ -44,7 +44,7 @@ impl Act for Silu {
     #[inline(always)]
     fn value_and_slope<S: Simd>(self, s: S, x: S::Vector) -> (S::Vector, S::Vector) {
         let one = s.splat(1.0);
-        let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))));
+        let sigmoid = s.inverse(s.add(one, exp(s, s.sub(s.splat(0.0), x))));
         // silu' = σ·(1 + x·(1 − σ))
         (s.mul(x, sigmoid), s.mul(sigmoid, s.fma(x, s.sub(one, sigmoid), one)))
     }

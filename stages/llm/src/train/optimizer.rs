@@ -68,8 +68,8 @@ struct Pace {
     epsilon: f32,
     /// The learning rate, with the bias of the first moment taken off.
     size: f32,
-    /// The root of the second moment's bias.
-    root: f32,
+    /// What the root of the second moment is multiplied by to take its bias off: the processor waits for divisions more than for memory.
+    unbiased: f32,
     /// What weight decay leaves.
     keep: f32,
     /// What the gradient is multiplied by.
@@ -86,7 +86,7 @@ impl Pace {
             betas: [beta1 as f32, beta2 as f32],
             epsilon: config.epsilon as f32,
             size: (rate / (1.0 - beta1.powi(power))) as f32,
-            root: (1.0 - beta2.powi(power)).sqrt() as f32,
+            unbiased: (1.0 - beta2.powi(power)).sqrt().recip() as f32,
             keep: if decays { (1.0 - rate * config.weight_decay) as f32 } else { 1.0 },
             factor,
         }
@@ -106,7 +106,7 @@ impl Part<'_> {
     }
 
     fn step(self, pace: Pace) {
-        let Pace { betas: [beta1, beta2], epsilon, size, root, keep, factor } = pace;
+        let Pace { betas: [beta1, beta2], epsilon, size, unbiased, keep, factor } = pace;
         self.values
             .par_chunks_mut(VALUES_PER_TASK)
             .zip(self.gradient.par_chunks_mut(VALUES_PER_TASK))
@@ -117,7 +117,7 @@ impl Part<'_> {
                     let g = std::mem::take(gradient) * factor;
                     *m += (g - *m) * (1.0 - beta1);
                     *v = *v * beta2 + g * g * (1.0 - beta2);
-                    *value = *value * keep - size * (*m / (v.sqrt() / root + epsilon));
+                    *value = *value * keep - size * (*m / (v.sqrt() * unbiased + epsilon));
                 }
             });
     }

@@ -88,9 +88,12 @@ impl Kernel for Divide<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for row in self.values.chunks_exact_mut(self.by.len()) {
-            for (value, by) in row.chunks_exact_mut(S::WIDTH).zip(self.by.chunks_exact(S::WIDTH)) {
-                s.store(value, s.div(s.load(value), s.load(by)));
+        let lanes = self.by.len();
+        for (at, by) in (0..lanes).step_by(S::WIDTH).zip(self.by.chunks_exact(S::WIDTH)) {
+            let by = s.div(s.splat(1.0), s.load(by));
+            for row in self.values.chunks_exact_mut(lanes) {
+                let value = &mut row[at..at + S::WIDTH];
+                s.store(value, s.mul(s.load(value), by));
             }
         }
     }

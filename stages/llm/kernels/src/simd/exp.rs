@@ -14,5 +14,5 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
         p = s.fma(p, r, s.splat(c));
     }
     let p = s.fma(p, s.mul(r, r), s.add(r, s.splat(1.0)));
-    s.mul(p, s.power_of_two(n))
+    s.scale(p, n)
 }

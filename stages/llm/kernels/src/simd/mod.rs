@@ -89,8 +89,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     /// To the nearest whole number.
     fn round(self, a: Self::Vector) -> Self::Vector;
-    /// 2ⁿ for whole n within ±126.
-    fn power_of_two(self, n: Self::Vector) -> Self::Vector;
+    /// a · 2ⁿ for whole n within ±126.
+    fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector;
+    /// 1 / a, to about a unit in the last place, for a from 1 to 2¹²⁶.
+    #[inline(always)]
+    fn inverse(self, a: Self::Vector) -> Self::Vector {
+        self.div(self.splat(1.0), a)
+    }
 
     /// `table[at[i]]`; every place is below 16.
     #[inline(always)]

@@ -61,10 +61,10 @@ impl Simd for Neon {
         unsafe { vrndnq_f32(a) }
     }
     #[inline(always)]
-    fn power_of_two(self, n: float32x4_t) -> float32x4_t {
+    fn scale(self, a: float32x4_t, n: float32x4_t) -> float32x4_t {
         unsafe {
             let exponent = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
-            vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+            vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
         }
     }
 }

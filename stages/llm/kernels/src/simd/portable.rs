@@ -60,7 +60,7 @@ impl Simd for Portable {
         a.map(|x| (x + 12_582_912.0) - 12_582_912.0)
     }
     #[inline(always)]
-    fn power_of_two(self, n: [f32; WIDTH]) -> [f32; WIDTH] {
-        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    fn scale(self, a: [f32; WIDTH], n: [f32; WIDTH]) -> [f32; WIDTH] {
+        self.mul(a, n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
     }
 }
