@@ -1,11 +1,11 @@
 //! The feed-forward part's activation: act(gate) · up, with its gradient, for any activation.
 
-use rayon::prelude::*;
-
 use crate::{
-    Isa, Lanes, Make,
+    Isa, Lanes, Make, Wanted,
     act::Act,
-    lanes::PER_TASK,
+    places::Places,
+    reading::read_together,
+    rows::with_room,
     simd::{Kernel, Simd},
 };
 
@@ -32,12 +32,26 @@ impl<A: Act> Make for Gated<'_, A> {
     }
 }
 
-/// Replaces `both` by the gradient by it, from `dy`, that by the output.
-pub(crate) fn backward(act: impl Act, isa: Isa, both: &mut Lanes, dy: &Lanes) {
-    let half = both.values().len() / 2;
-    let (gate, up) = both.values_mut().split_at_mut(half);
-    let parts = gate.par_chunks_mut(PER_TASK).zip(up.par_chunks_mut(PER_TASK));
-    parts.zip(dy.values().par_chunks(PER_TASK)).for_each(|((gate, up), dy)| isa.run(Backward { act, gate, up, dy }));
+/// Replaces `both` by the gradient by it, from `dy`, that by the output. Meanwhile makes what is wanted of the output, and of the gradients by the
+/// gate and by up; lanes it does not lay out.
+pub(crate) fn backward(act: impl Act, isa: Isa, both: &mut Lanes, dy: &Lanes, wanted: [Wanted<'_>; 3]) {
+    let (half, stride) = (both.features() / 2, both.stride());
+    let wants_output = wanted[0].over_tokens.is_some();
+    let places = Places::new(both.values_mut(), half * stride);
+    read_together(isa, [half, stride], wanted, |features, see| {
+        let dy = dy.rows(features.clone());
+        let numbers = features.start * stride..features.end * stride;
+        // SAFETY: no other task has these features.
+        let [gate, up] = [0, 1].map(|part| unsafe { places.part(part, numbers.clone()) });
+        with_room(if wants_output { numbers.len() } else { 0 }, |y| {
+            isa.run(Backward { act, gate, up, dy, y });
+            if wants_output {
+                see(0, y);
+            }
+        });
+        see(1, gate);
+        see(2, up);
+    });
 }
 
 struct Forward<'a, A> {
@@ -65,6 +79,8 @@ struct Backward<'a, A> {
     gate: &'a mut [f32],
     up: &'a mut [f32],
     dy: &'a [f32],
+    /// Gets the output once more, if that is wanted: else it is empty.
+    y: &'a mut [f32],
 }
 
 impl<A: Act> Kernel for Backward<'_, A> {
@@ -72,10 +88,15 @@ impl<A: Act> Kernel for Backward<'_, A> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let pairs = self.gate.chunks_exact_mut(S::WIDTH).zip(self.up.chunks_exact_mut(S::WIDTH));
-        for ((gate, up), dy) in pairs.zip(self.dy.chunks_exact(S::WIDTH)) {
+        let Self { act, gate, up, dy, y } = self;
+        let mut y = y.chunks_exact_mut(S::WIDTH);
+        let pairs = gate.chunks_exact_mut(S::WIDTH).zip(up.chunks_exact_mut(S::WIDTH));
+        for ((gate, up), dy) in pairs.zip(dy.chunks_exact(S::WIDTH)) {
             let (g, u, dy) = (s.load(gate), s.load(up), s.load(dy));
-            let (value, slope) = self.act.value_and_slope(s, g);
+            let (value, slope) = act.value_and_slope(s, g);
+            if let Some(y) = y.next() {
+                s.store(y, s.mul(value, u));
+            }
             s.store(gate, s.mul(s.mul(dy, u), slope));
             s.store(up, s.mul(dy, value));
         }

@@ -1,14 +1,15 @@
 //! The feed-forward part's activation in Gemma: gelu(gate) · up, gelu by its approximation with tanh:
 //! x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
 
-use crate::{Isa, Lanes, Make, act::GeluTanh, gated};
+use crate::{Isa, Lanes, Make, Wanted, act::GeluTanh, gated};
 
 /// gelu(gate) · up, the gate's features coming first in `both` and then as many of up.
 pub fn gated(both: &Lanes) -> impl Make + '_ {
     gated::Gated { act: GeluTanh, both }
 }
 
-/// Replaces `both` by the gradient by it, from `dy`, that by the output.
-pub fn backward(isa: Isa, both: &mut Lanes, dy: &Lanes) {
-    gated::backward(GeluTanh, isa, both, dy);
+/// Replaces `both` by the gradient by it, from `dy`, that by the output. Meanwhile makes what is wanted of the output, and of the gradients by the
+/// gate and by up, but for lanes.
+pub fn backward(isa: Isa, both: &mut Lanes, dy: &Lanes, wanted: [Wanted<'_>; 3]) {
+    gated::backward(GeluTanh, isa, both, dy, wanted);
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Features that one task goes through; also the order of the sums, so it depends on nothing.
-const FEATURES_PER_TASK: usize = 64;
+const FEATURES_PER_TASK: usize = 32;
 
 /// What a norm makes.
 #[derive(Clone, Copy)]
@@ -58,25 +58,18 @@ pub fn forward(isa: Isa, x: &Lanes, weight: &[f32], epsilon: f64, y: &mut Lanes)
 pub fn backward(isa: Isa, x: &Lanes, weight: &[f32], inverse: &[f32], dy: &Lanes, dx: &mut Lanes) {
     let stride = x.stride();
     let count = x.features() as f32;
-    let parts: Vec<Vec<f32>> = x
-        .values()
-        .par_chunks(stride * FEATURES_PER_TASK)
-        .zip(dy.values().par_chunks(stride * FEATURES_PER_TASK))
-        .zip(weight.par_chunks(FEATURES_PER_TASK))
-        .map(|((x, dy), weight)| {
-            let mut sums = vec![0f32; stride];
-            isa.run(Weighted { x, dy, weight, sums: &mut sums });
-            sums
-        })
-        .collect();
-    // d(x·r)/dx = r − x·r³·x/n, with r = 1 / √(mean(x²) + ε).
-    let sums = total(isa, &parts, stride);
-    let along: Vec<f32> = sums.iter().zip(inverse).map(|(sum, r)| sum * r * r * r / count).collect();
+    let mut parts = vec![0f32; weight.len().div_ceil(FEATURES_PER_TASK) * stride];
     let rows = x
         .values()
         .par_chunks(stride * FEATURES_PER_TASK)
         .zip(dy.values().par_chunks(stride * FEATURES_PER_TASK))
         .zip(weight.par_chunks(FEATURES_PER_TASK));
+    rows.clone().zip(parts.par_chunks_mut(stride)).for_each(|(((x, dy), weight), sums)| {
+        isa.run(Weighted { x, dy, weight, sums });
+    });
+    // d(x·r)/dx = r − x·r³·x/n, with r = 1 / √(mean(x²) + ε).
+    let sums = total(isa, &parts, stride);
+    let along: Vec<f32> = sums.iter().zip(inverse).map(|(sum, r)| sum * r * r * r / count).collect();
     dx.values_mut().par_chunks_mut(stride * FEATURES_PER_TASK).zip(rows).for_each(|(dx, ((x, dy), weight))| {
         isa.run(Backward { x, dy, weight, inverse, along: &along, dx });
     });
@@ -134,18 +127,13 @@ pub fn heads_weight_gradient(x: &[f32], stride: usize, inverse: &[f32], dy: &[f3
 }
 
 fn partial_sums(isa: Isa, values: &[f32], stride: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
-    let parts: Vec<Vec<f32>> = values
-        .par_chunks(stride * FEATURES_PER_TASK)
-        .map(|part| {
-            let mut sums = vec![0f32; stride];
-            sum(part, &mut sums);
-            sums
-        })
-        .collect();
+    let mut parts = vec![0f32; values.len().div_ceil(stride * FEATURES_PER_TASK) * stride];
+    let tasks = values.par_chunks(stride * FEATURES_PER_TASK).zip(parts.par_chunks_mut(stride));
+    tasks.for_each(|(values, sums)| sum(values, sums));
     total(isa, &parts, stride)
 }
 
-fn total(isa: Isa, parts: &[Vec<f32>], stride: usize) -> Vec<f32> {
+fn total(isa: Isa, parts: &[f32], stride: usize) -> Vec<f32> {
     let mut sums = vec![0f32; stride];
     add_up(isa, parts, 1.0, &mut sums);
     sums

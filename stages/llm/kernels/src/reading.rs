@@ -3,10 +3,18 @@
 //! Activations of a pass come from a far cache or from memory, where each further reading costs as much as what is computed with them; a block of
 //! them stays near until all of it is done.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Lanes, Left, Panels, Precision, Rows, lanes::PER_TASK, places::Places, product::of_columns, sums::add_up,
+    Isa, Lanes, Left, Panels, Precision, Rows,
+    lanes::PER_TASK,
+    pairs::Filling,
+    places::Places,
+    product::of_columns,
+    room::{Kept, Numbers, lend},
+    sums::add_up,
     tile::Dots,
 };
 
@@ -49,58 +57,127 @@ pub struct OverTokens<'a> {
 /// # Panics
 /// When the shapes do not fit together, or a left side is no small matrix.
 pub fn read(isa: Isa, rows: Rows<'_>, wanted: Wanted<'_>) {
-    let Wanted { lanes, panels, lowered, over_tokens } = wanted;
     let (depth, stride) = (rows.features(), rows.stride());
-    assert!(stride > 0, "there are tokens");
+    let Wanted { lanes, panels, lowered, over_tokens } = wanted;
     let laid_out = lanes.filter(|_| depth > 0).map(|lanes| {
         lanes.reuse(depth, rows.tokens());
         Places::new(lanes.values_mut(), depth * stride)
     });
-    let filling = panels.and_then(|(panels, precision)| panels.filling(isa, precision, depth, stride));
-    let lefts = lowered.as_ref().map_or(&[][..], |lowered| &lowered.lefts);
-    let numbers = lefts.iter().map(Left::rows).sum::<usize>() * stride;
-    assert_eq!(numbers, lowered.as_ref().map_or(0, |lowered| lowered.to.len()), "shapes do not fit");
-    let over_tokens = over_tokens.filter(|OverTokens { to, .. }| !to.is_empty()).map(|OverTokens { with, to }| {
-        let count = with.len() / stride;
-        assert!(with.len().is_multiple_of(stride) && to.len() == depth * count, "shapes do not fit");
-        (with, count, Places::new(to, depth * count))
-    });
-    if laid_out.is_none() && filling.is_none() && numbers == 0 && over_tokens.is_none() {
+    assert!(stride > 0, "there are tokens");
+    let kind = Kind::new(isa, [depth, stride], Wanted { lanes: None, panels, lowered, over_tokens });
+    if laid_out.is_none() && kind.is_nothing() {
         return;
     }
-    // What is made of some rows, from one on.
-    let make = |first: usize, rows: &[f32]| {
-        if let Some(filling) = &filling {
-            // SAFETY: no other task has this block.
-            unsafe { filling.fill(first / BLOCK, rows) };
+    read_kinds(isa, [depth, stride], [kind], |features, see| {
+        let Some(laid_out) = &laid_out else { return rows.with(isa, features, |rows| see(0, rows)) };
+        // SAFETY: no other task has this block.
+        let to = unsafe { laid_out.part(0, features.start * stride..features.end * stride) };
+        rows.write(isa, features.start, to);
+        see(0, to);
+    });
+}
+
+/// Reads several kinds of rows, as many of each, that are made together: `make` is told some of them, and shows what it made, kind by kind. Laying
+/// them out is up to it.
+///
+/// # Panics
+/// As [`read`].
+pub(crate) fn read_together<const N: usize>(
+    isa: Isa,
+    [depth, stride]: [usize; 2],
+    wanted: [Wanted<'_>; N],
+    make: impl Fn(Range<usize>, &dyn Fn(usize, &[f32])) + Sync,
+) {
+    assert!(stride > 0, "there are tokens");
+    read_kinds(isa, [depth, stride], wanted.map(|wanted| Kind::new(isa, [depth, stride], wanted)), make);
+}
+
+fn read_kinds<const N: usize>(
+    isa: Isa,
+    [depth, stride]: [usize; 2],
+    mut kinds: [Kind<'_>; N],
+    make: impl Fn(Range<usize>, &dyn Fn(usize, &[f32])) + Sync,
+) {
+    thread_local! {
+        /// Products of each block with small matrices, which are then added up.
+        static PARTS: Kept<Numbers> = Kept::default();
+    }
+    let count = depth.div_ceil(BLOCK);
+    lend(&PARTS, |parts| {
+        parts.reuse(kinds.iter().map(|kind| count * kind.low.len()).sum());
+        let mut rest = &mut **parts;
+        let places = kinds.each_ref().map(|kind| {
+            let part = rest.split_off_mut(..count * kind.low.len()).expect("invariant: there is room for all kinds");
+            Places::of(part, count, kind.low.len())
+        });
+        let blocks = (0..count).into_par_iter().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
+        blocks.for_each(|block| {
+            let features = block * BLOCK..((block + 1) * BLOCK).min(depth);
+            make(features, &|which, rows| {
+                let kind = &kinds[which];
+                // SAFETY: no other task has this block.
+                let part = unsafe { places[which].part(block, 0..kind.low.len()) };
+                // SAFETY: as above.
+                unsafe { kind.see(isa, block, rows, part) };
+            });
+        });
+        let mut rest = &**parts;
+        for Kind { by, low, .. } in &mut kinds {
+            let parts = rest.split_off(..count * low.len()).expect("invariant: there was room for all kinds");
+            add_up(isa, parts, *by, low);
         }
-        if let Some((with, count, to)) = &over_tokens {
-            // SAFETY: no other task has this block.
+    });
+}
+
+/// Rows of one kind, and what is made of them.
+struct Kind<'a> {
+    stride: usize,
+    filling: Option<Filling<'a>>,
+    /// The other rows, how many they are, and where the sums go.
+    over_tokens: Option<(&'a [f32], usize, Places<'a, f32>)>,
+    lefts: Vec<Left<'a>>,
+    by: f32,
+    low: &'a mut [f32],
+}
+
+impl<'a> Kind<'a> {
+    fn new(isa: Isa, [depth, stride]: [usize; 2], wanted: Wanted<'a>) -> Self {
+        let Wanted { panels, lowered, over_tokens, .. } = wanted;
+        let filling = panels.and_then(|(panels, precision)| panels.filling(isa, precision, depth, stride));
+        let Lowered { lefts, by, to: low } = lowered.unwrap_or(Lowered { lefts: Vec::new(), by: 1.0, to: &mut [] });
+        assert_eq!(lefts.iter().map(Left::rows).sum::<usize>() * stride, low.len(), "shapes do not fit");
+        let over_tokens = over_tokens.filter(|OverTokens { to, .. }| !to.is_empty()).map(|OverTokens { with, to }| {
+            let count = with.len() / stride;
+            assert!(with.len().is_multiple_of(stride) && to.len() == depth * count, "shapes do not fit");
+            (with, count, Places::new(to, depth * count))
+        });
+        Self { stride, filling, over_tokens, lefts, by, low }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.filling.is_none() && self.over_tokens.is_none() && self.low.is_empty()
+    }
+
+    /// Makes what is wanted of a block of rows; products with small matrices go to `part`.
+    ///
+    /// # Safety
+    /// No other task may have this block.
+    unsafe fn see(&self, isa: Isa, block: usize, rows: &[f32], part: &mut [f32]) {
+        let (first, stride) = (block * BLOCK, self.stride);
+        if let Some(filling) = &self.filling {
+            // SAFETY: the caller says so.
+            unsafe { filling.fill(block, rows) };
+        }
+        if let Some((with, count, to)) = &self.over_tokens {
+            // SAFETY: the caller says so.
             let out = unsafe { to.part(0, first * count..(first + rows.len() / stride) * count) };
             isa.run(Dots { a: rows, b: with, stride, out, row: *count });
         }
-        let mut part = vec![0f32; numbers];
-        let mut rest = part.as_mut_slice();
-        for left in lefts {
+        let mut rest = part;
+        for left in &self.lefts {
             let to = rest.split_off_mut(..left.rows() * stride).expect("invariant: there is a row for each");
             of_columns(isa, to, stride, (*left, first), rows);
         }
-        part
-    };
-    let blocks = (0..depth.div_ceil(BLOCK)).into_par_iter().with_min_len((PER_TASK / (BLOCK * stride)).max(1));
-    let parts: Vec<Vec<f32>> = blocks
-        .map(|block| {
-            let features = block * BLOCK..((block + 1) * BLOCK).min(depth);
-            let first = features.start;
-            let Some(laid_out) = &laid_out else { return rows.with(isa, features, |rows| make(first, rows)) };
-            // SAFETY: no other task has this block.
-            let to = unsafe { laid_out.part(0, first * stride..features.end * stride) };
-            rows.write(isa, first, to);
-            make(first, to)
-        })
-        .collect();
-    if let Some(Lowered { by, to, .. }) = lowered {
-        add_up(isa, &parts, by, to);
     }
 }
 

@@ -8,16 +8,20 @@ use crate::{
     simd::{Kernel, Simd},
 };
 
-/// `to` = `by` · Σ of all parts, number by number and in their order. `to` has a multiple of 16, and each part as many.
-pub(crate) fn add_up(isa: Isa, parts: &[Vec<f32>], by: f32, to: &mut [f32]) {
-    let per_task = (PER_TASK / parts.len().max(1)).next_multiple_of(PAD);
+/// `to` = `by` · Σ of all parts, number by number and in their order. `to` has a multiple of 16, and each part, one behind the other, as many.
+pub(crate) fn add_up(isa: Isa, parts: &[f32], by: f32, to: &mut [f32]) {
+    let size = to.len();
+    let count = parts.len() / size.max(1);
+    let per_task = (PER_TASK / count.max(1)).next_multiple_of(PAD);
     to.par_chunks_mut(per_task).enumerate().for_each(|(task, to)| {
-        isa.run(AddUp { parts, first: task * per_task, by, to });
+        isa.run(AddUp { parts, size, first: task * per_task, by, to });
     });
 }
 
 struct AddUp<'a> {
-    parts: &'a [Vec<f32>],
+    parts: &'a [f32],
+    /// Numbers of each part.
+    size: usize,
     /// Which number of the parts the first of `to` is.
     first: usize,
     by: f32,
@@ -31,7 +35,8 @@ impl Kernel for AddUp<'_> {
     fn run<S: Simd>(self, s: S) {
         let by = s.splat(self.by);
         for (at, to) in (self.first..).step_by(S::WIDTH).zip(self.to.chunks_exact_mut(S::WIDTH)) {
-            let sum = self.parts.iter().fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
+            let parts = self.parts.chunks_exact(self.size);
+            let sum = parts.fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
             s.store(to, s.mul(sum, by));
         }
     }

@@ -8,6 +8,10 @@ use refit_kernels::{
     swiglu,
 };
 
+mod feed_forward;
+
+use feed_forward::Towards;
+
 use super::{
     Changes, FusedWeights,
     bottleneck::{self, Bottleneck, Bottlenecks},
@@ -288,21 +292,11 @@ impl Block {
             }
             None => added,
         };
-        let activated = self.activated(&tape.gate_up);
-        let past = Past { x: Rows::Made(&*activated), kept: &tape.of_down, dy: added };
-        let group = shared.group(layer, &self.down, keep);
-        self.down.backward(isa, &group, past, buffers, Some(&mut scratch.d_activated), gradient);
-        drop(activated);
+        let (d_activated, d_normed) = (&mut scratch.d_activated, &mut scratch.d_normed);
+        let towards = Towards { buffers, d_activated, d_normed, gradient: &mut *gradient };
+        self.feed_forward_back(layer, shared, keep, added, tape, towards);
         add_by_residual(bottleneck, &scratch.bottleneck, d);
-        match self.activation {
-            Activation::Silu => swiglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
-            Activation::GeluTanh => geglu::backward(isa, &mut tape.gate_up, &scratch.d_activated),
-        }
         let own = before_feed_forward.as_ref();
-        let normed = self.feed_forward_norm.normed(own, &tape.middle, &tape.middle_inverse);
-        let past = Past { x: Rows::Made(&normed), kept: &tape.of_gate_up, dy: &tape.gate_up };
-        let group = shared.group(layer, &self.gate_up, keep);
-        self.gate_up.backward(isa, &group, past, buffers, Some(&mut scratch.d_normed), gradient);
         let past = (&tape.middle, tape.middle_inverse.as_slice());
         self.feed_forward_norm.backward(isa, own, past, &scratch.d_normed, Some(&mut *d), gradient);
 

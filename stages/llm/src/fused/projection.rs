@@ -1,20 +1,21 @@
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+mod way_back;
+
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use refit_kernels::{
-    Isa, Lanes, Left, Lowered, OverTokens, Panels, Precision, Right, Rows, Term, TokenPanels, Wanted, Weight, product,
-    read, weight_gradient,
+    Isa, Lanes, Left, Lowered, Panels, Precision, Right, Rows, Term, TokenPanels, Wanted, Weight, product, read,
+    weight_gradient,
 };
 
 use super::{
     lora::{Group, Pair},
-    mask::{Masked, add_masked},
+    mask::Masked,
     matrix::Matrix,
 };
 use crate::model::{LinearModule, Mask};
+
+pub(super) use way_back::{Past, SumsOfA};
 
 /// A frozen linear layer.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Buffers {
     input: Lanes,
     /// The gradient by A·x.
     d_low: Lanes,
+    /// The gradient by A·x of a projection that was passed before, while its sums are left.
+    left: Lanes,
     /// Gradients by all A of a group, features first.
     d_a: Vec<f32>,
     /// The gradient by what dropout leaves of the input.
@@ -62,55 +65,6 @@ pub(super) struct Kept {
     plain: Lanes,
     /// With dropout, one mask for each adapted layer.
     masks: Vec<Mask>,
-}
-
-/// What the backward pass of a projection starts from.
-#[derive(Clone, Copy)]
-pub(super) struct Past<'a> {
-    /// The input.
-    pub(super) x: Rows<'a>,
-    /// What the forward pass left.
-    pub(super) kept: &'a Kept,
-    /// The gradient by the output.
-    pub(super) dy: &'a Lanes,
-}
-
-/// One layer on the way back.
-struct Side<'s, 'r> {
-    matrix: Matrix<'s>,
-    /// The gradient by its output.
-    dy: &'s [f32],
-    panels: &'s mut Panels,
-    adapted: Option<Adapted<'s, 'r>>,
-}
-
-/// The adapter of a layer on the way back.
-struct Adapted<'s, 'r> {
-    pair: &'s Pair<'s>,
-    /// Gets the gradient by A·x.
-    d_low: &'r mut [f32],
-    /// The gradient by B is added to it.
-    d_b: &'r mut [f32],
-}
-
-impl<'s> Side<'s, '_> {
-    /// Reads `dy` for what the adapter's gradients need of it, and for the form that the layer's product takes, if that is wanted.
-    fn meet(self, isa: Isa, scale: f32, kept: &Kept, stride: usize, wanted: bool) -> Option<Right<'s>> {
-        let Self { matrix, dy, panels, adapted } = self;
-        let (mut lowered, mut over_tokens) = (None, None);
-        if let Some(Adapted { pair, d_low, d_b }) = adapted {
-            lowered = Some(Lowered { lefts: vec![Left::transposed(pair.b, matrix.out())], by: scale, to: d_low });
-            over_tokens = Some(OverTokens { with: kept.low.rows(pair.rows.clone()), to: d_b });
-        }
-        let precision = matrix.packs().filter(|_| wanted);
-        let packed = precision.map(|precision| (&mut *panels, precision));
-        let rows = Rows::There { rows: dy, tokens: stride };
-        read(isa, rows, Wanted { panels: packed, lowered, over_tokens, lanes: None });
-        wanted.then(|| match precision {
-            Some(_) => panels.right(rows),
-            None => rows.as_they_lie(),
-        })
-    }
 }
 
 impl Linear {
@@ -223,99 +177,8 @@ impl Projection {
         parts
     }
 
-    /// Adds the gradients by A, B and m, and by weights that are trained themselves, at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
-    pub(super) fn backward(
-        &self,
-        isa: Isa,
-        lora: &Group<'_>,
-        past: Past<'_>,
-        buffers: &mut Buffers,
-        dx: Option<&mut Lanes>,
-        gradient: &mut [f32],
-    ) {
-        let Past { x, kept, dy } = past;
-        let stride = x.stride();
-        self.own_gradients(isa, lora, x, dy, buffers, gradient);
-        let mut d_plain = std::mem::take(&mut buffers.d_plain);
-        let dy = if lora.is_dora() {
-            self.magnitude_gradients(lora, &kept.plain, dy, gradient);
-            d_plain.copy_from(dy);
-            self.multiply_rows(lora, &mut d_plain);
-            &d_plain
-        } else {
-            dy
-        };
-        let Buffers { panels, d_low, d_a, dropped, .. } = buffers;
-        d_low.reuse(lora.rows(), x.tokens());
-        let sides = self.sides(lora, dy, panels, d_low, gradient);
-        let wanted = dx.is_some();
-        let rights: Vec<Option<Right<'_>>> =
-            sides.into_par_iter().map(|side| side.meet(isa, lora.scale, kept, stride, wanted)).collect();
-        let d_low = &*d_low;
-        let mut by_a = || a_gradients(isa, lora, x, kept, d_low, d_a, gradient);
-        if let Some(dx) = dx {
-            let by_x = || {
-                dx.reuse(x.features(), x.tokens());
-                let layers = self.layers.iter().zip(&lora.own).zip(rights.into_iter().flatten());
-                let mut terms: Vec<Term<'_>> = layers
-                    .map(|((layer, own), right)| Term {
-                        left: Matrix::of(&layer.weight, own.weight.as_ref()).transposed(),
-                        right,
-                    })
-                    .collect();
-                // With masks, each comes back through its own.
-                let adapted = lora.pairs.iter().flatten().filter(|_| lora.dropout.is_none());
-                terms.extend(adapted.map(|pair| Term {
-                    left: Left::transposed(pair.a, lora.rank),
-                    right: Right::Lanes { rows: d_low.rows(pair.rows.clone()), stride },
-                }));
-                product(isa, dx.values_mut(), stride, false, &terms);
-            };
-            rayon::join(&mut by_a, by_x);
-            for (pair, mask) in lora.pairs.iter().flatten().zip(&kept.masks) {
-                let right = Right::Lanes { rows: d_low.rows(pair.rows.clone()), stride };
-                dropped.reuse(x.features(), x.tokens());
-                let back = Term { left: Left::transposed(pair.a, lora.rank), right };
-                product(isa, dropped.values_mut(), stride, false, &[back]);
-                add_masked(mask, dropped, dx);
-            }
-        } else {
-            by_a();
-        }
-        buffers.d_plain = d_plain;
-    }
-
-    /// Each layer with its part of the gradient by all outputs, and the places of what comes of it.
-    fn sides<'s, 'r>(
-        &'s self,
-        lora: &'s Group<'_>,
-        dy: &'s Lanes,
-        panels: &'s mut [Panels],
-        d_low: &'r mut Lanes,
-        gradient: &'r mut [f32],
-    ) -> Vec<Side<'s, 'r>> {
-        let stride = dy.stride();
-        let places: [Range<usize>; MOST_LAYERS] = std::array::from_fn(|at| {
-            lora.pairs.get(at).and_then(Option::as_ref).map_or(0..0, |pair| pair.b_at.clone())
-        });
-        let d_b = gradient.get_disjoint_mut(places).expect("invariant: each matrix has its own place");
-        let (mut first, mut d_low) = (0, d_low.values_mut());
-        let layers = self.layers.iter().zip(&lora.pairs).zip(&lora.own).zip(panels).zip(d_b);
-        layers
-            .map(|((((layer, pair), own), panels), d_b)| {
-                let features = first..first + layer.weight.out();
-                first = features.end;
-                let adapted = pair.as_ref().map(|pair| {
-                    let d_low = d_low.split_off_mut(..lora.rank * stride);
-                    Adapted { pair, d_low: d_low.expect("invariant: there are rows for each pair"), d_b }
-                });
-                Side { matrix: Matrix::of(&layer.weight, own.weight.as_ref()), dy: dy.rows(features), panels, adapted }
-            })
-            .collect()
-    }
-
     /// Adds the gradients by weights and biases that are trained themselves.
-    fn own_gradients(
+    pub(super) fn own_gradients(
         &self,
         isa: Isa,
         lora: &Group<'_>,
@@ -399,42 +262,4 @@ fn lower<'x>(
         kept.masks.push(mask);
     }
     x
-}
-
-/// The gradients by all A of the group: one reading of the input serves them all, unless each has a mask of its own.
-fn a_gradients(
-    isa: Isa,
-    lora: &Group<'_>,
-    x: Rows<'_>,
-    kept: &Kept,
-    d_low: &Lanes,
-    d_a: &mut Vec<f32>,
-    gradient: &mut [f32],
-) {
-    let stride = x.stride();
-    let mut add = |x: Rows<'_>, d_low: &[f32], pairs: &[&Pair<'_>]| {
-        let (width, rows) = (x.features(), d_low.len() / stride);
-        d_a.clear();
-        d_a.resize(width * rows, 0.0);
-        let over_tokens = Some(OverTokens { with: d_low, to: d_a });
-        read(isa, x, Wanted { over_tokens, ..Wanted::default() });
-        let first = pairs[0].rows.start;
-        for pair in pairs {
-            for (row, to) in pair.rows.clone().zip(gradient[pair.a_at.clone()].chunks_exact_mut(width)) {
-                for (to, from) in to.iter_mut().zip(d_a.chunks_exact(rows)) {
-                    *to += from[row - first];
-                }
-            }
-        }
-    };
-    let pairs: Vec<&Pair<'_>> = lora.pairs.iter().flatten().collect();
-    if kept.masks.is_empty() {
-        if !pairs.is_empty() {
-            add(x, d_low.values(), &pairs);
-        }
-        return;
-    }
-    for (pair, mask) in pairs.iter().zip(&kept.masks) {
-        add(Rows::Made(&Masked { mask, x }), d_low.rows(pair.rows.clone()), &[pair]);
-    }
 }

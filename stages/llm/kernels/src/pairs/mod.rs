@@ -16,7 +16,7 @@ mod widen;
 
 pub(crate) use halves::{Narrowing, narrow};
 pub use panels::Panels;
-pub(crate) use panels::{InPairs, PANEL, Packed};
+pub(crate) use panels::{Filling, InPairs, PANEL, Packed};
 pub(crate) use split::{Block, Lies, PARTS, fill};
 pub(crate) use strip::{Ahead, PairStrip, PairWalk, strips_at_once};
 pub(crate) use widen::{PairColumn, Round, widen, widen_across};

@@ -64,7 +64,7 @@ fn swiglu_and_its_gradient() {
             assert_close(&y.row(feature)[..tokens], &expected, 1e-6, isa.name());
         }
         let mut gradient = both.clone();
-        swiglu::backward(isa, &mut gradient, &dy);
+        swiglu::backward(isa, &mut gradient, &dy, Default::default());
         for at in [3, 11 * both.stride() + 18, 20 * both.stride() + 1, 33 * both.stride()] {
             let expected = slope(&mut both, at, |both| {
                 let mut y = Lanes::default();
@@ -219,7 +219,7 @@ fn geglu_and_its_gradient() {
             assert_close(&y.row(feature)[..tokens], &expected, 1e-6, isa.name());
         }
         let mut gradient = both.clone();
-        geglu::backward(isa, &mut gradient, &dy);
+        geglu::backward(isa, &mut gradient, &dy, Default::default());
         for at in [3, 11 * both.stride() + 18, 20 * both.stride() + 1, 33 * both.stride()] {
             let expected = slope(&mut both, at, |both| {
                 let mut y = Lanes::default();

@@ -4,6 +4,7 @@
 
 mod attention;
 mod elementwise;
+mod gated;
 mod packed;
 mod product;
 
