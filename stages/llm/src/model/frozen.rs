@@ -12,6 +12,9 @@ use crate::{
     device::{is_cpu, largest_buffer},
 };
 
+/// Rows that one task reads, at least: in tiles each of their numbers lies in a cache line of its own.
+const ROWS_PER_TASK: usize = 16;
+
 /// How the frozen matrices of a model are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightForm {
@@ -206,9 +209,8 @@ impl Frozen {
         match self.0.tiles.get() {
             Some(tiles) => {
                 let mut found = vec![0f32; rows.len() * tiles.width()];
-                for (row, to) in rows.iter().zip(found.chunks_exact_mut(tiles.width())) {
-                    tiles.read_row(*row as usize, to);
-                }
+                let to = rows.par_iter().zip(found.par_chunks_exact_mut(tiles.width())).with_min_len(ROWS_PER_TASK);
+                to.for_each(|(row, to)| tiles.read_row(*row as usize, to));
                 Ok(found)
             }
             None => values(self.select(super::indices(rows, &self.0.device))),
