@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use crate::line::{Line, make_room};
+use crate::room::Numbers;
 
 /// Rows are padded to a multiple of this many tokens.
 pub(crate) const PAD: usize = 16;
@@ -15,8 +15,7 @@ pub(crate) const PER_TASK: usize = 1 << 14;
 pub struct Lanes {
     features: usize,
     tokens: usize,
-    /// As many as ever were needed, so that none is made again where a shape comes back.
-    lines: Vec<Line>,
+    values: Numbers,
 }
 
 impl Lanes {
@@ -36,13 +35,7 @@ impl Lanes {
     /// Takes another shape and keeps the memory, with whatever numbers are there.
     pub fn reuse(&mut self, features: usize, tokens: usize) {
         (self.features, self.tokens) = (features, tokens);
-        let lines = self.used();
-        make_room(&mut self.lines, lines);
-    }
-
-    /// Lines that rows of this shape take.
-    fn used(&self) -> usize {
-        self.features * self.tokens.div_ceil(PAD)
+        self.values.reuse(features * self.stride());
     }
 
     /// Rows.
@@ -62,13 +55,12 @@ impl Lanes {
 
     /// All rows.
     pub fn values(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.lines[..self.used()])
+        &self.values
     }
 
     /// All rows.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let used = self.used();
-        bytemuck::cast_slice_mut(&mut self.lines[..used])
+        &mut self.values
     }
 
     /// One feature of all tokens.

@@ -3,11 +3,11 @@ use rayon::prelude::*;
 use crate::{
     Isa, Lanes, Rows,
     lanes::PAD,
-    line::{Line, make_room},
     matrix::{Lying, matrix_block},
     pairs::PANEL,
     product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
     right_rows::RightRows,
+    room::Numbers,
 };
 
 /// Activations with the features of a token beside each other, in panels of 48 features, `[features / 48][tokens][48]`: the
@@ -16,18 +16,16 @@ use crate::{
 pub struct TokenPanels {
     features: usize,
     tokens: usize,
-    values: Vec<Line>,
+    values: Numbers,
 }
 
 impl TokenPanels {
     /// Takes over activations.
     pub fn fill(&mut self, isa: Isa, x: Rows<'_>) {
         (self.features, self.tokens) = (x.features(), x.tokens());
-        let numbers = self.features * self.tokens;
-        make_room(&mut self.values, numbers.div_ceil(PAD));
+        self.values.reuse(self.features * self.tokens);
         let (stride, tokens) = (x.stride(), self.tokens.max(1));
-        let values: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.values)[..numbers];
-        values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {
+        self.values.par_chunks_mut(PANEL * tokens).enumerate().for_each(|(at, panel)| {
             let (first, width) = (at * PANEL, panel.len() / tokens);
             x.with(isa, first..first + width, |rows| {
                 // A cache line of a row has some tokens; theirs are written one after the other.
@@ -59,8 +57,7 @@ pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, 
     if out.is_empty() || tokens == 0 {
         return;
     }
-    let values = &bytemuck::cast_slice(&panels.values)[..width * tokens];
-    let right = RightRows::Panels { values, rows: tokens, columns: width };
+    let right = RightRows::Panels { values: &panels.values, rows: tokens, columns: width };
     let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
     out.par_chunks_mut(per_task * width).enumerate().for_each(|(task, c)| {
         let task = Task { isa, c, c_row: width, first: task * per_task, accumulate: true };

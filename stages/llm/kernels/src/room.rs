@@ -22,8 +22,9 @@ pub(crate) fn lend<T: Default, R>(kept: &'static LocalKey<Kept<T>>, work: impl F
     result
 }
 
-/// Numbers that begin at a cache line, as many as were asked for last.
-#[derive(Debug, Default)]
+/// Numbers that begin at a cache line, as many as were asked for last. There is room for as many as ever were, so that none is made again where a
+/// length comes back.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Numbers {
     lines: Vec<Line>,
     count: usize,

@@ -33,10 +33,9 @@ impl Kernel for AddUp<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let by = s.splat(self.by);
+        let (by, parts) = (s.splat(self.by), self.parts.chunks_exact(self.size));
         for (at, to) in (self.first..).step_by(S::WIDTH).zip(self.to.chunks_exact_mut(S::WIDTH)) {
-            let parts = self.parts.chunks_exact(self.size);
-            let sum = parts.fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
+            let sum = parts.clone().fold(s.splat(0.0), |sum, part| s.add(sum, s.load(&part[at..at + S::WIDTH])));
             s.store(to, s.mul(sum, by));
         }
     }

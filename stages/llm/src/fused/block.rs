@@ -17,7 +17,7 @@ use super::{
     bottleneck::{self, Bottleneck, Bottlenecks},
     dense::{Dense, Own},
     lora::{Group, Lora},
-    projection::{Buffers, Kept, Linear, Past, Projection},
+    projection::{Buffers, Kept, Linear, Past, Projection, SumsOfA},
 };
 use crate::{
     Model,
@@ -319,7 +319,7 @@ impl Block {
         };
         let past = Past { x: Rows::from(attended), kept: &tape.of_output, dy: added };
         let group = shared.group(layer, &self.output, keep);
-        self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient);
+        self.output.backward(isa, &group, past, buffers, Some(&mut scratch.d_attended), gradient, SumsOfA::Now);
         add_by_residual(bottleneck, &scratch.bottleneck, d);
         if let Some(keep) = keep {
             for (some, features) in [(&mut scratch.d_attended, tape.attended.features()), (&mut *d, tape.x.features())]
@@ -339,7 +339,7 @@ impl Block {
         let past = Past { x: Rows::Made(&normed), kept: &tape.of_qkv, dy: &scratch.d_qkv };
         let group = shared.group(layer, &self.qkv, None);
         let d_normed = (!lowest || own.is_some()).then_some(&mut scratch.d_normed);
-        self.qkv.backward(isa, &group, past, buffers, d_normed, gradient);
+        self.qkv.backward(isa, &group, past, buffers, d_normed, gradient, SumsOfA::Now);
         let past = (&tape.x, tape.inverse.as_slice());
         self.attention_norm.backward(isa, own, past, &scratch.d_normed, (!lowest).then_some(d), gradient);
     }

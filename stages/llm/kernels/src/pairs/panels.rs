@@ -12,6 +12,7 @@ use crate::{
     places::Places,
     reading::{BLOCK, Wanted, read},
     right_rows::RightRows,
+    room::Numbers,
 };
 
 /// Tokens of a panel.
@@ -31,7 +32,7 @@ pub struct Panels {
     pairs: Vec<Line>,
     /// What the numbers of a token in a block of features were divided by where they are in f16, `[tokens / 48][pairs / 64][48]`.
     scales: Vec<f32>,
-    floats: Vec<Line>,
+    floats: Numbers,
 }
 
 /// What a product reads of [`Panels`].
@@ -100,8 +101,8 @@ impl Panels {
         // Room that was there is kept: zeros would be written to it again and again.
         if !isa.has_pairs() {
             let numbers = features * stride;
-            make_room(&mut self.floats, numbers / PAD);
-            let places = Places::new(&mut bytemuck::cast_slice_mut(&mut self.floats)[..numbers], numbers);
+            self.floats.reuse(numbers);
+            let places = Places::new(&mut self.floats, numbers);
             let to = To::Floats { places, features, rounds: precision == Precision::Bf16 };
             return Some(Filling { isa, parts: 1, stride, to });
         }
@@ -151,8 +152,7 @@ impl Panels {
         if isa.has_pairs() {
             Packed::Pairs(InPairs { pairs: bytemuck::cast_slice(&self.pairs), deep: self.deep(), scales: &self.scales })
         } else {
-            let values = &bytemuck::cast_slice(&self.floats)[..self.features * self.stride];
-            Packed::Floats(RightRows::Panels { values, rows: self.features, columns: self.stride })
+            Packed::Floats(RightRows::Panels { values: &self.floats, rows: self.features, columns: self.stride })
         }
     }
 }

@@ -4,7 +4,7 @@ use refit_checkpoint::{Activation, NormPlace};
 use refit_kernels::{Lanes, Rows, geglu, swiglu};
 
 use super::{Block, Shared, Tape};
-use crate::fused::projection::{Buffers, Past, Projection, SumsOfA};
+use crate::fused::projection::{Buffers, Past, SumsOfA};
 
 /// Where gradients on the way go.
 pub(super) struct Towards<'a> {
@@ -36,8 +36,8 @@ impl Block {
 
         let activated = self.activated(&tape.gate_up);
         let past = Past { x: Rows::Made(&*activated), kept: &tape.of_down, dy: added };
-        let of_a = Projection::sums_of_a(&down, &tape.of_down);
-        self.down.backward_to_a(isa, &down, past, buffers, Some(&mut *d_activated), gradient, of_a);
+        let of_a = SumsOfA::left(&down, &tape.of_down);
+        self.down.backward(isa, &down, past, buffers, Some(&mut *d_activated), gradient, of_a);
         drop(activated);
 
         let mut left = (of_a == SumsOfA::Later).then(|| buffers.take_left());
@@ -62,7 +62,7 @@ impl Block {
             self.gate_up.own_gradients(isa, &gate_up, past.x, past.dy, buffers, gradient);
             self.gate_up.backward_once_read(isa, &gate_up, past, buffers, Some(d_normed), gradient, SumsOfA::Now);
         } else {
-            self.gate_up.backward(isa, &gate_up, past, buffers, Some(d_normed), gradient);
+            self.gate_up.backward(isa, &gate_up, past, buffers, Some(d_normed), gradient, SumsOfA::Now);
         }
     }
 }

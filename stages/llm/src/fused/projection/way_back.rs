@@ -34,6 +34,13 @@ pub(in crate::fused) enum SumsOfA {
     Later,
 }
 
+impl SumsOfA {
+    /// Later, if there are any and they may wait: with masks each sees an input of its own.
+    pub(in crate::fused) fn left(lora: &Group<'_>, kept: &Kept) -> Self {
+        if kept.masks.is_empty() && lora.rows() > 0 { Self::Later } else { Self::Now }
+    }
+}
+
 /// Gradients by A that are still to be summed up.
 pub(in crate::fused) struct LeftSums {
     d_low: Lanes,
@@ -66,21 +73,8 @@ impl Buffers {
 
 impl Projection {
     /// Adds the gradients by A, B and m, and by weights that are trained themselves, at their places in `gradient`, and writes that by the input to `dx`, if it is wanted.
-    pub(in crate::fused) fn backward(
-        &self,
-        isa: Isa,
-        lora: &Group<'_>,
-        past: Past<'_>,
-        buffers: &mut Buffers,
-        dx: Option<&mut Lanes>,
-        gradient: &mut [f32],
-    ) {
-        self.backward_to_a(isa, lora, past, buffers, dx, gradient, SumsOfA::Now);
-    }
-
-    /// [`Projection::backward`], which may leave the gradients by A for later.
     #[allow(clippy::too_many_arguments, reason = "what the way back takes, and where it leaves what")]
-    pub(in crate::fused) fn backward_to_a(
+    pub(in crate::fused) fn backward(
         &self,
         isa: Isa,
         lora: &Group<'_>,
@@ -155,12 +149,7 @@ impl Projection {
         <[_; 2]>::try_from(self.wanted(lora, kept, tokens, buffers, gradient, true)).ok()
     }
 
-    /// When the gradients by A may be summed up: with masks each sees an input of its own.
-    pub(in crate::fused) fn sums_of_a(lora: &Group<'_>, kept: &Kept) -> SumsOfA {
-        if kept.masks.is_empty() && lora.rows() > 0 { SumsOfA::Later } else { SumsOfA::Now }
-    }
-
-    /// The rest of [`Projection::backward_to_a`], once what is [`Projection::wanted`] was made of `dy`.
+    /// The rest of [`Projection::backward`], once what is [`Projection::wanted`] was made of `dy`.
     #[allow(clippy::too_many_arguments, reason = "what the way back takes, and where it leaves what")]
     pub(in crate::fused) fn backward_once_read(
         &self,
