@@ -1,9 +1,11 @@
 //! How much memory trainings and evaluations need: told beforehand, and what becomes of a training that gets less.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use refit_tests::{MemoryGroup, Outcome, Sandbox, binary, write_questions, write_wide_model};
 use serde_json::Value;
+
+use crate::crash::{kill, wait_for_worker};
 
 const WIDE: &str = "\
 name: wide
@@ -94,6 +96,31 @@ fn a_training_that_cannot_allocate_goes_on_with_fewer_rows_at_a_time() {
 #[test]
 fn a_training_that_the_kernel_kills_for_its_memory_goes_on_with_fewer_rows_at_a_time() {
     goes_on_with_fewer_rows(run_in_group);
+}
+
+/// Ends a process for want of memory in a group of its own, beside whatever runs.
+fn lack_memory_elsewhere() -> Result<(), String> {
+    let group = MemoryGroup::make(32)?;
+    // It keeps everything until the end, which does not come.
+    let ended = group.command(Path::new("tail")).arg("/dev/zero").output().unwrap();
+    assert!(!ended.status.success(), "{ended:?}");
+    Ok(())
+}
+
+/// A second worker would come to the end of its training.
+#[test]
+fn a_worker_that_somebody_kills_while_memory_is_short_elsewhere_did_not_lack_any() {
+    let sandbox = wide();
+    sandbox.refit(["run", "--json", "--device", "cpu", "--to", "tokens"]).expect_code(0);
+    let mut engine = sandbox.spawn(RUN.iter().chain(&["-S", "stages.train.with.max_steps=24"]));
+    let workers = wait_for_worker(&mut engine);
+    let short = lack_memory_elsewhere();
+    workers.into_iter().for_each(kill);
+    let ended = engine.wait().unwrap();
+    match short {
+        Ok(()) => assert_eq!(ended.code(), Some(3)),
+        Err(reason) => eprintln!("skipped: {reason}"),
+    }
 }
 
 #[test]

@@ -12,12 +12,12 @@ pub(crate) fn available_memory() -> Option<u64> {
     own.into_iter().flatten().chain(MemoryGroup::around_this().iter().filter_map(MemoryGroup::left)).min()
 }
 
-/// How often the kernel ended a process for want of memory, as far as each place tells: on the machine, in the groups of
-/// this process.
-pub(super) fn kills_for_memory() -> Vec<u64> {
+/// How often the kernel ended a process for want of memory: of those in the innermost group of this process, which its workers
+/// share, or on the whole machine where no group tells. What happened in other groups says nothing about a worker.
+pub(super) fn kills_for_memory() -> u64 {
     let groups = MemoryGroup::around_this();
-    let places = std::iter::once(PathBuf::from("/proc/vmstat")).chain(groups.iter().map(MemoryGroup::kills_file));
-    places.map(|place| entry(&place, "oom_kill").unwrap_or(0)).collect()
+    let of_group = groups.iter().find_map(|group| entry(&group.kills_file(), "oom_kill"));
+    of_group.or_else(|| entry(Path::new("/proc/vmstat"), "oom_kill")).unwrap_or(0)
 }
 
 /// The number of a line `NAME NUMBER`.

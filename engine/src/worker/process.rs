@@ -39,7 +39,7 @@ pub struct Worker {
     child: Child,
     log: PathBuf,
     /// [`kills_for_memory`] when it was started.
-    kills: Vec<u64>,
+    kills: u64,
 }
 
 const ABORT: i32 = 6;
@@ -123,7 +123,7 @@ impl Worker {
     /// Whether the kernel killed it for its memory, or it could not allocate any and gave up.
     fn lacked_memory(&self, status: ExitStatus, crash: &StageError) -> bool {
         match status.signal() {
-            Some(KILL) => kills_for_memory().iter().zip(&self.kills).any(|(now, then)| now > then),
+            Some(KILL) => kills_for_memory() > self.kills,
             Some(ABORT) => crash.causes.iter().any(|line| line.contains(FAILED_ALLOCATION)),
             _ => false,
         }
