@@ -7,6 +7,7 @@
 //! Sums have one order whatever the number of threads: results are the same bit for bit.
 
 mod act;
+mod ahead;
 pub mod attention;
 pub mod cached;
 pub mod cap;

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use crate::{
+    ahead::Ahead,
     pairs::PANEL,
     product::Task,
     right_rows::RightRows,
     rows::with_room,
-    simd::{ask_for, nearest_cache},
+    simd::nearest_cache,
     tile::{Strip, Walk},
     weight::TILE,
 };
@@ -41,12 +42,13 @@ impl<'a> Lying<'a> {
         }
     }
 
-    /// Asks for a tile, of which nothing need be there.
-    fn ask_for_tile(self, row: usize, column: usize) {
-        let from = self.values.get(row * self.row + column * self.column..).unwrap_or_default();
-        for line in from.chunks(self.row.max(self.column)).take(TILE) {
-            ask_for(&line[..TILE.min(line.len())]);
+    /// A tile's rows in some columns, which may end before. Column by column they lie where the processor does not look by itself.
+    fn ahead(self, row: usize, columns: Range<usize>) -> Ahead<'a> {
+        if self.row != 1 {
+            return Ahead::default();
         }
+        let values = self.values.get(row + columns.start * self.column..).unwrap_or_default();
+        Ahead { values: bytemuck::cast_slice(values), piece: TILE, jump: self.column, count: columns.len() }
     }
 }
 
@@ -54,12 +56,12 @@ impl<'a> Lying<'a> {
 pub(crate) fn matrix_block(task: Task<'_>, left: Lying<'_>, depth: usize, right: RightRows<'_>) {
     let rows = task.rows();
     let Task { isa, c, c_row, first, accumulate } = task;
-    let mut meet = |a: Walk, of: Range<usize>, steps: &Range<usize>, tokens: &Range<usize>| {
+    let mut meet = |a: Walk, of: Range<usize>, steps: &Range<usize>, tokens: &Range<usize>, next: Ahead<'_>| {
         let accumulate = accumulate || steps.start > 0;
         let (b, b_row) = right.from(steps.start, tokens.start);
         let c = &mut c[of.start * c_row + tokens.start..];
         let (rows, columns, c) = (of.len(), tokens.len(), c.as_mut_ptr());
-        isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate });
+        isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate, next });
     };
     let as_it_lies = |row: usize, steps: &Range<usize>| {
         let start = left.from(first + row, steps.start).as_ptr();
@@ -80,16 +82,14 @@ pub(crate) fn matrix_block(task: Task<'_>, left: Lying<'_>, depth: usize, right:
                 let start = room[strip * tiles * TILE * TILE..].as_ptr();
                 let (row, step) = if left.column == 1 { (TILE, 1) } else { (1, TILE) };
                 let a = Walk { start, row, step, steps: TILE, jump: TILE * TILE, blocks: tiles };
-                meet(a, strip * TILE..(strip + 1) * TILE, &steps, &tokens);
-                // Column by column, the tiles that come after these lie where the processor does not look; each panel asks for some of them.
-                let panels = c_row.div_ceil(PANEL);
-                for tile in (tokens.start / PANEL..tiles).step_by(panels).filter(|_| left.row == 1) {
-                    left.ask_for_tile(first + strip * TILE, steps.end + tile * TILE);
-                }
+                // Each panel asks for a part of what comes after these columns.
+                let next = left.ahead(first + strip * TILE, steps.end..steps.end + tiles * TILE);
+                let next = next.part(tokens.start / PANEL, c_row.div_ceil(PANEL));
+                meet(a, strip * TILE..(strip + 1) * TILE, &steps, &tokens, next);
             }
             let rest = strips * TILE..rows;
             if !rest.is_empty() {
-                meet(as_it_lies(rest.start, &steps), rest, &steps, &tokens);
+                meet(as_it_lies(rest.start, &steps), rest, &steps, &tokens, Ahead::default());
             }
         }
     });

@@ -4,11 +4,11 @@ use rayon::prelude::*;
 
 use crate::{
     Isa, Precision, Weight,
+    ahead::Ahead,
     lanes::PAD,
     matrix::{Lying, matrix_block, near_rows, panels},
-    pairs::{Ahead, InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once},
+    pairs::{InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once},
     right_rows::RightRows,
-    simd::ask_for,
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
 };
@@ -39,6 +39,9 @@ const FEW_ROWS: usize = 64;
 
 /// Tasks for each thread, so that one that was held up does not hold up all.
 pub(crate) const TASKS_PER_THREAD: usize = 4;
+
+/// The same of products in f32: each task goes through all of the right side, from one cache into the next.
+const LARGE_TASKS_PER_THREAD: usize = 2;
 
 /// Multiplications that are enough for a task in bf16: there a right side is gone through for each strip of rows, whatever task has it, and
 /// the smaller the last tasks are, the less threads wait for each other.
@@ -196,7 +199,7 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         let enough = least * (enough_work / (least * depth * stride)).max(1);
         enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD)).next_multiple_of(least)
     } else {
-        rows_per_task(rows, threads, TASKS_PER_THREAD).min(MOST_ROWS)
+        rows_per_task(rows, threads, LARGE_TASKS_PER_THREAD).min(MOST_ROWS)
     };
     c.par_chunks_mut(per_task * stride).enumerate().with_max_len(1).for_each(|(task, c)| {
         let mut accumulate = accumulate;
@@ -326,18 +329,14 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), depth
         let accumulate = accumulate || steps.start > 0;
         let (b, b_row) = right.from(steps.start, tokens.start);
         let c = c[tokens.start..].as_mut_ptr();
-        if direction == Direction::Plain {
-            // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
-            let next = match steps.end.next_multiple_of(TILE) {
-                column if column < depth || one_panel => (strip, column),
-                _ => (strip + strips.len(), 0),
-            };
-            let part = (near_rows() * TILE).div_ceil(c_row.div_ceil(PANEL)).next_multiple_of(TILE);
-            let Ahead { values, piece, .. } = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + near_rows());
-            let next = values[..piece.min(values.len())].chunks(part).nth(tokens.start / PANEL);
-            ask_for(next.unwrap_or_default());
-        }
-        isa.run(Strip { rows, columns: tokens.len(), a, b: b.as_ptr(), b_row, c, c_row, accumulate });
+        // The same strip further on, or one of the task that follows; each panel of tokens asks for a part.
+        let next = match steps.end.next_multiple_of(TILE) {
+            column if column < depth || one_panel => (strip, column),
+            _ => (strip + strips.len(), 0),
+        };
+        let next = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + near_rows());
+        let next = next.part(tokens.start / PANEL, c_row.div_ceil(PANEL));
+        isa.run(Strip { rows, columns: tokens.len(), a, b: b.as_ptr(), b_row, c, c_row, accumulate, next });
     };
     if one_panel {
         // Little is computed with each number, so the weight is read as it lies.
@@ -370,7 +369,8 @@ fn made_block(
             for token in (0..c_row).step_by(PANEL) {
                 let (b, b_row) = right.from(start, token);
                 let (columns, c) = (PANEL.min(c_row - token), c[token..].as_mut_ptr());
-                isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate });
+                let next = Ahead::default();
+                isa.run(Strip { rows, columns, a, b: b.as_ptr(), b_row, c, c_row, accumulate, next });
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The inner loops of products: a tile of C in registers, met by a walk over A and rows of B.
 
 use crate::{
+    ahead::{Ahead, Asking},
     simd::{Kernel, Simd},
     weight::TILE,
 };
@@ -32,7 +33,7 @@ impl Walk {
 }
 
 /// C (+)= A·B for some rows and a number of columns that is a multiple of 16.
-pub(crate) struct Strip {
+pub(crate) struct Strip<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) a: Walk,
@@ -43,9 +44,11 @@ pub(crate) struct Strip {
     /// From a row of C to the next.
     pub(crate) c_row: usize,
     pub(crate) accumulate: bool,
+    /// What will be read of the left side after `a`; it is asked for meanwhile.
+    pub(crate) next: Ahead<'a>,
 }
 
-impl Kernel for Strip {
+impl Kernel for Strip<'_> {
     type Output = ();
 
     /// The maker of the strip answers for all of A, B and C being there, and nobody else writing to C.
@@ -62,11 +65,16 @@ impl Kernel for Strip {
 /// A distance that is known only when a product runs.
 const ANY: usize = 0;
 
-impl Strip {
+/// Columns of a left side that are met before some of what comes next is asked for.
+const STEPS_AT_ONCE: usize = 8;
+
+impl Strip<'_> {
     /// With the distances from a row of A to the next and from a column to the next: where they are known beforehand, no addresses are computed, which
     /// some processors do where they multiply.
     #[inline(always)]
     fn along<S: Simd, const ROW: usize, const STEP: usize>(self, s: S) {
+        let tiles = self.rows.div_ceil(S::ROWS) * self.columns.div_ceil(3 * S::WIDTH);
+        let mut asking = self.next.in_steps(tiles * self.a.blocks * self.a.steps.div_ceil(STEPS_AT_ONCE));
         let mut column = 0;
         while column < self.columns {
             // Four are two and two: one by itself would be a tile of so few sums that each step waits for the one before.
@@ -75,20 +83,19 @@ impl Strip {
                 left => left.min(3),
             };
             // SAFETY: `column` is within the columns of B and C.
-            let (b, c) = unsafe { (self.b.add(column), self.c.add(column)) };
+            let (b, c) = unsafe { ((self.b.add(column), self.b_row), self.c.add(column)) };
             let mut row = 0;
             while row < self.rows {
                 let left = self.rows - row;
                 // SAFETY: so many rows and columns are left.
                 unsafe {
-                    let (a, c) = (self.a.down(row), c.add(row * self.c_row));
-                    let (b_row, c_row, accumulate) = (self.b_row, self.c_row, self.accumulate);
+                    let (a, to) = (self.a.down(row), (c.add(row * self.c_row), self.c_row, self.accumulate));
                     macro_rules! rows {
                         ($rows:literal) => {{
                             match vectors {
-                                3 => tile::<S, $rows, 3, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
-                                2 => tile::<S, $rows, 2, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
-                                _ => tile::<S, $rows, 1, ROW, STEP>(s, a, b, b_row, c, c_row, accumulate),
+                                3 => tile::<S, $rows, 3, ROW, STEP>(s, a, b, to, &mut asking),
+                                2 => tile::<S, $rows, 2, ROW, STEP>(s, a, b, to, &mut asking),
+                                _ => tile::<S, $rows, 1, ROW, STEP>(s, a, b, to, &mut asking),
                             }
                             row += $rows;
                         }};
@@ -117,11 +124,9 @@ impl Strip {
 unsafe fn tile<S: Simd, const M: usize, const N: usize, const ROW: usize, const STEP: usize>(
     s: S,
     a: Walk,
-    mut b: *const f32,
-    b_row: usize,
-    c: *mut f32,
-    c_row: usize,
-    accumulate: bool,
+    (mut b, b_row): (*const f32, usize),
+    (c, c_row, accumulate): (*mut f32, usize, bool),
+    asking: &mut Asking<'_>,
 ) {
     let (row, step) = (if ROW == ANY { a.row } else { ROW }, if STEP == ANY { a.step } else { STEP });
     // SAFETY: the caller says so.
@@ -137,17 +142,16 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, const ROW: usize, const 
         let mut block = a.start;
         for _ in 0..a.blocks {
             let mut at = block;
-            // Down a column of tiles the next one lies far off, where the processor does not look by itself.
-            let next = block.wrapping_add(a.jump);
-            if step == 1 && a.jump > 0 {
-                for i in 0..M {
-                    s.prefetch(next.wrapping_add(i * row));
+            let mut left = a.steps;
+            while left > 0 {
+                asking.go_on();
+                let steps = left.min(STEPS_AT_ONCE);
+                for _ in 0..steps {
+                    s.add_column(&mut sums, at, row, b);
+                    at = at.add(step);
+                    b = b.add(b_row);
                 }
-            }
-            for _ in 0..a.steps {
-                s.add_column(&mut sums, at, row, b);
-                at = at.add(step);
-                b = b.add(b_row);
+                left -= steps;
             }
             block = block.add(a.jump);
         }

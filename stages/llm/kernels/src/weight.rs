@@ -7,12 +7,11 @@ use refit_blocks::BlockFormat;
 
 use crate::{
     Isa,
+    ahead::Ahead,
     lanes::PAD,
     line::{Line, make_room},
     packed::Packed,
-    pairs::{
-        Ahead, Block, Lies, Narrowing, PARTS, PairColumn, PairWalk, TILE_PAIRS, fill, narrow, widen, widen_across,
-    },
+    pairs::{Block, Lies, Narrowing, PARTS, PairColumn, PairWalk, TILE_PAIRS, fill, narrow, widen, widen_across},
     tile::Walk,
 };
 

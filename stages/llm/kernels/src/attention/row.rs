@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Isa, Lanes,
+    ahead::Ahead,
     cap::{Bend, Cap},
     lanes::PAD,
     places::Places,
@@ -359,5 +360,6 @@ fn multiply(isa: Isa, [rows, columns, depth]: [usize; 3], a: &Strided<'_>, b: &[
     assert!(b.len() >= depth * columns && c.len() >= rows * columns);
     let walk = Walk { start: a.values.as_ptr(), row: a.row, step: a.step, steps: depth, jump: 0, blocks: 1 };
     let (b, c) = (b.as_ptr(), c.as_mut_ptr());
-    isa.run(Strip { rows, columns, a: walk, b, b_row: columns, c, c_row: columns, accumulate: false });
+    let next = Ahead::default();
+    isa.run(Strip { rows, columns, a: walk, b, b_row: columns, c, c_row: columns, accumulate: false, next });
 }

@@ -5,13 +5,10 @@
 
 use std::arch::asm;
 
-use super::{
-    PARTS, PairStrip, TILE_PAIRS,
-    panels::PANEL,
-    strip::{Asking, strips_at_once},
-};
+use super::{PARTS, PairStrip, TILE_PAIRS, panels::PANEL, strip::strips_at_once};
 use crate::{
     Isa,
+    ahead::Asking,
     lanes::PAD,
     weight::{TILE, TILE_SIZE},
 };

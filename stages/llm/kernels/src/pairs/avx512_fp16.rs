@@ -10,9 +10,9 @@ use super::{
     PairStrip, TILE_PAIRS,
     halves::CHAIN,
     panels::PANEL,
-    strip::{Asking, AtOnce, of_size},
+    strip::{AtOnce, of_size},
 };
-use crate::lanes::PAD;
+use crate::{ahead::Asking, lanes::PAD};
 
 /// Pairs of the right side that are asked for before they are met.
 const PAIRS_AHEAD: usize = 32;

@@ -18,7 +18,7 @@ pub(crate) use halves::{Narrowing, narrow};
 pub use panels::Panels;
 pub(crate) use panels::{Filling, InPairs, PANEL, Packed};
 pub(crate) use split::{Block, Lies, PARTS, fill};
-pub(crate) use strip::{Ahead, PairStrip, PairWalk, strips_at_once};
+pub(crate) use strip::{PairStrip, PairWalk, strips_at_once};
 pub(crate) use widen::{PairColumn, Round, widen, widen_across};
 
 /// Pairs that a row of a tile has, and rows of pairs that it meets. Rows of both sides are padded to whole tiles.

@@ -1,5 +1,7 @@
 use super::{TILE_PAIRS, halves::CHAIN, panels::PANEL};
-use crate::{Isa, lanes::PAD, weight::TILE};
+#[cfg(target_arch = "x86_64")]
+use crate::ahead::Asking;
+use crate::{Isa, ahead::Ahead, lanes::PAD, weight::TILE};
 
 /// Strips of 16 rows of pairs, each cut into tiles of 16 rows and 16 pairs, and how a product goes through them.
 #[derive(Clone, Copy)]
@@ -30,45 +32,6 @@ impl PairWalk<'_> {
 /// the sums of two.
 pub(crate) fn strips_at_once(isa: Isa, parts: usize) -> usize {
     if isa.has_tiles() && parts == 1 { 2 } else { 1 }
-}
-
-/// What will be read soon: some pieces of a weight, of whole cache lines each.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Ahead<'a> {
-    pub(crate) values: &'a [u32],
-    pub(crate) piece: usize,
-    /// From a piece to the next.
-    pub(crate) jump: usize,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor computes such strips yet"))]
-    pub(crate) count: usize,
-}
-
-/// A way through what will be read soon, a few cache lines at a time: many at once would wait for each other.
-#[cfg(target_arch = "x86_64")]
-pub(super) struct Asking<'a> {
-    ahead: Ahead<'a>,
-    piece: &'a [u32],
-    /// Lines that are asked for at a time.
-    lines: usize,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Asking<'_> {
-    #[inline(always)]
-    pub(super) fn go_on(&mut self) {
-        for _ in 0..self.lines {
-            if self.piece.is_empty() {
-                let Ahead { values, piece, jump, count } = &mut self.ahead;
-                let (true, Some(found)) = (*count > 0, values.get(..*piece)) else { return };
-                self.piece = found;
-                *values = values.get(*jump..).unwrap_or_default();
-                *count -= 1;
-            }
-            let (line, rest) = self.piece.split_at(PAD.min(self.piece.len()));
-            crate::simd::ask_for(line);
-            self.piece = rest;
-        }
-    }
 }
 
 /// Rows of a block of C that is computed in registers, at most.
@@ -212,7 +175,6 @@ impl<'a> PairStrip<'a> {
     /// A way through all that will be read soon in so many steps.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn asking(&self, steps: usize) -> Asking<'a> {
-        let lines = (self.next.count * self.next.piece / PAD).div_ceil(steps.max(1));
-        Asking { ahead: self.next, piece: &[], lines }
+        self.next.in_steps(steps)
     }
 }
