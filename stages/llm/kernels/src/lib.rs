@@ -32,6 +32,7 @@ mod rows;
 mod simd;
 mod sums;
 pub mod swiglu;
+mod tasks;
 mod tile;
 mod weight;
 

@@ -5,9 +5,10 @@ use crate::{
     lanes::PAD,
     matrix::{Lying, matrix_block},
     pairs::PANEL,
-    product::{TASKS_PER_THREAD, Task, rows_per_task, token_products},
+    product::{Task, token_products},
     right_rows::RightRows,
     room::Numbers,
+    tasks::in_shrinking_tasks,
 };
 
 /// Activations with the features of a token beside each other, in panels of 48 features, `[features / 48][tokens][48]`: the
@@ -58,9 +59,8 @@ pub fn weight_gradient(isa: Isa, dy: &[f32], x: Rows<'_>, panels: &TokenPanels, 
         return;
     }
     let right = RightRows::Panels { values: &panels.values, rows: tokens, columns: width };
-    let per_task = rows_per_task(out.len() / width, rayon::current_num_threads(), TASKS_PER_THREAD);
-    out.par_chunks_mut(per_task * width).enumerate().for_each(|(task, c)| {
-        let task = Task { isa, c, c_row: width, first: task * per_task, accumulate: true };
+    in_shrinking_tasks(out, width, |first, c| {
+        let task = Task { isa, c, c_row: width, first, accumulate: true };
         matrix_block(task, Lying { values: dy, row: stride, column: 1 }, tokens, right);
     });
 }

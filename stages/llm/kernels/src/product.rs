@@ -9,6 +9,7 @@ use crate::{
     matrix::{Lying, matrix_block, near_rows, panels},
     pairs::{InPairs, PANEL, Packed, PairStrip, Panels, strips_at_once},
     right_rows::RightRows,
+    tasks::{TASKS_PER_THREAD, in_shrinking_tasks, rows_per_task},
     tile::{Dots, Strip, Walk},
     weight::{Direction, Made, TILE},
 };
@@ -31,17 +32,8 @@ const MOST_DEPTH_IN_TILES: usize = 3 * DEPTH;
 /// With a right side of more rows than this, which no cache holds, each thread has one task and so goes through it once.
 const DEEP: usize = 8192;
 
-/// Rows of a task in f32, at most: [`near_rows`] columns of them stay in a cache of its core until all panels of tokens have met them.
-const MOST_ROWS: usize = 24 * TILE;
-
 /// With fewer rows than this, tasks share the tokens instead of the rows.
 const FEW_ROWS: usize = 64;
-
-/// Tasks for each thread, so that one that was held up does not hold up all.
-pub(crate) const TASKS_PER_THREAD: usize = 4;
-
-/// The same of products in f32: each task goes through all of the right side, from one cache into the next.
-const LARGE_TASKS_PER_THREAD: usize = 2;
 
 /// Multiplications that are enough for a task in bf16: there a right side is gone through for each strip of rows, whatever task has it, and
 /// the smaller the last tasks are, the less threads wait for each other.
@@ -190,35 +182,26 @@ pub fn product(isa: Isa, c: &mut [f32], stride: usize, accumulate: bool, terms: 
         Right::Panels(panels) if isa.has_tiles() => panels.bytes() > MET_BY_TILES,
         right => right.depth() > DEEP,
     };
+    let compute = |first: usize, c: &mut [f32]| {
+        let mut accumulate = accumulate;
+        for term in terms {
+            block(Task { isa, c: &mut *c, c_row: stride, first, accumulate }, term);
+            accumulate = true;
+        }
+    };
     let per_task = if terms.iter().any(|term| no_cache_holds(&term.right)) {
         rows_per_task(rows, threads, 1)
-    } else if !in_f32 {
+    } else if in_f32 {
+        return in_shrinking_tasks(c, stride, compute);
+    } else {
         let depth: usize = terms.iter().map(|term| term.right.depth()).sum();
         let least = TILE * strips_at_once(isa, 1);
         let enough_work = if isa.has_tiles() { ENOUGH_WORK_IN_TILES } else { ENOUGH_WORK };
         let enough = least * (enough_work / (least * depth * stride)).max(1);
         enough.min(rows_per_task(rows, threads, TASKS_PER_THREAD)).next_multiple_of(least)
-    } else {
-        rows_per_task(rows, threads, LARGE_TASKS_PER_THREAD).min(MOST_ROWS)
     };
-    c.par_chunks_mut(per_task * stride).enumerate().with_max_len(1).for_each(|(task, c)| {
-        let mut accumulate = accumulate;
-        for term in terms {
-            block(Task { isa, c: &mut *c, c_row: stride, first: task * per_task, accumulate }, term);
-            accumulate = true;
-        }
-    });
-}
-
-/// Rows of a task, in whole tiles: about `per_thread` for each thread, and of such a size that no thread is left without work while
-/// others still have some.
-pub(crate) fn rows_per_task(rows: usize, threads: usize, per_thread: usize) -> usize {
-    let tiles = rows.div_ceil(TILE).max(1);
-    let most = tiles.div_ceil(threads * per_thread);
-    // Tiles that the busiest thread goes through.
-    let longest = |per_task: usize| tiles.div_ceil(per_task).div_ceil(threads) * per_task;
-    let best = (1..=most).rev().min_by_key(|&per_task| longest(per_task)).unwrap_or(1);
-    best * TILE
+    let tasks = c.par_chunks_mut(per_task * stride).enumerate().with_max_len(1);
+    tasks.for_each(|(task, c)| compute(task * per_task, c));
 }
 
 /// The product of few rows, each task with some of the tokens.
@@ -439,19 +422,4 @@ pub fn token_products(isa: Isa, a: &[f32], b: &[f32], stride: usize, out: &mut [
     out.par_chunks_mut(per_task * n).zip(a.par_chunks(per_task * stride)).for_each(|(out, a)| {
         isa.run(Dots { a, b, stride, out, row: n });
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tasks_end_together() {
-        // 36 tiles on two threads: 12 tasks of three, where eight of five would leave one thread waiting.
-        assert_eq!(rows_per_task(576, 2, 4), 3 * TILE);
-        assert_eq!(rows_per_task(1536, 2, 4), 12 * TILE);
-        assert_eq!(rows_per_task(192, 2, 4), 2 * TILE);
-        assert_eq!(rows_per_task(1, 64, 4), TILE);
-        assert_eq!(rows_per_task(0, 2, 4), TILE);
-    }
 }
