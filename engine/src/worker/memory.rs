@@ -36,6 +36,7 @@ struct MemoryGroup {
 struct FileNames {
     limit: &'static str,
     used: &'static str,
+    /// Of its own processes, without those of groups inside it.
     kills: &'static str,
     /// The entry of `memory.stat` for files that the kernel can drop from memory at once.
     droppable: &'static str,
@@ -48,7 +49,7 @@ const FIRST: FileNames = FileNames {
     droppable: "total_inactive_file",
 };
 const SECOND: FileNames =
-    FileNames { limit: "memory.max", used: "memory.current", kills: "memory.events", droppable: "inactive_file" };
+    FileNames { limit: "memory.max", used: "memory.current", kills: "memory.events.local", droppable: "inactive_file" };
 
 impl MemoryGroup {
     /// The groups of this process, the innermost first.
