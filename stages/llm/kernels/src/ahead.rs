@@ -1,6 +1,8 @@
 //! What a product will read soon. It is asked for a few cache lines at a time, since many at once would wait for each other.
 
-use crate::{lanes::PAD, pairs::PANEL, simd::ask_for};
+use std::ops::Range;
+
+use crate::{lanes::PAD, simd::ask_for};
 
 /// What will be read soon: some pieces of a left side, of whole cache lines each.
 #[derive(Clone, Copy, Default)]
@@ -21,26 +23,29 @@ pub(crate) struct Asking<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// What is asked for while the panel that begins at `token` is met: of all panels of so many tokens, each asks for about as much.
-    pub(crate) fn of_panel(self, token: usize, tokens: usize) -> Self {
-        let (at, panels) = (token / PANEL, tokens.div_ceil(PANEL));
+    /// One of about equal parts of it.
+    pub(crate) fn part(self, at: usize, parts: usize) -> Self {
         let of = |whole: usize| {
-            let most = whole.div_ceil(panels);
+            let most = whole.div_ceil(parts);
             (at * most).min(whole)..((at + 1) * most).min(whole)
         };
         let from = |start: usize| self.values.get(start..).unwrap_or_default();
-        if self.count == 1 {
-            let lines = of(self.piece / PAD);
-            Self { values: from(lines.start * PAD), piece: lines.len() * PAD, ..self }
-        } else {
-            let pieces = of(self.count);
-            Self { values: from(pieces.start * self.jump), count: pieces.len(), ..self }
+        match self.count {
+            1 => {
+                let Range { start, end } = of(self.piece.div_ceil(PAD));
+                let (start, end) = (start * PAD, (end * PAD).min(self.piece));
+                Self { values: from(start), piece: end.saturating_sub(start), ..self }
+            }
+            count => {
+                let pieces = of(count);
+                Self { values: from(pieces.start * self.jump), count: pieces.len(), ..self }
+            }
         }
     }
 
     /// A way through all of it in so many steps.
     pub(crate) fn in_steps(self, steps: usize) -> Asking<'a> {
-        let lines = (self.count * self.piece / PAD).div_ceil(steps.max(1));
+        let lines = (self.count * self.piece.div_ceil(PAD)).div_ceil(steps.max(1));
         Asking { ahead: self, piece: &[], lines }
     }
 }

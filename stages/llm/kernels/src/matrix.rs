@@ -84,7 +84,7 @@ pub(crate) fn matrix_block(task: Task<'_>, left: Lying<'_>, depth: usize, right:
                 let a = Walk { start, row, step, steps: TILE, jump: TILE * TILE, blocks: tiles };
                 // Each panel asks for a part of what comes after these columns.
                 let next = left.ahead(first + strip * TILE, steps.end..steps.end + tiles * TILE);
-                let next = next.of_panel(tokens.start, c_row);
+                let next = next.part(tokens.start / PANEL, c_row.div_ceil(PANEL));
                 meet(a, strip * TILE..(strip + 1) * TILE, &steps, &tokens, next);
             }
             let rest = strips * TILE..rows;

@@ -318,7 +318,7 @@ fn weight_block(task: Task<'_>, (weight, direction): (&Weight, Direction), depth
             _ => (strip + strips.len(), 0),
         };
         let next = weight.ahead(direction, next.0..next.0 + 1, next.1..next.1 + near_rows());
-        let next = next.of_panel(tokens.start, c_row);
+        let next = next.part(tokens.start / PANEL, c_row.div_ceil(PANEL));
         isa.run(Strip { rows, columns: tokens.len(), a, b: b.as_ptr(), b_row, c, c_row, accumulate, next });
     };
     if one_panel {
